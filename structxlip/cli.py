@@ -1,0 +1,148 @@
+"""The command line `structxlip`: each stage by name, and looking after the project.
+
+Heavy imports happen inside the commands, so that `structxlip --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structxlip.config import Arm, Params, load_params
+from structxlip.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Fine-tune CLIP on your own images with structural cues.",
+)
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
+DatasetOption = Annotated[str, typer.Option("--dataset", help="An entry under `datasets:`.")]
+ArmOption = Annotated[Arm, typer.Option("--arm", help="What is trained.")]
+PARAMS = Path("params.yaml")
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
+) -> None:
+    os.environ["STRUCTXLIP_DEBUG"] = "1" if debug else ""
+
+
+def _stage(name: str, params_file: Path, dataset: str, arm: Arm | None = None) -> None:
+    """Validate the parameters, then import and run one stage."""
+    from importlib import import_module
+
+    params: Params = load_params(params_file)
+    params.dataset(dataset)
+    run = getattr(import_module(f"structxlip.stages.{name}"), name)
+    run(params, dataset) if arm is None else run(params, dataset, arm)
+
+
+@app.command(rich_help_panel="Stages")
+def ingest(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Read a dataset, validate it, and write its pair store."""
+    _stage("ingest", params, dataset)
+
+
+@app.command(rich_help_panel="Stages")
+def edges(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Compute the edge map of every image."""
+    _stage("edges", params, dataset)
+
+
+@app.command(rich_help_panel="Stages")
+def captions(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Parse every caption into its structural caption and chunks."""
+    _stage("captions", params, dataset)
+
+
+@app.command(rich_help_panel="Stages")
+def features(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Cache what the frozen towers make of images, captions and chunks."""
+    _stage("features", params, dataset)
+
+
+@app.command(rich_help_panel="Stages")
+def train(dataset: DatasetOption, arm: ArmOption, params: ParamsFile = PARAMS) -> None:
+    """Fine-tune one arm; a killed run goes on from its last checkpoint."""
+    _stage("train", params, dataset, arm)
+
+
+@app.command(rich_help_panel="Stages")
+def evaluate(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Compare base, vanilla and structxlip on the test split, and write the report."""
+    _stage("evaluate", params, dataset)
+
+
+@app.command(rich_help_panel="Stages")
+def register(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Log the run to MLflow and register the model."""
+    _stage("register", params, dataset)
+
+
+@app.command(rich_help_panel="Project")
+def report(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Print the comparison of a dataset, and where to look further."""
+    from structxlip.stages.evaluate import print_report
+
+    load_params(params).dataset(dataset)
+    print_report(dataset)
+
+
+@app.command(rich_help_panel="Project")
+def doctor(params: ParamsFile = PARAMS) -> None:
+    """Say what is installed, which models are usable offline, and how to get what is missing."""
+    from structxlip.doctor import examine
+
+    raise typer.Exit(0 if examine(params) else 1)
+
+
+@app.command(rich_help_panel="Project")
+def activate(
+    preset: Annotated[str, typer.Argument(help="An entry under `presets:`.")],
+    path: Annotated[Path, typer.Option("--path", help="What the dataset is read from.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Make a preset an active dataset that is read from PATH."""
+    from structxlip.presets import activate_preset
+
+    activate_preset(params, preset, path)
+
+
+@app.command(
+    rich_help_panel="Project",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def with_ray(command: Annotated[list[str], typer.Argument(help="For example `dvc repro`.")]) -> None:
+    """Run COMMAND with one local Ray head that all of its stages share."""
+    import subprocess
+
+    from structxlip.ray_session import ray_head
+
+    with ray_head() as environment:
+        code = subprocess.run(command, env=os.environ | environment, check=False).returncode
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one sentence and an exit code."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        app()
+    except UserError as error:
+        if os.environ.get("STRUCTXLIP_DEBUG"):
+            raise
+        sys.stderr.write(f"structxlip: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The one place where image bytes become pixels: strict, and in the same way for every stage."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_PIXELS = 100_000_000
+
+
+class BadImage(ValueError):
+    """Bytes that are not a usable image; ``reason`` is a stable word for reports."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def decode_rgb(data: bytes) -> NDArray[np.uint8]:
+    """Decode an encoded image to RGB, ``uint8 [height, width, 3]``.
+
+    The EXIF orientation is applied, transparency is laid on white and 16-bit grey is scaled to 8.
+    Raises ``BadImage`` with the reason ``empty_image``, ``corrupt_image``, ``truncated_image`` or
+    ``oversized_image``; a truncated file is never filled up with grey.
+    """
+    from PIL import Image, ImageOps
+
+    if not data:
+        raise BadImage("empty_image", "the file has no bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+        if image.width * image.height > MAX_PIXELS:
+            raise BadImage("oversized_image", f"{image.width} x {image.height} pixels")
+        image.load()
+    except BadImage:
+        raise
+    except Image.DecompressionBombError as error:
+        raise BadImage("oversized_image", str(error)) from None
+    except Image.UnidentifiedImageError:
+        raise BadImage("corrupt_image", "no known image format") from None
+    except Exception as error:  # Pillow's decoders raise many types on damaged files
+        reason = "truncated_image" if "truncated" in str(error).lower() else "corrupt_image"
+        raise BadImage(reason, str(error) or type(error).__name__) from None
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = np.asarray(image, dtype=np.float32)
+        scale = 257.0 if image.mode.startswith("I") else max(float(grey.max()) / 255.0, 1e-12)
+        return np.repeat(np.clip(grey / scale, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = Image.alpha_composite(
+            Image.new("RGBA", image.size, "white"), image.convert("RGBA")
+        )
+    return np.array(image.convert("RGB"))

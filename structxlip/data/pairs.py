@@ -1,0 +1,284 @@
+"""Image-caption pairs: what a source yields, what is good enough, and the Parquet store of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from structxlip.data.images import BadImage, decode_rgb
+from structxlip.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SPLITS = ("train", "val", "test")
+ROW_GROUP_PAIRS = 64  # the unit of work of the later stages
+
+
+@dataclass(frozen=True)
+class Box:
+    """An object of the image: ``x, y, w, h`` in pixels."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+    label: str
+
+
+@dataclass(frozen=True)
+class RawPair:
+    """One image with its captions as a source found them, not yet looked at.
+
+    ``read_image`` returns the encoded bytes and raises ``OSError`` when there are none to read.
+    ``split`` is None where the source gives none; ``group`` is what must not straddle splits.
+    """
+
+    id: str
+    read_image: Callable[[], bytes]
+    captions: Sequence[str]
+    group: str
+    source: str
+    split: str | None = None
+    boxes: Sequence[Box] = ()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A pair or a caption that does not enter the store, and why."""
+
+    id: str
+    reason: str
+    detail: str
+
+
+@dataclass
+class IngestReport:
+    """Counts of an ingestion; ``quarantine`` lists everything that was left out."""
+
+    pairs_seen: int = 0
+    captions_seen: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    captions: int = 0
+    quarantine: list[Rejected] = field(default_factory=list)
+    bad_pairs: int = 0
+    bad_captions: int = 0
+
+    @property
+    def bad_fraction(self) -> float:
+        """The larger of the fractions of pairs and of captions that were left out, in [0, 1]."""
+        return max(
+            self.bad_pairs / max(self.pairs_seen, 1), self.bad_captions / max(self.captions_seen, 1)
+        )
+
+    def by_reason(self) -> dict[str, int]:
+        return dict(sorted(Counter(rejected.reason for rejected in self.quarantine).items()))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "pairs": sum(self.splits.values()),
+            "captions": self.captions,
+            "splits": {split: self.splits[split] for split in SPLITS},
+            "pairs_seen": self.pairs_seen,
+            "captions_seen": self.captions_seen,
+            "quarantined": self.by_reason(),
+            "bad_fraction": round(self.bad_fraction, 6),
+        }
+
+
+def split_of(group: str, fractions: dict[str, float], *, seed: int) -> str:
+    """The split of a group by a hash of its name: stable when other groups come or go.
+
+    ``fractions`` maps splits to shares that sum to 1.
+    """
+    digest = hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=8).digest()
+    position, edge = int.from_bytes(digest, "big") / 2**64, 0.0
+    for split, fraction in fractions.items():
+        edge += fraction
+        if position < edge:
+            return split
+    return split
+
+
+def normalise_caption(text: str) -> str:
+    """Compose Unicode, drop control characters and make every run of white space one space."""
+    composed = unicodedata.normalize("NFC", text)
+    visible = "".join(c if unicodedata.category(c) != "Cc" else " " for c in composed)
+    return " ".join(visible.split())
+
+
+def write_pairs(
+    raw_pairs: Iterable[RawPair],
+    directory: Path,
+    *,
+    shard_bytes: int,
+    max_bad_fraction: float,
+    split_for: Callable[[RawPair], str],
+) -> IngestReport:
+    """Validate pairs and write the good ones as Parquet shards, with ``report.json`` and
+    ``quarantine.parquet``, into ``directory``, holding one row group in memory.
+
+    Raises ``UserError`` with the counts by reason when more than ``max_bad_fraction`` of the pairs
+    or of the captions are bad, when an id comes twice, or when no pair is left for a split.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    report = IngestReport()
+    with _ShardWriter(directory, pair_schema(), shard_bytes) as writer:
+        for row in _good_rows(raw_pairs, report, split_for):
+            writer.add(row)
+    _refuse_bad(report, max_bad_fraction)
+    (directory / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    listed = [[r.id for r in report.quarantine], [r.reason for r in report.quarantine]]
+    columns = [*listed, [r.detail for r in report.quarantine]]
+    arrays = [pa.array(column, pa.string()) for column in columns]
+    pq.write_table(pa.table(arrays, ["id", "reason", "detail"]), directory / "quarantine.parquet")
+    return report
+
+
+def _good_rows(
+    raw_pairs: Iterable[RawPair], report: IngestReport, split_for: Callable[[RawPair], str]
+) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for raw in raw_pairs:
+        report.pairs_seen += 1
+        report.captions_seen += len(raw.captions)
+        if raw.id in seen:
+            report.bad_pairs += 1
+            report.quarantine.append(Rejected(raw.id, "duplicate_id", f"again in {raw.source}"))
+            continue
+        seen.add(raw.id)
+        captions = []
+        for index, text in enumerate(raw.captions):
+            if caption := normalise_caption(text):
+                captions.append(caption)
+            else:
+                report.bad_captions += 1
+                detail = f"caption {index} of {len(raw.captions)}"
+                report.quarantine.append(Rejected(raw.id, "empty_caption", detail))
+        try:
+            if not captions:
+                raise BadImage("no_caption", "the image has no caption that is not empty")
+            data = _read(raw)
+            height, width = decode_rgb(data).shape[:2]
+        except BadImage as bad:
+            report.bad_pairs += 1
+            report.quarantine.append(Rejected(raw.id, bad.reason, bad.detail))
+            continue
+        split = split_for(raw)
+        report.splits[split] += 1
+        report.captions += len(captions)
+        yield {
+            "id": raw.id,
+            "split": split,
+            "group": raw.group,
+            "image": data,
+            "width": width,
+            "height": height,
+            "captions": captions,
+            "source": raw.source,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "boxes": [vars(box) for box in raw.boxes],
+        }
+
+
+def _read(raw: RawPair) -> bytes:
+    try:
+        return raw.read_image()
+    except OSError as error:
+        reason = "missing_image" if isinstance(error, FileNotFoundError) else "unreadable_image"
+        raise BadImage(reason, error.strerror or str(error)) from None
+
+
+def _refuse_bad(report: IngestReport, max_bad_fraction: float) -> None:
+    counts = ", ".join(f"{reason} {n}" for reason, n in report.by_reason().items())
+    if report.bad_fraction > max_bad_fraction:
+        examples = ", ".join(f"{r.id} ({r.reason})" for r in report.quarantine[:3])
+        raise UserError(
+            f"{report.bad_pairs} of {report.pairs_seen} pairs and {report.bad_captions} of "
+            f"{report.captions_seen} captions are bad ({counts}; first: {examples}), more than "
+            f"ingest.max_bad_fraction {max_bad_fraction:g} allows; mend the data or raise it"
+        )
+    if empty := [split for split in SPLITS if not report.splits[split]]:
+        raise UserError(
+            f"no pair is left for {' and '.join(empty)} ({report.pairs_seen} pairs seen"
+            f"{', ' + counts if counts else ''}); check the path and the split lists"
+        )
+
+
+class _ShardWriter:
+    """Writes rows as Parquet shards of at most ``shard_bytes``, in row groups of a fixed size."""
+
+    def __init__(self, directory: Path, schema: pa.Schema, shard_bytes: int) -> None:
+        self.directory, self.schema, self.shard_bytes = directory, schema, shard_bytes
+        self.rows: list[dict[str, Any]] = []
+        self.writer: Any = None
+        self.written_bytes = self.shards = 0
+
+    def __enter__(self) -> _ShardWriter:
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        if error_type is None:
+            self._flush()
+        if self.writer is not None:
+            self.writer.close()
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        if len(self.rows) == ROW_GROUP_PAIRS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self.rows:
+            return
+        table = pa.Table.from_pylist(self.rows, schema=self.schema)
+        self.rows = []
+        if self.writer is not None and self.written_bytes + table.nbytes > self.shard_bytes:
+            self.writer.close()
+            self.writer = None
+        if self.writer is None:
+            path = self.directory / f"part-{self.shards:05d}.parquet"
+            self.writer = pq.ParquetWriter(path, self.schema, compression="zstd")
+            self.shards, self.written_bytes = self.shards + 1, 0
+        self.writer.write_table(table)
+        self.written_bytes += table.nbytes
+
+
+def pair_schema() -> pa.Schema:
+    """The columns of ``data/<dataset>/pairs``."""
+    import pyarrow as pa
+
+    box = pa.struct([*((side, pa.int32()) for side in "xywh"), ("label", pa.string())])
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("split", pa.string()),
+            ("group", pa.string()),
+            ("image", pa.binary()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("captions", pa.list_(pa.string())),
+            ("source", pa.string()),
+            ("sha256", pa.string()),
+            ("boxes", pa.list_(box)),
+        ]
+    )
+
+
+def shards(directory: Path) -> list[Path]:
+    """The Parquet shards of an artifact, in order; ``UserError`` when there is none."""
+    paths = sorted(directory.glob("part-*.parquet"))
+    if not paths:
+        raise UserError(f"{directory} holds no shards; run the stage that makes them (`dvc repro`)")
+    return paths

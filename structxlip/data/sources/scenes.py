@@ -1,0 +1,53 @@
+"""The built-in drawings as a source of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+
+from structxlip.config import Scenes
+from structxlip.data.pairs import Box, RawPair
+from structxlip.data.scenes import Vocabulary, draw_scene, load_vocabulary
+from structxlip.data.sources import Source
+from structxlip.errors import UserError
+
+# Each split draws from its own range of indices, so that growing one moves nothing in another.
+SPLIT_OFFSET = 10_000_000
+
+
+def open_scenes(dataset: Scenes, *, seed: int) -> Source:
+    try:
+        vocabulary = load_vocabulary(dataset.path)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    sizes = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+    pairs = _draw(dataset, sizes, vocabulary, seed)
+    return Source(pairs, size=sum(sizes.values()), splits=frozenset(sizes))
+
+
+def _draw(
+    dataset: Scenes, sizes: dict[str, int], vocabulary: Vocabulary, seed: int
+) -> Iterator[RawPair]:
+    for number, (split, size) in enumerate(sizes.items()):
+        for index in range(size):
+            scene = draw_scene(
+                number * SPLIT_OFFSET + index,
+                seed=seed,
+                image_px=dataset.image_px,
+                captions_per_image=dataset.captions_per_image,
+                vocabulary=vocabulary,
+            )
+            ok, png = cv2.imencode(".png", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
+            assert ok, "OpenCV could not encode a drawing as PNG"
+            data = png.tobytes()
+            name = f"{split}-{index:06d}"
+            yield RawPair(
+                id=name,
+                read_image=lambda data=data: data,  # type: ignore[misc]
+                captions=scene.captions,
+                group=name,
+                source="scenes",
+                split=split,
+                boxes=[Box(*map(int, thing.box), thing.shape) for thing in scene.objects],
+            )

@@ -1,0 +1,65 @@
+"""Ray inside a stage: the cluster of RAY_ADDRESS, else a local one that ends with the stage."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from structxlip.errors import UserError
+
+PROBE_TIMEOUT_S = 5.0
+
+
+@contextmanager
+def ray_session() -> Iterator[int]:
+    """Connect to Ray and yield the number of its CPUs.
+
+    Raises ``UserError`` at once when RAY_ADDRESS answers to nothing (Ray alone takes 80 s).
+    """
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    _probe(address)
+    # The address is always given: without one, Ray joins whatever cluster it finds traces of.
+    ray.init(
+        address=address or "local",
+        include_dashboard=None if address else False,
+        logging_level=logging.WARNING,
+        log_to_driver=True,
+        configure_logging=True,
+    )
+    try:
+        yield max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def ray_head() -> Iterator[dict[str, str]]:
+    """Keep one Ray cluster for several stages; yield the environment variables that join it.
+
+    That of RAY_ADDRESS is used where there is one, else a local one is started and ended here.
+    """
+    import ray
+
+    if address := os.environ.get("RAY_ADDRESS"):
+        yield {"RAY_ADDRESS": address}
+        return
+    with ray_session():
+        yield {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+
+
+def _probe(address: str | None) -> None:
+    if not address or ":" not in address.removeprefix("ray://"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=PROBE_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start it, or unset "
+            f"RAY_ADDRESS to run on this machine"
+        ) from None

@@ -1,0 +1,50 @@
+"""Stage `ingest`: a dataset's source becomes the validated pair store `data/<dataset>/pairs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from structxlip.config import Params
+from structxlip.data.pairs import RawPair, split_of, write_pairs
+from structxlip.data.sources import Source, open_source
+from structxlip.progress import progress, say
+from structxlip.stages.artifacts import DATA, atomic_directory
+
+
+def ingest(params: Params, dataset: str) -> None:
+    source = open_source(params.dataset(dataset), seed=params.seed)
+    with (
+        atomic_directory(DATA / dataset / "pairs") as directory,
+        progress(f"ingest {dataset}", source.size, "pairs") as advance,
+    ):
+
+        def watched() -> Iterator[RawPair]:
+            for raw in source.pairs:
+                yield raw
+                advance(1)
+
+        report = write_pairs(
+            watched(),
+            directory,
+            shard_bytes=params.ingest.shard_mib * 2**20,
+            max_bad_fraction=params.ingest.max_bad_fraction,
+            split_for=lambda raw: _split(raw, source, params),
+        )
+    counts = report.as_dict()
+    unlisted = f", in no split list {source.unlisted}" if source.unlisted else ""
+    say(
+        f"ingest {dataset}: {counts['pairs']} pairs, {counts['captions']} captions, splits "
+        f"{counts['splits']}, quarantined {counts['quarantined'] or 'nothing'}{unlisted}"
+    )
+
+
+def _split(raw: RawPair, source: Source, params: Params) -> str:
+    """The source's own split; what it does not give is carved out by a hash of the group."""
+    val, test = params.ingest.val_fraction, params.ingest.test_fraction
+    if raw.split is None:
+        fractions = {"test": test, "val": val, "train": 1 - val - test}
+    elif raw.split == "train" and "val" not in source.splits:
+        fractions = {"val": val, "train": 1 - val}
+    else:
+        return raw.split
+    return split_of(raw.group, fractions, seed=params.seed)

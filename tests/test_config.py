@@ -1,0 +1,107 @@
+"""params.yaml is refused at the door with one sentence: path, reason, nearest valid name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from structxlip.config import Flickr, load_params, validate_params
+from structxlip.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    return YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+
+
+def change(content: dict[str, Any], path: str, value: object) -> None:
+    *parents, key = path.split(".")
+    for parent in parents:
+        content = content[parent]
+    content[key] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("train.epoch", 3, "train.epoch: unknown key; did you mean 'epochs'?"),
+        ("datsets", {}, "datsets: unknown key; did you mean 'datasets'?"),
+        ("regster", {}, "regster: unknown key; did you mean 'register'?"),
+        ("arms.structxlip.schedule.flor", 1, "arms.structxlip.schedule.flor: unknown key; did you mean 'floor'?"),
+        ("datasets.scenes.trian", 1, "datasets.scenes.trian: unknown key; did you mean 'train'?"),
+        ("datasets.scenes.kind", "flicker", "datasets.scenes.kind: unknown kind 'flicker'; did you"),
+        ("datasets.scenes", {"path": "x"}, "datasets.scenes.kind: is missing; valid are: flickr, "),
+        ("datasets.scenes", 3, "datasets.scenes: must be a mapping, not 3"),
+        ("datasets.scenes.train", "9", "datasets.scenes.train: input should be a valid integer"),
+        ("train.epochs", "3", "train.epochs: input should be a valid integer, not '3'"),
+        ("train.epochs", True, "train.epochs: input should be a valid integer, not True"),
+        ("train.epochs", 0, "train.epochs: input should be greater than or equal to 1, not 0"),
+        ("train", None, "train: must be a mapping, not None"),
+        ("train.learning_rate", float("nan"), "train.learning_rate: input should be a finite number"),
+        ("train.workers", 3, "train: batch_size 256 must be a multiple of workers 3"),
+        ("train.warmup_epochs", 99, "train: warmup_epochs must be below epochs"),
+        ("captions.mode", "dorp", "captions.mode: input should be 'drop' or 'mask', not 'dorp'"),
+        ("edges.low", 10.0, "edges: low and high are given together, or both null"),
+        ("edges.max_density", 0.001, "edges: min_density must be below max_density"),
+        ("evaluation.alphas", [0.5], "evaluation: alphas must hold 0.0, which is plain CLIP"),
+        ("arms.structxlip.schedule.floor", 0.5, "arms.structxlip.schedule: floor has no effect without decay_start"),
+        ("model.image_tower", "resnet", "model.image_tower: string should match pattern"),
+    ],
+)
+def test_refused_with_one_sentence(
+    content: dict[str, Any], path: str, value: object, sentence: str
+) -> None:
+    change(content, path, value)
+    with pytest.raises(UserError) as refused:
+        validate_params(content)
+    assert str(refused.value).startswith(f"params.yaml: {sentence}")
+    assert "\n" not in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_missing_section_and_several_problems(content: dict[str, Any]) -> None:
+    del content["train"], content["model"]["text_tower"]
+    with pytest.raises(UserError, match=r"model\.text_tower: is missing \(and 1 more\)"):
+        validate_params(content)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "a: 1\na: 2", ""])
+def test_not_a_mapping(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=str(path)) as refused:
+        load_params(path)
+    assert refused.value.exit_code == 2
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read .No such file"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_numbers_are_yaml_1_2(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("learning_rate: 1.0e-3", "learning_rate: 1e-3"))
+    assert load_params(path).train.learning_rate == 1e-3
+
+
+def test_shipped_params_and_presets_are_valid(content: dict[str, Any]) -> None:
+    params = validate_params(content)
+    assert list(params.datasets) == ["scenes"]
+    for name, preset in params.presets.items():
+        content["datasets"][name] = preset | {"path": "somewhere"}
+    assert isinstance(validate_params(content).dataset("photos"), Flickr)
+
+
+def test_inactive_dataset_says_how_to_activate(content: dict[str, Any]) -> None:
+    params = validate_params(content)
+    with pytest.raises(UserError, match="structxlip activate photos --path DIR"):
+        params.dataset("photos")
+    with pytest.raises(UserError, match="'phots' is not active; active are: scenes"):
+        params.dataset("phots")
