@@ -23,13 +23,13 @@ def ray_session() -> Iterator[int]:
 
     address = os.environ.get("RAY_ADDRESS")
     _probe(address)
+    # Ray's core logs an error for every actor with arguments, which is how Ray Data makes them all.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # The address is always given: without one, Ray joins whatever cluster it finds traces of.
     ray.init(
         address=address or "local",
         include_dashboard=None if address else False,
-        logging_level=logging.WARNING,
-        log_to_driver=True,
-        configure_logging=True,
+        logging_level=logging.ERROR,
     )
     try:
         yield max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -63,3 +63,19 @@ def _probe(address: str | None) -> None:
             f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start it, or unset "
             f"RAY_ADDRESS to run on this machine"
         ) from None
+
+
+def users_own(error: BaseException) -> UserError | None:
+    """The user's mistake inside of what Ray wrapped around it; None when it is not one."""
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        current = queue.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, UserError):
+            return current
+        queue += [current.__cause__, current.__context__, getattr(current, "cause", None)]
+        queue += list(getattr(current, "worker_failures", {}).values())
+    return None

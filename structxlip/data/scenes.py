@@ -1,9 +1,9 @@
-"""The built-in dataset: drawn scenes of several objects, with long captions that are true of them."""
+"""The built-in dataset: drawn scenes of several objects, and long captions true of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import hypot
 from pathlib import Path
 from string import Formatter
@@ -23,16 +23,17 @@ T = TypeVar("T")
 OBJECTS = (3, 6)  # fewest and most of a scene
 SENTENCES = (4, 8)
 WORDS = (55, 95)
+MAX_DRAFTS = 200
 MIN_IMAGE_PX = 64
 MIN_VISIBLE = 0.6  # of an object's own pixels, whatever covers it
 MIN_COVER = 0.15  # of the smaller of two objects: what touches by less would be a matter of taste
 MIN_CONTRAST = 25.0  # grey levels between an object and the background
 RADII = {"small": (0.07, 0.09), "medium": (0.11, 0.135), "large": (0.165, 0.2)}  # of the image side
-ZONES = [
-    ["top_left", "top", "top_right"],
-    ["left", "centre", "right"],
-    ["bottom_left", "bottom", "bottom_right"],
-]
+ZONES = (  # ninths of the image, row by row
+    *("top_left", "top", "top_right"),
+    *("left", "centre", "right"),
+    *("bottom_left", "bottom", "bottom_right"),
+)
 INVERSE = {"left_of": "right_of", "above": "below", "next_to": "next_to", "in_front_of": "behind"}
 
 
@@ -40,10 +41,10 @@ INVERSE = {"left_of": "right_of", "above": "below", "next_to": "next_to", "in_fr
 class SceneObject:
     """One drawn shape.
 
-    ``box`` is ``x, y, w, h`` in pixels, tight around the shape as if nothing covered it, and may not
-    leave the image; ``centre`` (x, y) is its middle. ``radius`` is half of the longer side of the
-    upright shape, in pixels; ``tilt`` and ``pattern_angle`` are in degrees; ``rgb`` is the paint.
-    ``occluded_by`` are the indices of the objects in front that cover a part of this one.
+    ``box`` is ``x, y, w, h`` in pixels, tight around the shape as if nothing covered it, and lies
+    inside of the image; ``centre`` (x, y) is its middle. ``radius`` is half of the longer side of
+    the upright shape, in pixels; ``tilt`` and ``pattern_angle`` are in degrees; ``rgb`` is the
+    paint; ``occluded_by`` are the indices of the objects in front that cover a part of this one.
     """
 
     shape: str
@@ -56,13 +57,13 @@ class SceneObject:
     tilt: float
     mirrored: bool
     pattern_angle: float
-    rgb: RGB = (0, 0, 0)
+    rgb: RGB
     occluded_by: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Relation:
-    """``subject`` kind ``object``, as indices of objects; ``other`` is the second end of between."""
+    """``subject`` kind ``object``, as indices; ``other`` is the second end of ``between``."""
 
     subject: int
     kind: str
@@ -116,7 +117,8 @@ def draw_scene(
 ) -> Scene:
     """Draw scene ``index`` (≥ 0); it depends on the arguments alone, so a dataset can grow.
 
-    Raises ``ValueError`` when ``image_px`` is below 64.
+    Raises ``ValueError`` when ``image_px`` is below 64, or when the phrases of the vocabulary are
+    so long or so short that no caption has the right length.
     """
     if image_px < MIN_IMAGE_PX:
         raise ValueError(f"image_px must be at least {MIN_IMAGE_PX}, not {image_px}")
@@ -126,7 +128,7 @@ def draw_scene(
         texture=_pick(layout_rng, list(vocabulary.textures)),
         light=_pick(layout_rng, list(vocabulary.lights)),
     )
-    objects = _colour(layout_rng, _arrange(layout_rng, image_px, vocabulary), setting, vocabulary)
+    objects = _arrange(layout_rng, setting, image_px, vocabulary)
     told = [
         caption(caption_rng, objects, setting, image_px, vocabulary)
         for _ in range(captions_per_image)
@@ -160,33 +162,29 @@ def _polar(radius: Sequence[float] | Points) -> Points:
 def _unit(*contours: Any) -> list[Points]:
     """Centre contours on their common box and scale its longer side to 2."""
     parts = [np.asarray(contour, dtype=float) for contour in contours]
-    low, high = (f(np.concatenate(parts), axis=0) for f in (np.min, np.max))
+    points = np.concatenate(parts)
+    low, high = points.min(axis=0), points.max(axis=0)
     return [(part - (low + high) / 2) / ((high - low).max() / 2) for part in parts]
 
 
 _TURN = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+_HEART_Y = 5 * np.cos(2 * _TURN) - 13 * np.cos(_TURN) + 2 * np.cos(3 * _TURN)
 SHAPES: dict[str, list[Points]] = {
     "circle": _unit(_arc(0, 360)),
     "square": _unit([(-1, -1), (1, -1), (1, 1), (-1, 1)]),
     "triangle": _unit([(0, -1), (1, 0.8), (-1, 0.8)]),
     "star": _unit(_polar([1, 0.42] * 5)),
     "cross": _unit(
-        [(-1, -3), (1, -3), (1, -1), (3, -1), (3, 1), (1, 1)],
-        [(1, 1), (1, 3), (-1, 3), (-1, 1), (-3, 1), (-3, -1), (-1, -1), (-1, -3)],
+        [
+            *[(-1, -3), (1, -3), (1, -1), (3, -1), (3, 1), (1, 1)],
+            *[(1, 3), (-1, 3), (-1, 1), (-3, 1), (-3, -1), (-1, -1)],
+        ]
     ),
     "ring": _unit(_arc(0, 360), _arc(0, 360, 0.55)),
     "arrow": _unit(
         [(-1, -0.3), (0.1, -0.3), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.3), (-1, 0.3)]
     ),
-    "heart": _unit(
-        np.stack(
-            [
-                16 * np.sin(_TURN) ** 3,
-                5 * np.cos(2 * _TURN) - 13 * np.cos(_TURN) + 2 * np.cos(3 * _TURN),
-            ],
-            axis=1,
-        )
-    ),
+    "heart": _unit(np.stack([16 * np.sin(_TURN) ** 3, _HEART_Y], axis=1)),
     "crescent": _unit(np.concatenate([_arc(50, 310), _arc(288, 72, 0.81, x=0.39)])),
     "house": _unit(
         [(-0.8, 1), (-0.8, -0.1), (-1, -0.1), (0, -1), (1, -0.1), (0.8, -0.1), (0.8, 1)],
@@ -198,8 +196,10 @@ SHAPES: dict[str, list[Points]] = {
         np.concatenate([_arc(155, -155) * (0.75, 0.5), [(-1.2, -0.5), (-1.0, 0), (-1.2, 0.5)]])
     ),
     "tree": _unit(
-        [(0, -1), (0.5, -0.3), (0.25, -0.3), (0.75, 0.5), (0.15, 0.5), (0.15, 1), (-0.15, 1)]
-        + [(-0.15, 0.5), (-0.75, 0.5), (-0.25, -0.3), (-0.5, -0.3)]
+        [
+            *[(0, -1), (0.5, -0.3), (0.25, -0.3), (0.75, 0.5), (0.15, 0.5), (0.15, 1)],
+            *[(-0.15, 1), (-0.15, 0.5), (-0.75, 0.5), (-0.25, -0.3), (-0.5, -0.3)],
+        ]
     ),
     "boat": _unit(
         [(-1, 0.4), (1, 0.4), (0.6, 1), (-0.7, 1)], [(-0.1, -1), (0.75, 0.25), (-0.1, 0.25)]
@@ -216,9 +216,10 @@ def object_mask(thing: SceneObject, image_px: int) -> Image:
     angle = np.radians(thing.tilt)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     parts = [part * (1 - 2 * thing.mirrored, 1) @ turn for part in SHAPES[thing.shape]]
-    low, high = (f(np.concatenate(parts), axis=0) for f in (np.min, np.max))
+    points = np.concatenate(parts)
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
     scale, shift = 16 * thing.radius, np.array(thing.centre) * 16  # cv2's shift=4: 1/16 pixel
-    contours = [np.rint((p - (low + high) / 2) * scale + shift).astype(np.int32) for p in parts]
+    contours = [np.rint((p - middle) * scale + shift).astype(np.int32) for p in parts]
     mask = np.zeros((image_px, image_px), np.uint8)
     return cv2.fillPoly(mask, contours, 1, shift=4)  # type: ignore[return-value]
 
@@ -227,78 +228,78 @@ def object_mask(thing: SceneObject, image_px: int) -> Image:
 
 
 def _arrange(
-    rng: np.random.Generator, image_px: int, vocabulary: Vocabulary
+    rng: np.random.Generator, setting: Setting, image_px: int, vocabulary: Vocabulary
 ) -> tuple[SceneObject, ...]:
-    """Place objects of different shapes one over another, so that each stays recognisable."""
+    """Lay objects of different shapes one over another, so that each stays recognisable."""
     count = int(rng.integers(OBJECTS[0], OBJECTS[1] + 1))
-    shapes = rng.permutation(list(vocabulary.shapes))[:count]
+    shapes = rng.permutation(list(vocabulary.shapes))[:count].tolist()
+    colours = _colours_on(vocabulary.grounds[setting.ground], vocabulary.colours)
     objects: list[SceneObject] = []
     masks: list[Image] = []
     visible: list[Image] = []
     while len(objects) < count:
-        thing = _throw(rng, str(shapes[len(objects)]), image_px)
-        mask = object_mask(thing, image_px)
+        thing, mask = _throw(rng, shapes[len(objects)], colours, image_px)
         left = [seen & ~mask for seen in visible]
-        if any(s.sum() < MIN_VISIBLE * m.sum() for s, m in zip(left, masks, strict=True)):
+        areas = [cv2.countNonZero(other) for other in masks]
+        if any(cv2.countNonZero(s) < MIN_VISIBLE * a for s, a in zip(left, areas, strict=True)):
             continue
-        shared = [int((other & mask).sum()) for other in masks]
-        least = [MIN_COVER * min(int(other.sum()), int(mask.sum())) for other in masks]
-        if any(0 < s < m for s, m in zip(shared, least, strict=True)):
+        covered = [cv2.countNonZero(other & mask) for other in masks]
+        least = [MIN_COVER * min(area, cv2.countNonZero(mask)) for area in areas]
+        if any(0 < pixels < bound for pixels, bound in zip(covered, least, strict=True)):
             continue
-        for i, overlap in enumerate(shared):
-            if overlap:
-                by = (*objects[i].occluded_by, len(objects))
-                objects[i] = replace(objects[i], occluded_by=by)
-        x, y, w, h = cv2.boundingRect(mask)
-        objects.append(replace(thing, box=(x, y, w, h)))
+        below = [i for i, pixels in enumerate(covered) if pixels]
+        if any(objects[i].colour == thing.colour for i in below):
+            continue
+        for i in below:
+            by = (*objects[i].occluded_by, len(objects))
+            objects[i] = replace(objects[i], occluded_by=by)
+        objects.append(thing)
         masks.append(mask)
         visible = [*left, mask]
     return tuple(objects)
 
 
-def _throw(rng: np.random.Generator, shape: str, image_px: int) -> SceneObject:
-    size = _pick(rng, list(RADII))
-    radius = rng.uniform(*RADII[size])
-    cell = rng.integers(3, size=2)
-    # Clear of the lines between the ninths, and inside of the image even when tilted.
-    inset = 1.2 * radius
-    centre = np.clip((cell + rng.uniform(0.1, 0.9, size=2)) / 3, inset, 1 - inset)
-    return SceneObject(
-        shape=shape,
-        colour="",
-        pattern=_pick(rng, PATTERNS),
-        size=size,
-        box=(0, 0, 0, 0),
-        centre=(float(centre[0] * image_px), float(centre[1] * image_px)),
-        radius=float(radius * image_px),
-        tilt=float(rng.uniform(-12, 12)),
-        mirrored=bool(rng.integers(2)),
-        pattern_angle=float(rng.uniform(0, 180)),
-    )
-
-
-def _colour(
-    rng: np.random.Generator,
-    objects: Sequence[SceneObject],
-    setting: Setting,
-    vocabulary: Vocabulary,
-) -> tuple[SceneObject, ...]:
-    """Paint objects so that each differs from the ground in brightness, and from what it covers."""
-    ground = _luma(vocabulary.grounds[setting.ground])
-    contrast = {name: abs(_luma(rgb) - ground) for name, rgb in vocabulary.colours.items()}
-    usable = [name for name, value in contrast.items() if value >= MIN_CONTRAST]
-    painted: list[SceneObject] = []
-    for i, thing in enumerate(objects):
-        taken = {below.colour for below in painted if i in below.occluded_by}
-        choices = [name for name in usable if name not in taken]
-        name = _pick(rng, choices or [max(contrast, key=contrast.__getitem__)])
-        r, g, b = np.clip(np.add(vocabulary.colours[name], rng.integers(-12, 13, size=3)), 0, 255)
-        painted.append(replace(thing, colour=name, rgb=(int(r), int(g), int(b))))
-    return tuple(painted)
+def _colours_on(ground: RGB, colours: Mapping[str, RGB]) -> dict[str, RGB]:
+    """The colours that stand out from a ground in brightness; the best one if none does."""
+    contrast = {name: abs(_luma(rgb) - _luma(ground)) for name, rgb in colours.items()}
+    least = min(MIN_CONTRAST, max(contrast.values()))
+    return {name: rgb for name, rgb in colours.items() if contrast[name] >= least}
 
 
 def _luma(rgb: RGB) -> float:
     return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
+
+
+def _throw(
+    rng: np.random.Generator, shape: str, colours: Mapping[str, RGB], image_px: int
+) -> tuple[SceneObject, Image]:
+    """An object anywhere in the image, and its mask."""
+    size = _pick(rng, list(RADII))
+    radius = rng.uniform(*RADII[size])
+    # Clear of the lines between the ninths, and inside of the image even when tilted.
+    inset = 1.2 * radius
+    x, y = (
+        min(max((cell + within) / 3, inset), 1 - inset) * image_px
+        for cell, within in zip(rng.integers(3, size=2), rng.uniform(0.1, 0.9, size=2), strict=True)
+    )
+    colour = _pick(rng, list(colours))
+    r, g, b = np.clip(np.add(colours[colour], rng.integers(-12, 13, size=3)), 0, 255)
+    thing = SceneObject(
+        shape=shape,
+        colour=colour,
+        pattern=_pick(rng, PATTERNS),
+        size=size,
+        box=(0, 0, 0, 0),  # known once it is drawn
+        centre=(float(x), float(y)),
+        radius=float(radius * image_px),
+        tilt=float(rng.uniform(-12, 12)),
+        mirrored=bool(rng.integers(2)),
+        pattern_angle=float(rng.uniform(0, 180)),
+        rgb=(int(r), int(g), int(b)),
+    )
+    mask = object_mask(thing, image_px)
+    left, top, width, height = cv2.boundingRect(mask)
+    return replace(thing, box=(left, top, width, height)), mask
 
 
 # --- Paint ----------------------------------------------------------------------------------------
@@ -318,22 +319,23 @@ def paint(
     axis = np.linspace(-1, 1, image_px, dtype=np.float32)
     x, y = axis[None, :], axis[:, None]
     texture = _texture(rng, setting.texture, x, y)
-    canvas = np.float32(vocabulary.grounds[setting.ground]) + texture[..., None]
+    ground = vocabulary.grounds[setting.ground]
+    canvas = np.asarray(cv2.merge([texture + level for level in ground]), np.float32)
     for thing in objects:
         _paint_object(canvas, thing)
     to_x, to_y = LIGHTS[setting.light]
-    canvas *= (1 + np.float32(rng.uniform(0.15, 0.35)) * (to_x * x + to_y * y))[..., None]
-    levels = np.linspace(0, 1, 256) ** rng.uniform(0.75, 1.3) * 255
-    image = cv2.LUT(np.clip(canvas, 0, 255).astype(np.uint8), levels.astype(np.float32))
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.0) * image_px / 160)
-    image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(2, 8))
-    return np.clip(image, 0, 255).astype(np.uint8)
+    light = 1 + np.float32(rng.uniform(0.15, 0.35)) * (to_x * x + to_y * y)
+    lit = cv2.multiply(canvas, cv2.merge([light] * 3), dtype=cv2.CV_8U)  # cv2 rounds and saturates
+    curve = (np.linspace(0, 1, 256) ** rng.uniform(0.75, 1.3) * 255).astype(np.uint8)
+    seen = cv2.GaussianBlur(cv2.LUT(lit, curve), (0, 0), rng.uniform(0.4, 1.0) * image_px / 160)
+    noise = rng.standard_normal((image_px, image_px), dtype=np.float32) * rng.uniform(2, 8)
+    return np.asarray(cv2.add(seen, cv2.merge([noise] * 3), dtype=cv2.CV_8U), np.uint8)
 
 
 def _texture(
     rng: np.random.Generator, kind: str, x: NDArray[np.float32], y: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Grey levels to add to the ground, ``[image_px, image_px]``; ``x`` and ``y`` run from -1 to 1."""
+    """Grey levels that a texture adds, ``[image_px, image_px]``; ``x``, ``y`` run from -1 to 1."""
     side = x.size
     angle = rng.uniform(0, 2 * np.pi)
     across = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
@@ -341,7 +343,7 @@ def _texture(
         return across * np.float32(35)
     if kind == "grain":
         noise = rng.standard_normal((side, side), dtype=np.float32)
-        return cv2.GaussianBlur(noise, (0, 0), 0.7) * np.float32(rng.uniform(20, 35))  # type: ignore[return-value]
+        return cv2.GaussianBlur(noise, (0, 0), 0.7) * np.float32(rng.uniform(20, 35))
     if kind == "lines":
         period, depth = rng.uniform(0.1, 0.2), rng.uniform(12, 28)
         return np.where(across % period < 0.03, np.float32(-depth), np.float32(0))
@@ -360,8 +362,9 @@ def _texture(
 def _paint_object(canvas: NDArray[np.float32], thing: SceneObject) -> None:
     x, y, w, h = thing.box
     mask = object_mask(thing, canvas.shape[0])[y : y + h, x : x + w].astype(bool)
-    light, dark = _luma(thing.rgb) > 100, np.float32(thing.rgb)
-    second = dark * np.float32(0.5) if light else dark + (255 - dark) * np.float32(0.5)
+    paint = np.array(thing.rgb, np.float32)
+    dark = _luma(thing.rgb) <= 100
+    second = (paint + 255) / 2 if dark else paint / 2
     marked = mask & _pattern(thing, mask)
     area = canvas[y : y + h, x : x + w]
     area[mask] = thing.rgb
@@ -376,17 +379,17 @@ def _pattern(thing: SceneObject, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         width = max(3, round(thing.radius * 0.3)) | 1
         padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
         inner = cv2.erode(padded, np.ones((width, width), np.uint8))
-        return inner[1:-1, 1:-1] == 0  # type: ignore[no-any-return]
+        return inner[1:-1, 1:-1] == 0
     period = thing.radius * {"striped": 0.5, "dotted": 0.6, "checked": 0.9}[thing.pattern]
     angle = np.radians(thing.pattern_angle)
     y, x = np.mgrid[: mask.shape[0], : mask.shape[1]] / period
     u = (x * np.cos(angle) + y * np.sin(angle)) % 1
     if thing.pattern == "striped":
-        return u < 0.5  # type: ignore[no-any-return]
+        return u < 0.5
     v = (y * np.cos(angle) - x * np.sin(angle)) % 1
     if thing.pattern == "checked":
-        return (u < 0.5) ^ (v < 0.5)  # type: ignore[no-any-return]
-    return np.hypot(u - 0.5, v - 0.5) < 0.28  # type: ignore[no-any-return]
+        return (u < 0.5) ^ (v < 0.5)
+    return np.hypot(u - 0.5, v - 0.5) < 0.28
 
 
 # --- What is true of a scene ----------------------------------------------------------------------
@@ -395,7 +398,7 @@ def _pattern(thing: SceneObject, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def zone(thing: SceneObject, image_px: int) -> str:
     """The ninth of the image that holds the centre of an object: a key of ``positions``."""
     column, row = (min(int(3 * c / image_px), 2) for c in thing.centre)
-    return ZONES[row][column]
+    return ZONES[3 * row + column]
 
 
 def true_relations(objects: Sequence[SceneObject], image_px: int) -> list[Relation]:
@@ -403,7 +406,7 @@ def true_relations(objects: Sequence[SceneObject], image_px: int) -> list[Relati
 
     ``left_of`` and ``above``: the boxes are apart on that axis, which separates the centres most.
     ``next_to``: boxes at most 6 % of the image apart. ``between``: boxes apart, and the centre in
-    the middle 40 % of the line that joins the two others, at most 8 % of the image off it.
+    the middle half of the line that joins the two others, at most 10 % of the image off it.
     ``in_front_of``: drawn over a part of the other.
     """
     found: list[Relation] = []
@@ -413,7 +416,7 @@ def true_relations(objects: Sequence[SceneObject], image_px: int) -> list[Relati
             for kind in kinds:
                 found += [Relation(i, kind, j), Relation(j, INVERSE[kind], i)]
             for k in range(j + 1, len(objects)):
-                if i not in (j, k) and _is_between(a, b, objects[k], 0.08 * image_px):
+                if i not in (j, k) and _is_between(a, b, objects[k], 0.1 * image_px):
                     found.append(Relation(i, "between", j, k))
     return list(dict.fromkeys(found))
 
@@ -444,7 +447,7 @@ def _is_between(a: SceneObject, b: SceneObject, c: SceneObject, off_px: float) -
     vx, vy = a.centre[0] - b.centre[0], a.centre[1] - b.centre[1]
     length = hypot(ux, uy)
     along, off = (vx * ux + vy * uy) / length**2, abs(vx * uy - vy * ux) / length
-    return 0.3 <= along <= 0.7 and off <= off_px
+    return 0.25 <= along <= 0.75 and off <= off_px
 
 
 # --- Captions -------------------------------------------------------------------------------------
@@ -460,40 +463,40 @@ def caption(
     """One caption of 4 to 8 sentences and 55 to 95 words, and the relations that it states."""
     zones = [zone(thing, image_px) for thing in objects]
     relations = true_relations(objects, image_px)
-    while True:  # about two of three drafts have the right length
+    for _ in range(MAX_DRAFTS):  # three of four drafts have the right length
         narrator = _Narrator(rng, vocabulary, objects, zones, relations)
         narrator.tell(setting)
         text = " ".join(f"{line[0].upper()}{line[1:]}." for line in narrator.sentences)
-        if (
-            SENTENCES[0] <= len(narrator.sentences) <= SENTENCES[1]
-            and WORDS[0] <= len(text.split()) <= WORDS[1]
-        ):
+        sentences, words = len(narrator.sentences), len(text.split())
+        if SENTENCES[0] <= sentences <= SENTENCES[1] and WORDS[0] <= words <= WORDS[1]:
             return text, narrator.stated
+    raise ValueError(
+        f"no caption of {WORDS[0]} to {WORDS[1]} words could be made: the vocabulary's phrases are "
+        f"too long or too short (the last draft had {words} words)"
+    )
 
 
+@dataclass
 class _Narrator:
     """Words a draft of a caption, object by object; relations look back to objects told before."""
 
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        vocabulary: Vocabulary,
-        objects: Sequence[SceneObject],
-        zones: Sequence[str],
-        relations: Sequence[Relation],
-    ) -> None:
-        self.rng, self.vocabulary = rng, vocabulary
-        self.objects, self.zones, self.relations = objects, zones, relations
-        self.nouns = [_pick(rng, vocabulary.shapes[thing.shape]) for thing in objects]
-        self.sentences: list[str] = []
-        self.stated: list[Relation] = []
-        self.told: list[int] = []
-        self.can_join = False  # whether the last sentence only introduces one object
+    rng: np.random.Generator
+    vocabulary: Vocabulary
+    objects: Sequence[SceneObject]
+    zones: Sequence[str]
+    relations: Sequence[Relation]
+    sentences: list[str] = field(default_factory=list)
+    stated: list[Relation] = field(default_factory=list)
+    told: list[int] = field(default_factory=list)
+    can_join: bool = False  # whether the last sentence introduces one object and says no more
+
+    def __post_init__(self) -> None:
+        self.nouns = [self._pick(self.vocabulary.shapes[thing.shape]) for thing in self.objects]
 
     def tell(self, setting: Setting) -> None:
         phrases = self.vocabulary
         count = len(self.objects)
-        (number,) = phrases.numbers[str(count)]
+        number = self._pick(phrases.numbers[str(count)])
         background = {
             "ground": setting.ground,
             "texture": self._pick(phrases.textures[setting.texture]),
@@ -509,13 +512,9 @@ class _Narrator:
             self.sentences.append(self._pick(phrases.lights[setting.light]))
 
     def _introduce(self, i: int) -> None:
-        thing, phrases = self.objects[i], self.vocabulary
-        crowd = len(self.objects)
-        known = [
-            r
-            for r in self.relations
-            if r.subject == i and {r.object, r.other} <= {*self.told, None}
-        ]
+        thing, phrases, crowd = self.objects[i], self.vocabulary, len(self.objects)
+        told = {*self.told, None}
+        known = [r for r in self.relations if r.subject == i and {r.object, r.other} <= told]
         relation = self._relation(known) if known and self._chance(1.25 - 0.15 * crowd) else ""
         merged = bool(relation) and self._chance(0.4)
         named = {"colour": self._chance(0.75), "size": self._chance(0.6)}
@@ -532,7 +531,7 @@ class _Narrator:
         self.can_join = not joins and not merged
         self.told.append(i)
         if relation and not merged:
-            self._add(i, "relation", alone=True, relation=relation)
+            self._add(i, "relation", alone=not joins, relation=relation)
         for name, said in named.items():
             if not said and self._chance(0.4):
                 word = thing.colour if name == "colour" else self._pick(phrases.sizes[thing.size])
@@ -561,7 +560,7 @@ class _Narrator:
         return f"the {colour}{self.nouns[i]}"
 
     def _add(self, i: int, template: str, *, alone: bool, **fields: str) -> None:
-        """A further sentence on an object; "it" only where the sentence before has no other subject."""
+        """A further sentence on an object; "it" where no other can be meant."""
         self._say(template, s="it" if alone and self._chance(0.6) else self._name(i), **fields)
         self.can_join = False
 
@@ -582,7 +581,7 @@ _SECTIONS: dict[str, dict[str, set[str]]] = {
     "shapes": {name: set() for name in SHAPES},
     "patterns": {name: {"noun"} for name in PATTERNS},
     "sizes": {name: set() for name in RADII},
-    "positions": {name: set() for row in ZONES for name in row},
+    "positions": {name: set() for name in ZONES},
     "relations": {
         **{name: {"o"} for pair in INVERSE.items() for name in pair},
         "between": {"o", "p"},
@@ -608,14 +607,16 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
     """Read a vocabulary like scenes.yaml; ``ValueError`` with one sentence if it is none."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        names = [field.name for field in fields(Vocabulary)]
+        names = [entry.name for entry in fields(Vocabulary)]
         _refuse_other_names("the file", content, names, names)
         return Vocabulary(
-            **{n: (_phrases if n in _SECTIONS else _paints)(n, content[n]) for n in names}
+            colours=_paints("colours", content["colours"]),
+            grounds=_paints("grounds", content["grounds"]),
+            **{section: _phrases(section, content[section]) for section in _SECTIONS},
         )
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"the vocabulary of scenes cannot be read: {reason}") from error
+        raise ValueError(f"{path} cannot be read as a vocabulary of scenes: {reason}") from error
     except ValueError as error:
         raise ValueError(f"{path} is no vocabulary of scenes: {error}") from None
 
@@ -653,11 +654,11 @@ def _check_phrase(where: str, phrase: Any, needed: set[str]) -> None:
     if not isinstance(phrase, str) or not phrase.strip():
         raise ValueError(f"{where} must hold text, not {phrase!r}")
     try:
-        found = {field for _, field, _, _ in Formatter().parse(phrase) if field is not None}
+        found = {name for _, name, _, _ in Formatter().parse(phrase) if name is not None}
     except ValueError as error:
         raise ValueError(f"{where} has a stray brace in {phrase!r}: {error}") from None
     if found != needed:
-        wanted = " and ".join(f"{{{field}}}" for field in sorted(needed)) or "no field in braces"
+        wanted = " and ".join(f"{{{name}}}" for name in sorted(needed)) or "no field in braces"
         raise ValueError(f"{where} must hold {wanted}, which {phrase!r} does not")
 
 

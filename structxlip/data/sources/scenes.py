@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from structxlip.config import Scenes
 from structxlip.data.pairs import Box, RawPair
@@ -38,9 +40,7 @@ def _draw(
                 captions_per_image=dataset.captions_per_image,
                 vocabulary=vocabulary,
             )
-            ok, png = cv2.imencode(".png", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
-            assert ok, "OpenCV could not encode a drawing as PNG"
-            data = png.tobytes()
+            data = _jpeg(scene.image)
             name = f"{split}-{index:06d}"
             yield RawPair(
                 id=name,
@@ -51,3 +51,10 @@ def _draw(
                 split=split,
                 boxes=[Box(*map(int, thing.box), thing.shape) for thing in scene.objects],
             )
+
+
+def _jpeg(rgb: NDArray[np.uint8]) -> bytes:
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
+    ok, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), quality)
+    assert ok, "OpenCV could not encode a drawing"
+    return encoded.tobytes()

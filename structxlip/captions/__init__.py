@@ -1,0 +1,21 @@
+"""Structural cues of a caption: its structure-centric form, and the chunks of that form."""
+
+from structxlip.captions.chunks import Chunk, sliding_chunks
+from structxlip.captions.language import installed_language_models, load_language_model
+from structxlip.captions.structure import (
+    Lexicon,
+    StructuralCaption,
+    load_lexicon,
+    structure_caption,
+)
+
+__all__ = [
+    "Chunk",
+    "Lexicon",
+    "StructuralCaption",
+    "installed_language_models",
+    "load_language_model",
+    "load_lexicon",
+    "sliding_chunks",
+    "structure_caption",
+]

@@ -1,0 +1,1 @@
+"""Evaluation: retrieval metrics, the side-by-side protocol, and the report."""

@@ -1,0 +1,43 @@
+"""Edge-image consistency: the edge embedding stays near what the image says."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from structxlip.losses.checks import check_features, check_rows, unit
+from structxlip.losses.gather import gather_rows
+
+
+class ProjectedL2ConsistencyLoss(nn.Module):
+    """Mean squared L2 distance ``|e - h(v)|²`` with a learned projection ``h``.
+
+    ``v`` and ``e`` are the L2-normalised image and edge embeddings and ``h`` is linear, started at
+    the identity, its output normalised too.
+
+    Args:
+        dim: size ``D`` of the embeddings.
+        gather: average over the valid samples of all ``torch.distributed`` workers.
+    """
+
+    def __init__(self, dim: int, gather: bool = False) -> None:
+        super().__init__()
+        self.projection = nn.Linear(dim, dim, bias=False)
+        nn.init.eye_(self.projection.weight)
+        self.gather = gather
+
+    def forward(
+        self, image_features: Tensor, edge_features: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
+        """The scalar loss of ``[N, D]`` features; ``valid``: boolean ``[N]``, none gives 0.
+
+        Raises:
+            ValueError: shapes that do not fit, or a mask that is not boolean.
+        """
+        check_features(image_features, edge_features)
+        check_rows(len(image_features), valid=valid)
+        projected = unit(self.projection(unit(image_features)))
+        distance = (unit(edge_features) - projected).square().sum(dim=-1)
+        weight = valid.to(distance.dtype) if valid is not None else distance.new_ones(len(distance))
+        if self.gather:
+            distance, weight = gather_rows(distance), gather_rows(weight)
+        return (distance * weight).sum() / weight.sum().clamp(min=1)

@@ -1,0 +1,1 @@
+"""Models: frozen towers, the edge encoder, and StructXLIP on top of them."""

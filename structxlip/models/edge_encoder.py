@@ -1,0 +1,45 @@
+"""The edge encoder: a shallow CNN from an edge map to patch features and one embedding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+CHANNELS = (24, 48, 96, 160, 224)
+
+
+class EdgeEncoder(nn.Module):
+    """Five stride-2 convolutions on a one-channel edge map; under 2 M parameters.
+
+    Group norm, since batch statistics would tie the result to the number of workers. The 4 × 4
+    grid is kept until the projection, since where an edge lies is what it says.
+
+    Args:
+        embed_dim: size ``D`` of the embeddings.
+        grid: side of the grid of patch features, ``P = grid²``.
+    """
+
+    def __init__(self, embed_dim: int, grid: int = 4) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        previous = 1
+        for channels in CHANNELS:
+            layers += [
+                nn.Conv2d(previous, channels, 3, stride=2, padding=1, bias=False),
+                nn.GroupNorm(8, channels),
+                nn.GELU(),
+            ]
+            previous = channels
+        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.pool = nn.AdaptiveAvgPool2d(grid)
+        self.patch_projection = nn.Linear(previous, embed_dim)
+        self.projection = nn.Linear(previous * grid * grid, embed_dim)
+
+    def forward(self, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding ``[N, D]`` and patch features ``[N, P, D]`` of maps ``[N, 1, S, S]`` in [0, 1].
+
+        ``S`` is a multiple of 32. Neither is normalised.
+        """
+        maps = self.convolutions(edges.contiguous(memory_format=torch.channels_last))
+        patches = self.pool(maps).flatten(2).transpose(1, 2)
+        return self.projection(patches.flatten(1)), self.patch_projection(patches)

@@ -1,0 +1,67 @@
+"""Stage `edges`: the edge map of every image, `data/<dataset>/edges`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from structxlip.config import Edges, Params
+from structxlip.cues import detector, edge_density, encode_edges, has_structure
+from structxlip.data.images import decode_rgb
+from structxlip.errors import UserError
+from structxlip.progress import say
+from structxlip.stages.artifacts import DATA, atomic_directory
+from structxlip.stages.row_groups import RowGroup, Worker, map_row_groups, write_row_groups
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def edges(params: Params, dataset: str) -> None:
+    pairs, settings = DATA / dataset / "pairs", params.edges
+    try:
+        detector(settings.cue)
+    except ValueError as error:
+        raise UserError(f"edges.cue: {error}", 2) from None
+    usable = total = 0
+    with atomic_directory(DATA / dataset / "edges") as directory:
+        results = map_row_groups(
+            pairs, partial(_worker, pairs.resolve(), settings), description=f"edges {dataset}"
+        )
+        for table in write_row_groups(results, directory):
+            usable += sum(table["has_structure"].to_pylist())
+            total += table.num_rows
+    say(f"edges {dataset}: {usable} of {total} maps carry structure")
+
+
+def _worker(pairs: Path, settings: Edges) -> Worker:
+    detect = detector(settings.cue)
+
+    def work(group: RowGroup) -> pa.Table:
+        import pyarrow as pa
+
+        rows = group.read(pairs, ["id", "image"])
+        maps = [
+            detect(
+                decode_rgb(image.as_py()),
+                size_px=settings.size_px,
+                blur_sigma=settings.blur_sigma,
+                low=settings.low,
+                high=settings.high,
+            )
+            for image in rows["image"]
+        ]
+        densities = [edge_density(edges) for edges in maps]
+        limits = {"min_density": settings.min_density, "max_density": settings.max_density}
+        return pa.table(
+            {
+                "id": rows["id"],
+                "cue": pa.array([settings.cue] * len(maps)),
+                "edges": pa.array([encode_edges(edges) for edges in maps], pa.binary()),
+                "density": pa.array(densities, pa.float32()),
+                "has_structure": pa.array([has_structure(d, **limits) for d in densities]),
+            }
+        )
+
+    return work

@@ -1,0 +1,91 @@
+"""Stage `features`: what the frozen towers make of a dataset, `data/<dataset>/features`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip.config import Model, Params
+from structxlip.data.images import decode_rgb
+from structxlip.data.pairs import shards
+from structxlip.models.towers import load_image_tower, load_text_tower
+from structxlip.stages.artifacts import DATA, atomic_directory
+from structxlip.stages.row_groups import RowGroup, Worker, map_row_groups
+from structxlip.training.feature_store import FeatureSizes, FeatureWriter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def features(params: Params, dataset: str) -> None:
+    pairs, captions = DATA / dataset / "pairs", DATA / dataset / "captions"
+    settings = params.model
+    image_tower = load_image_tower(settings.image_tower, settings.image_px)
+    text_tower = load_text_tower(settings.text_tower, settings.max_tokens)
+    index = list(_columns(pairs, ["id", "split", "captions"]))
+    parsed = list(_columns(captions, ["text", "chunks"]))
+    chunk_counts = [len(row["chunks"]) for row in parsed]
+    sizes = FeatureSizes(
+        pairs=len(index),
+        captions=len(parsed),
+        chunks=sum(chunk_counts),
+        image_dim=image_tower.dim,
+        text_dim=text_tower.dim,
+        image_tower=settings.image_tower,
+        text_tower=settings.text_tower,
+        image_px=settings.image_px,
+        max_tokens=settings.max_tokens,
+    )
+    worker = partial(_worker, pairs.resolve(), captions.resolve(), settings)
+    with atomic_directory(DATA / dataset / "features") as directory:
+        writer = FeatureWriter(
+            directory,
+            sizes,
+            ids=[row["id"] for row in index],
+            splits=[row["split"] for row in index],
+            caption_counts=[len(row["captions"]) for row in index],
+            chunk_counts=chunk_counts,
+            caption_texts=[row["text"] for row in parsed],
+        )
+        for _, table in map_row_groups(pairs, worker, description=f"features {dataset}"):
+            writer.append(**{name: _rows(table, name) for name in table.column_names})
+        writer.close()
+
+
+def _columns(directory: Path, columns: list[str]) -> Iterator[dict[str, object]]:
+    import pyarrow.parquet as pq
+
+    for path in shards(directory):
+        yield from pq.read_table(path, columns=columns).to_pylist()
+
+
+def _worker(pairs: Path, captions: Path, settings: Model) -> Worker:
+    image_tower = load_image_tower(settings.image_tower, settings.image_px)
+    text_tower = load_text_tower(settings.text_tower, settings.max_tokens)
+
+    def work(group: RowGroup) -> pa.Table:
+        import pyarrow as pa
+
+        images = group.read(pairs, ["image"])["image"]
+        texts = group.read(captions, ["text", "structure", "chunks"]).to_pylist()
+        spans = [[(chunk["start"], chunk["end"]) for chunk in row["chunks"]] for row in texts]
+        caption, _ = text_tower.encode([row["text"] for row in texts])
+        structure, chunks = text_tower.encode([row["structure"] for row in texts], spans)
+        arrays = {
+            "image": image_tower.encode([decode_rgb(image.as_py()) for image in images]),
+            "caption": caption,
+            "structure": structure,
+            "chunks": np.concatenate(chunks),
+        }
+        return pa.table({name: [array.tobytes()] for name, array in arrays.items()})
+
+    return work
+
+
+def _rows(table: pa.Table, name: str) -> NDArray[np.float32]:
+    return np.frombuffer(table[name][0].as_py(), np.float32)

@@ -1,0 +1,25 @@
+"""Stage `train`: fine-tune one arm, `models/<dataset>/<arm>`."""
+
+from __future__ import annotations
+
+import json
+
+from structxlip.config import Arm, Params
+from structxlip.ray_session import ray_session
+from structxlip.stages.artifacts import DATA, MODELS, atomic_directory
+from structxlip.training.ray_train import TrainingRun, forget, train_arm
+
+
+def train(params: Params, dataset: str, arm: Arm) -> None:
+    import pandas as pd
+
+    data = DATA / dataset
+    run = TrainingRun(params, arm, data / "features", data / "edges")
+    with ray_session():
+        model, history = train_arm(run)
+    with atomic_directory(MODELS / dataset / arm) as directory:
+        model.save(directory)
+        pd.DataFrame(history).to_parquet(directory / "history.parquet")
+        described = {"edges": params.edges.model_dump(), "dataset": dataset, "arm": arm}
+        (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
+    forget(run)

@@ -1,0 +1,1 @@
+"""Training: batches from cached features, the loop, and its entry through Ray Train."""

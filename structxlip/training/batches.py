@@ -1,0 +1,86 @@
+"""Batches: the same pairs, captions and chunks in the same order for every arm and world size."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from structxlip.models.structxlip import Batch
+from structxlip.training.feature_store import EdgeMaps, FeatureStore
+
+
+class TrainingBatches:
+    """Draws global batches of the training split, and hands each worker its rows.
+
+    What a batch holds depends only on the seed, the epoch and the step: never on the arm, the
+    number of workers, or where a run was interrupted. An incomplete last batch is left out.
+
+    Args:
+        edges: None leaves out what only the structural losses need.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        edges: EdgeMaps | None,
+        *,
+        batch_size: int,
+        chunks_per_caption: int,
+        seed: int,
+        rank: int = 0,
+        workers: int = 1,
+    ) -> None:
+        self.store, self.edges, self.seed = store, edges, seed
+        self.rows = store.rows("train")
+        self.batch_size = min(batch_size, len(self.rows) - len(self.rows) % workers)
+        self.chunks_per_caption = chunks_per_caption
+        share = self.batch_size // workers
+        self.mine = slice(rank * share, (rank + 1) * share)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.rows) // self.batch_size
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The pairs of each global batch of an epoch, ``[batch_size]`` each."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+        return np.split(order[: self.steps_per_epoch * self.batch_size], self.steps_per_epoch)
+
+    def batch(self, pairs: NDArray[np.int64], epoch: int, step: int) -> Batch:
+        """This worker's part of a global batch."""
+        store, rng = self.store, np.random.default_rng([self.seed, epoch, step])
+        counts = np.diff(store.caption_offsets)[pairs]
+        captions = store.caption_offsets[pairs] + (rng.random(len(pairs)) * counts).astype(np.int64)
+        chunk_rows, chunk_mask = self._draw_chunks(captions, rng)
+        pairs, captions = pairs[self.mine], captions[self.mine]
+        batch = Batch(
+            image=torch.from_numpy(store.image[pairs]),
+            caption=torch.from_numpy(store.caption[captions]),
+            group_ids=torch.from_numpy(store.group_ids[pairs]),
+        )
+        if self.edges is not None:
+            rows, mask = chunk_rows[self.mine], chunk_mask[self.mine]
+            chunks = np.zeros((*rows.shape, store.sizes.text_dim), np.float32)
+            chunks[mask] = store.chunks[rows[mask]]
+            batch |= Batch(
+                structure=torch.from_numpy(store.structure[captions]),
+                chunks=torch.from_numpy(chunks),
+                chunk_mask=torch.from_numpy(mask),
+                edges=torch.from_numpy(self.edges.maps(pairs)),
+                has_structure=torch.from_numpy(self.edges.has_structure[pairs]),
+            )
+        return batch
+
+    def _draw_chunks(
+        self, captions: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Rows and mask ``[N, C]`` of up to ``chunks_per_caption`` chunks of each caption."""
+        offsets = self.store.chunk_offsets
+        counts = np.diff(offsets)[captions]
+        width = max(int(counts.max()), 1)
+        lottery = rng.random((len(captions), width))
+        lottery[np.arange(width) >= counts[:, None]] = 2.0  # what is not there comes last
+        drawn = lottery.argsort(axis=1)[:, : self.chunks_per_caption]
+        mask = np.take_along_axis(lottery, drawn, axis=1) < 2.0
+        return offsets[captions][:, None] + drawn, mask

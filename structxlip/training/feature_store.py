@@ -1,0 +1,164 @@
+"""Cached outputs of frozen towers, memory-mapped, with the edge maps beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip.cues import decode_edges
+from structxlip.data.pairs import shards
+from structxlip.errors import UserError
+
+
+@dataclass(frozen=True)
+class FeatureSizes:
+    """How many rows and which sizes the arrays of a store have."""
+
+    pairs: int
+    captions: int
+    chunks: int
+    image_dim: int
+    text_dim: int
+    image_tower: str
+    text_tower: str
+    image_px: int
+    max_tokens: int
+
+
+class FeatureStore:
+    """The arrays of ``data/<dataset>/features``, in the order of the pair store.
+
+    ``image [N, Di]``, ``caption [M, Dt]``, ``structure [M, Dt]`` and ``chunks [K, Dt]`` are
+    float32; ``caption_offsets [N + 1]`` and ``chunk_offsets [M + 1]`` say which rows belong to a
+    pair and to a caption; ``group_ids [N]`` are equal for pairs that share a caption.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            content = json.loads((directory / "sizes.json").read_text())
+        except OSError:
+            raise UserError(f"{directory} holds no features; run the stage `features`") from None
+        self.sizes = FeatureSizes(**content)
+
+        def array(name: str) -> NDArray[np.float32]:
+            return np.load(directory / f"{name}.npy", mmap_mode="r")
+
+        self.image, self.caption = array("image"), array("caption")
+        self.structure, self.chunks = array("structure"), array("chunks")
+        self.caption_offsets = np.load(directory / "caption_offsets.npy")
+        self.chunk_offsets = np.load(directory / "chunk_offsets.npy")
+        self.group_ids = np.load(directory / "group_ids.npy")
+        index = json.loads((directory / "index.json").read_text())
+        self.ids, self.splits = np.array(index["ids"]), np.array(index["splits"])
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """The pairs of a split, ``[n]``."""
+        return np.flatnonzero(self.splits == split)
+
+    def captions_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The captions of some pairs and, for each, the position of its pair in ``rows``."""
+        counts = np.diff(self.caption_offsets)[rows]
+        owner = np.repeat(np.arange(len(rows)), counts)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return self.caption_offsets[rows][owner] + within, owner
+
+
+class FeatureWriter:
+    """Fills the arrays of a feature store, in the order of the pair store."""
+
+    def __init__(
+        self,
+        directory: Path,
+        sizes: FeatureSizes,
+        *,
+        ids: list[str],
+        splits: list[str],
+        caption_counts: Iterable[int],
+        chunk_counts: Iterable[int],
+        caption_texts: Iterable[str],
+    ) -> None:
+        (directory / "sizes.json").write_text(json.dumps(asdict(sizes), indent=2) + "\n")
+        (directory / "index.json").write_text(json.dumps({"ids": ids, "splits": splits}))
+        self.caption_offsets = _offsets(caption_counts)
+        self.chunk_offsets = _offsets(chunk_counts)
+        np.save(directory / "caption_offsets.npy", self.caption_offsets)
+        np.save(directory / "chunk_offsets.npy", self.chunk_offsets)
+        np.save(directory / "group_ids.npy", _shared_captions(self.caption_offsets, caption_texts))
+
+        def array(name: str, rows: int, dim: int) -> np.memmap:
+            path = directory / f"{name}.npy"
+            return np.lib.format.open_memmap(path, "w+", np.float32, (rows, dim))
+
+        self.arrays = {
+            "image": array("image", sizes.pairs, sizes.image_dim),
+            "caption": array("caption", sizes.captions, sizes.text_dim),
+            "structure": array("structure", sizes.captions, sizes.text_dim),
+            "chunks": array("chunks", sizes.chunks, sizes.text_dim),
+        }
+        self.filled = dict.fromkeys(self.arrays, 0)
+
+    def append(self, **values: NDArray[np.float32]) -> None:
+        """Add the next values of each array, of any shape that holds whole rows."""
+        for name, flat in values.items():
+            rows = flat.reshape(-1, self.arrays[name].shape[1])
+            start = self.filled[name]
+            self.arrays[name][start : start + len(rows)] = rows
+            self.filled[name] = start + len(rows)
+
+    def close(self) -> None:
+        """Flush to disk; ``ValueError`` when an array is not full."""
+        for name, array in self.arrays.items():
+            if self.filled[name] != len(array):
+                raise ValueError(f"{name} has {self.filled[name]} of {len(array)} rows")
+            array.flush()
+
+
+def _offsets(counts: Iterable[int]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64))]).astype(np.int64)
+
+
+def _shared_captions(
+    caption_offsets: NDArray[np.int64], texts: Iterable[str]
+) -> NDArray[np.int64]:
+    """Group ids ``[N]``: pairs with a caption in common, directly or through others, share one."""
+    parent = list(range(len(caption_offsets) - 1))
+
+    def root(pair: int) -> int:
+        while parent[pair] != pair:
+            parent[pair] = parent[parent[pair]]
+            pair = parent[pair]
+        return pair
+
+    owners = np.repeat(np.arange(len(parent)), np.diff(caption_offsets))
+    first: dict[str, int] = {}
+    for owner, text in zip(owners.tolist(), texts, strict=True):
+        known = first.setdefault(text.lower(), owner)
+        parent[root(owner)] = root(known)
+    return np.array([root(pair) for pair in range(len(parent))], np.int64)
+
+
+class EdgeMaps:
+    """The edge maps of a dataset in the order of the pair store, kept as 1-bit PNG."""
+
+    def __init__(self, directory: Path, ids: NDArray[np.str_]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = ["id", "edges", "has_structure"]
+        table = pa.concat_tables(pq.read_table(p, columns=columns) for p in shards(directory))
+        if not np.array_equal(table["id"].to_numpy(), ids):
+            raise UserError(f"{directory} does not fit the features; run `dvc repro`")
+        self.png = table["edges"].combine_chunks()
+        self.has_structure: NDArray[np.bool_] = table["has_structure"].to_numpy()
+
+    def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Maps ``[n, 1, S, S]`` in {0, 1}."""
+        return np.stack([decode_edges(self.png[row].as_py()) for row in rows.tolist()])[:, None].astype(
+            np.float32
+        )
+

@@ -1,0 +1,152 @@
+"""The training loop that every worker runs, for any number of workers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from structxlip.config import StructuralLosses, Train, Vanilla
+from structxlip.errors import UserError
+from structxlip.evaluation.retrieval import retrieval_metrics
+from structxlip.losses import CompositeLoss, weight_schedule
+from structxlip.models.structxlip import Batch, StructXLIP
+from structxlip.training.batches import TrainingBatches
+from structxlip.training.feature_store import FeatureStore
+
+
+class Task(nn.Module):
+    """Model and loss: what is trained as one module, so that workers average all gradients."""
+
+    def __init__(self, model: StructXLIP, loss: CompositeLoss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch, weight_factor: float) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self.model(batch), weight_factor)
+        return losses
+
+
+def composite_loss(arm: StructuralLosses | Vanilla, dim: int, *, gather: bool) -> CompositeLoss:
+    """The loss of an arm; vanilla differs from structxlip in nothing else."""
+    weights = arm.model_dump(exclude={"schedule"})
+    return CompositeLoss(dim, gather=gather, **weights)
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the epochs done, and what was seen in each."""
+
+    epochs_done: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Loop:
+    """Trains a task for the epochs of ``settings``; can stop and go on after any epoch.
+
+    Dropout is drawn from a seed of the step and rank, so that a run that goes on from a checkpoint
+    is the unbroken run, and both arms drop the same features.
+    """
+
+    def __init__(
+        self,
+        task: nn.Module,
+        batches: TrainingBatches,
+        settings: Train,
+        arm: StructuralLosses | Vanilla,
+        *,
+        seed: int,
+        rank: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
+        self.task = task
+        self.inner: Task = task.module if hasattr(task, "module") else task  # type: ignore[assignment]
+        self.batches, self.settings, self.arm = batches, settings, arm
+        self.seed, self.rank = seed, rank
+        self.device = device or torch.device("cpu")
+        self.optimizer = torch.optim.AdamW(
+            list(_parameter_groups(self.inner, settings.weight_decay)), lr=settings.learning_rate
+        )
+        self.progress = Progress()
+
+    def run(self, after_epoch: Callable[[Loop], None]) -> None:
+        """Train what is left; ``after_epoch`` is called with the loop after each epoch."""
+        for epoch in range(self.progress.epochs_done, self.settings.epochs):
+            self.progress.history.append(self._epoch(epoch))
+            self.progress.epochs_done = epoch + 1
+            after_epoch(self)
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        self.task.train()
+        schedule = getattr(self.arm, "schedule", None)
+        totals: dict[str, float] = {}
+        steps = self.batches.steps_per_epoch
+        for step, pairs in enumerate(self.batches.epoch(epoch)):
+            batch = self.batches.batch(pairs, epoch, step)
+            moved: Batch = {k: v.to(self.device) for k, v in batch.items()}  # type: ignore[assignment, attr-defined]
+            now = epoch + step / steps
+            factor = weight_schedule(1.0, now, **schedule.model_dump()) if schedule else 1.0
+            torch.manual_seed(hash((self.seed, epoch, step, self.rank)) % 2**63)
+            rate = self.settings.learning_rate * rate_factor(
+                now, self.settings.warmup_epochs, self.settings.epochs
+            )
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            losses = self.task(moved, factor)
+            if not torch.isfinite(losses["loss"]):
+                raise UserError(
+                    f"the loss is {float(losses['loss'])} in epoch {epoch + 1}, step {step}; "
+                    f"lower train.learning_rate"
+                )
+            self.optimizer.zero_grad()
+            losses["loss"].backward()
+            self.optimizer.step()
+            self.inner.model.clamp_logit_scale()
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / steps
+        scale = float(self.inner.model.logit_scale.detach().exp())
+        return {"epoch": epoch + 1, **totals, "learning_rate": rate, "logit_scale": scale}
+
+    def save(self, directory: Path) -> None:
+        """Write everything that going on needs."""
+        state = {"task": self.inner.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save(state, directory / "state.pt")
+        (directory / "progress.json").write_text(json.dumps(vars(self.progress)))
+
+    def restore(self, directory: Path) -> None:
+        state = torch.load(directory / "state.pt", map_location=self.device, weights_only=True)
+        self.inner.load_state_dict(state["task"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**json.loads((directory / "progress.json").read_text()))
+
+
+def rate_factor(epoch: float, warmup_epochs: int, epochs: int) -> float:
+    """The learning rate's share: linear warm-up, then half a cosine to 0."""
+    if epoch < warmup_epochs:
+        return (epoch + 1e-2) / (warmup_epochs + 1e-2)
+    return (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs))) / 2
+
+
+def _parameter_groups(task: Task, weight_decay: float) -> Iterator[dict[str, Any]]:
+    """Weight decay on matrices and convolutions; not on biases, norms and the logit scale."""
+    parameters = [p for p in task.parameters() if p.requires_grad]
+    yield {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay}
+    yield {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}
+
+
+def validation_recall(model: StructXLIP, store: FeatureStore) -> dict[str, float]:
+    """R@1 both ways on the validation split, without the edge branch, in percent."""
+    model.eval()
+    device = model.logit_scale.device
+    rows = store.rows("val")
+    captions, owner = store.captions_of(rows)
+    images = model.embed_images(torch.from_numpy(store.image[rows]).to(device), None, 0.0)
+    texts = model.embed_texts(torch.from_numpy(store.caption[captions]).to(device))
+    metrics = retrieval_metrics(images.cpu().numpy(), texts.cpu().numpy(), owner, ks=(1,))
+    return {f"val/{name}": value for name, value in metrics.items()}

@@ -1,0 +1,219 @@
+"""Training through Ray Train: the same loop on one worker, many, or a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from structxlip.config import Arm, Params, StructuralLosses, Vanilla
+from structxlip.models.structxlip import ModelConfig, StructXLIP
+from structxlip.models.towers import is_aligned
+from structxlip.progress import say
+from structxlip.ray_session import users_own
+from structxlip.training.batches import TrainingBatches
+from structxlip.training.feature_store import EdgeMaps, FeatureStore
+from structxlip.training.loop import Loop, Task, composite_loss, validation_recall
+
+STORAGE = Path(".cache/train")
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One arm on one dataset; what workers need, and what a checkpoint is valid for."""
+
+    params: Params
+    arm: Arm
+    features: Path
+    edges: Path
+    storage: Path = STORAGE
+
+    @property
+    def losses(self) -> StructuralLosses | Vanilla:
+        return getattr(self.params.arms, self.arm)
+
+    def name(self) -> str:
+        """A name that changes with the parameters and with the data: a stale checkpoint of other
+        ones is never gone on from."""
+        digest = hashlib.blake2b(digest_size=10)
+        params = self.params
+        for section in (params.model, params.train, self.losses):
+            digest.update(section.model_dump_json().encode())
+        digest.update(str(params.seed).encode())
+        for path in sorted([*self.features.iterdir(), *self.edges.iterdir()]):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+        return f"{self.arm}-{digest.hexdigest()}"
+
+
+def build_model(params: Params, store: FeatureStore, *, edges: bool) -> StructXLIP:
+    """The untrained model of the towers that made the features, from the seed of the params.
+
+    The heads are built first and the edge encoder last: both arms start from the same heads.
+    """
+    sizes, settings = store.sizes, params.model
+    torch.manual_seed(params.seed)
+    model = StructXLIP(
+        ModelConfig(
+            image_tower=sizes.image_tower,
+            text_tower=sizes.text_tower,
+            image_px=sizes.image_px,
+            max_tokens=sizes.max_tokens,
+            image_dim=sizes.image_dim,
+            text_dim=sizes.text_dim,
+            embed_dim=settings.embed_dim,
+            hidden_dim=settings.hidden_dim,
+            dropout=settings.dropout,
+            aligned=is_aligned(sizes.image_tower, sizes.text_tower),
+            edges=edges,
+        )
+    )
+    rows = store.rows("train")
+    captions, _ = store.captions_of(rows)
+    for head, features in (
+        (model.image_head, store.image[rows]),
+        (model.text_head, store.caption[captions]),
+    ):
+        head.set_statistics(
+            torch.from_numpy(features.mean(axis=0)), torch.from_numpy(features.std(axis=0))
+        )
+    return model
+
+
+def train_arm(run: TrainingRun) -> tuple[StructXLIP, list[dict[str, float]]]:
+    """Train, or go on from the last checkpoint of the same parameters and data.
+
+    Returns the trained model and its history, one row an epoch. Call it inside a Ray session;
+    ``forget`` removes its checkpoints when the result is safe.
+    """
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    settings = run.params.train
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={
+            "params": run.params.model_dump(by_alias=True),
+            "arm": run.arm,
+            "features": str(run.features.resolve()),
+            "edges": str(run.edges.resolve()),
+        },
+        scaling_config=ScalingConfig(
+            num_workers=settings.workers, use_gpu=torch.cuda.is_available()
+        ),
+        run_config=RunConfig(
+            name=run.name(),
+            storage_path=str(run.storage.resolve()),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            failure_config=FailureConfig(max_failures=settings.max_failures),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except Exception as error:
+        raise users_own(error) or error from None
+    assert result.checkpoint is not None, "every epoch reports a checkpoint"
+    store = FeatureStore(run.features)
+    model = build_model(run.params, store, edges=_has_edges(run.losses))
+    with result.checkpoint.as_directory() as directory:
+        loop = _loop(run.params, run.losses, model, _batches(run.params, store, None))
+        loop.restore(Path(directory))
+    return loop.inner.model.eval(), loop.progress.history
+
+
+def forget(run: TrainingRun) -> None:
+    """Remove the checkpoints of a run."""
+    shutil.rmtree(run.storage / run.name(), ignore_errors=True)
+
+
+def _has_edges(losses: StructuralLosses | Vanilla) -> bool:
+    return isinstance(losses, StructuralLosses)
+
+
+def _loop(
+    params: Params,
+    losses: StructuralLosses | Vanilla,
+    model: StructXLIP,
+    batches: TrainingBatches,
+    *,
+    rank: int = 0,
+    workers: int = 1,
+    device: torch.device | None = None,
+) -> Loop:
+    task = Task(model, composite_loss(losses, params.model.embed_dim, gather=workers > 1))
+    task.to(device or torch.device("cpu"))
+    trained: Any = task
+    if workers > 1:
+        trained = torch.nn.parallel.DistributedDataParallel(task)
+    return Loop(
+        trained, batches, params.train, losses, seed=params.seed, rank=rank, device=device
+    )
+
+
+def _batches(
+    params: Params, store: FeatureStore, edges: EdgeMaps | None, *, rank: int = 0, workers: int = 1
+) -> TrainingBatches:
+    return TrainingBatches(
+        store,
+        edges,
+        batch_size=params.train.batch_size,
+        chunks_per_caption=params.train.chunks_per_caption,
+        seed=params.seed,
+        rank=rank,
+        workers=workers,
+    )
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What Ray Train runs in every worker."""
+    import ray.train
+    from ray.train.torch import get_device
+
+    params = Params.model_validate(config["params"])
+    losses = getattr(params.arms, config["arm"])
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    store = FeatureStore(Path(config["features"]))
+    edges = EdgeMaps(Path(config["edges"]), store.ids) if _has_edges(losses) else None
+    model = build_model(params, store, edges=edges is not None)
+    loop = _loop(
+        params,
+        losses,
+        model,
+        _batches(params, store, edges, rank=rank, workers=workers),
+        rank=rank,
+        workers=workers,
+        device=get_device(),
+    )
+    if checkpoint := ray.train.get_checkpoint():
+        with checkpoint.as_directory() as directory:
+            loop.restore(Path(directory))
+        if rank == 0:
+            say(f"going on after epoch {loop.progress.epochs_done}")
+
+    def after_epoch(loop: Loop) -> None:
+        last = loop.progress.history[-1]
+        if rank:
+            ray.train.report(last)
+            return
+        last |= validation_recall(loop.inner.model, store)
+        say(_line(config["arm"], last, params.train.epochs))
+        with tempfile.TemporaryDirectory() as directory:
+            loop.save(Path(directory))
+            ray.train.report(last, checkpoint=ray.train.Checkpoint.from_directory(directory))
+
+    loop.run(after_epoch)
+
+
+def _line(arm: str, epoch: dict[str, float], epochs: int) -> str:
+    losses = ", ".join(f"{k} {v:.3f}" for k, v in epoch.items() if k.endswith("loss"))
+    recall = (epoch["val/image_to_text/R@1"] + epoch["val/text_to_image/R@1"]) / 2
+    return f"train {arm}: {epoch['epoch']:.0f}/{epochs} epochs, {losses}, val R@1 {recall:.1f} %"

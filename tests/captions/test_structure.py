@@ -1,0 +1,202 @@
+"""The caption filter and its chunks against captions checked by hand, and what holds for all."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import Doc
+
+from structxlip.captions import load_lexicon, structure_caption
+
+DROPPED = [
+    # colours, materials, textures and opinions before a noun
+    ("a red and white striped shirt", "a shirt"),
+    ("a light blue shirt", "a shirt"),
+    ("a light-blue shirt", "a shirt"),
+    ("a multi-colored ball", "a ball"),
+    ("a navy blue leather jacket", "a jacket"),
+    ("a wooden table by a glass door", "a table by a door"),
+    ("a gold ring and a silver medal", "a ring and a medal"),
+    ("a deep red sofa in a deep pool", "a sofa in a deep pool"),
+    ("A black and white dog is running through the snow .",
+     "A dog is running through the snow ."),
+    ("A woman with a camera with a very long lens takes a picture .",
+     "A woman with a camera with a long lens takes a picture ."),
+    # what is where, how large, of which shape, and how many, stays
+    ("A larger dog sits on the sofa.", "A larger dog sits on the sofa."),
+    ("Three small round tables stand next to the tall tree",
+     "Three small round tables stand next to the tall tree"),
+    ("The second man does not look up", "The second man does not look up"),
+    ("she sat down", "she sat down"),
+    # things that could be colours or materials
+    ("a glass of water", "a glass of water"),
+    ("an orange on a plate", "an orange on a plate"),
+    ("an orange", "an orange"),
+    ("There is glass on the floor.", "There is glass on the floor."),
+    # complements
+    ("the shirt is red", "the shirt"),
+    ("the flag is red and white", "the flag"),
+    ("The dog is brown and has a collar.", "The dog has a collar."),
+    ("The dog is brown and the cat is on the sofa.", "The dog and the cat is on the sofa."),
+    ("The flower is redder than the apple.", "The flower."),
+    ("a man in blue", "a man"),
+    ("A man in blue and a woman walk.", "A man and a woman walk."),
+    ("a man wearing black", "a man"),
+    ("A girl wearing all black and a hat", "A girl wearing a hat"),
+    ("The table is made of wood.", "The table."),
+    ("A wall painted bright blue", "A wall"),
+    ("The shirt, which is red, has a collar.", "The shirt has a collar."),
+    ("The shirt that is red is on the bed.", "The shirt is on the bed."),
+    # lists and several sentences
+    ("A large, red, round ball", "A large round ball"),
+    ("A round, red ball and a red, round ball", "A round ball and a round ball"),
+    ("It is red. A ball is on the table.", "A ball is on the table."),
+    ("A white-tailed deer and a long-sleeved top.", "A deer and a long-sleeved top."),
+    # fashion
+    ("Pure cotton shirt, made of 92% nylon and 8% spandex, has a spread collar",
+     "shirt has a spread collar"),
+    ("Stylish and comfortable, this shirt has long sleeves.", "this shirt has long sleeves."),
+    ("FILA Men White Sports Shoes.", "FILA Men Sports Shoes."),
+    # radiology
+    ("A small hypodense lesion in the right upper lobe of the lung.",
+     "A small lesion in the right upper lobe of the lung."),
+    ("Contrast-enhanced axial CT shows a 3 cm, well-defined, heterogeneous mass.",
+     "Contrast-enhanced axial CT shows a 3 cm, well-defined mass."),
+    ("1.6 x 1.8cm right middle lobe nodule, adjacent/anterior to the medial segment bronchus.",
+     "1.6 x 1.8cm right middle lobe nodule, adjacent/anterior to the medial segment bronchus."),
+    ("Axial MR T2", "Axial MR T2"),
+    # what would lose everything stays whole
+    ("Red.", "Red."),
+    ("he is not red", "he is not red"),
+    # one line
+    ("A cat\n on  a\tred mat", "A cat on a mat"),
+]  # fmt: skip
+
+MASKED = [
+    ("a red and white striped shirt", "a [MASK] shirt"),
+    ("The dog is brown and has a collar.", "The dog is [MASK] and has a collar."),
+    ("the flag is red, white and blue", "the flag is [MASK]"),
+    ("A man in blue and a woman walk.", "A man in [MASK] and a woman walk."),
+    ("The table is made of wood.", "The table is made of [MASK]."),
+    ("a light-blue shirt on a large red sofa", "a [MASK] shirt on a large [MASK] sofa"),
+    ("a glass of water", "a glass of water"),
+    ("Red.", "Red."),
+]
+
+CHUNKS = [
+    ("The black cat on the red sofa", ["The cat", "The cat on the sofa", "the sofa"]),
+    ("She walks into a green kitchen.", ["into a kitchen", "a kitchen"]),
+    ("A cat in front of the house jumps out of the water",
+     ["A cat", "A cat in front of the house", "the house", "out of the water", "the water"]),
+    ("a glass of water", ["a glass", "a glass of water", "water"]),
+    ("a man in blue", ["a man"]),
+    ("He runs down", ["He runs", "runs down"]),
+    ("Two large dogs", ["Two large dogs"]),
+]  # fmt: skip
+
+VOCABULARY = [
+    *["a", "the", "dog", "shirt", "glass", "red", "wooden", "large", "left", "very", "is", "has"],
+    *["in", "of", "on", "made", "wearing", "and", ",", ".", "(", ")", '"', "-", "not", "two"],
+    *["orange", "light-blue", "which", "walks", "it", "\n", "3.5", "than", "%"],
+]
+CAPTIONS = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=25).map(" ".join)
+
+
+@pytest.fixture(scope="module")
+def structure(language, lexicon):
+    def run(caption, **arguments):
+        return structure_caption(language(caption), lexicon=lexicon, **arguments)
+
+    return run
+
+
+@pytest.mark.parametrize(("caption", "expected"), DROPPED)
+def test_drop(structure, caption, expected):
+    assert structure(caption).text == expected
+
+
+@pytest.mark.parametrize(("caption", "expected"), MASKED)
+def test_mask(structure, caption, expected):
+    assert structure(caption, mode="mask").text == expected
+
+
+@pytest.mark.parametrize(("caption", "expected"), CHUNKS)
+def test_chunks(structure, caption, expected):
+    structural = structure(caption)
+    assert [structural.text[c.start : c.end] for c in structural.chunks] == expected
+
+
+def test_kinds_of_chunks(structure):
+    kinds = [chunk.kind for chunk in structure("the cat on the sofa").chunks]
+    assert kinds == ["noun_phrase", "prepositional_phrase", "noun_phrase"]
+    assert {chunk.kind for chunk in structure("He runs down").chunks} == {"window"}
+
+
+def test_a_mask_stands_inside_its_chunk(structure):
+    masked = structure("a red ball on grass", mode="mask", mask_word="something")
+    assert masked.text[masked.chunks[0].start : masked.chunks[0].end] == "a something ball"
+
+
+@settings(max_examples=150, deadline=None)
+@given(caption=CAPTIONS, mode=st.sampled_from(["drop", "mask"]), max_chunks=st.integers(1, 8))
+def test_holds_for_any_caption(structure, caption, mode, max_chunks):
+    if not caption.strip():
+        return
+    structural = structure(caption, mode=mode, max_chunks=max_chunks)
+    text, chunks = structural.text, structural.chunks
+    assert text == " ".join(text.split()) != ""
+    assert len(chunks) <= max_chunks
+    assert len(set(chunks)) == len(chunks)
+    assert list(chunks) == sorted(chunks, key=lambda c: (c.start, c.end))
+    for chunk in chunks:
+        assert 0 <= chunk.start < chunk.end <= len(text)
+        phrase = text[chunk.start : chunk.end]
+        assert phrase == phrase.strip(" .,;:!?")
+        assert re.search(r"\w", phrase)
+    if mode == "drop":  # nothing is added and nothing moves
+        left = iter("".join(caption.split()))
+        assert all(character in left for character in "".join(text.split()))
+
+
+def test_refusals(language, lexicon):
+    doc = language("a red ball")
+    with pytest.raises(ValueError, match="empty"):
+        structure_caption(language("  \n"), lexicon=lexicon)
+    with pytest.raises(ValueError, match="not parsed"):
+        structure_caption(Doc(language.vocab, ["a", "ball"]), lexicon=lexicon)
+    with pytest.raises(ValueError, match="mode"):
+        structure_caption(doc, mode="downcase", lexicon=lexicon)
+    with pytest.raises(ValueError, match="max_chunks"):
+        structure_caption(doc, max_chunks=0, lexicon=lexicon)
+    with pytest.raises(ValueError, match="mask_word"):
+        structure_caption(doc, mask_word=" ", lexicon=lexicon)
+
+
+def test_a_lexicon_of_ones_own_adds_words(language, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("keep: {pose: [crouching, sleepy]}\n")
+    lexicon = load_lexicon(["general", own])
+    assert structure_caption(language("a sleepy red cat"), lexicon=lexicon).text == "a sleepy cat"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("keep: {spatial: [red]}", "both keep and drop: red"),
+        ("keep: {spatial: [on]}", "quote `on`"),
+        ("keep: [left]", "lists of words"),
+        ("kept: {}", "must have the keys"),
+        ("[left", "cannot be read"),
+    ],
+)
+def test_a_bad_lexicon_is_refused(tmp_path, content, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_lexicon(["general", path])
+
+
+def test_an_unknown_lexicon_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'general'"):
+        load_lexicon(["generl"])
