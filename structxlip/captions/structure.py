@@ -257,9 +257,11 @@ def _is_content(token: Token, lexicon: Lexicon) -> bool:
 
 def _with_dangling(doc: Doc, appearance: set[int], lexicon: Lexicon) -> set[int]:
     gone = set(appearance)
-    for token in (doc[i] for i in appearance):
+    for token in (doc[i] for i in sorted(appearance)):
         fallen = [child for child in token.lefts if _is_satellite(child, token, gone)]
         fallen += [child for child in token.rights if child.lower_ in ("than", "as")]
+        if any(child.lower_ == "but" for child in token.rights):  # "is *not* red but round"
+            fallen += [child for child in token.head.children if child.dep_ == "neg"]
         gone.update(t.i for child in fallen for t in child.subtree)
     for token in reversed(doc):  # complements stand on the right, so they are settled first
         if token.i not in gone and _is_hollow(token, gone, lexicon):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 Image = NDArray[np.uint8]
+Plane = NDArray[np.float32]
 Phrases = Mapping[str, tuple[str, ...]]
 RGB = tuple[int, int, int]
 T = TypeVar("T")
@@ -208,7 +209,7 @@ SHAPES: dict[str, list[Points]] = {
 }
 PATTERNS = ("plain", "striped", "dotted", "checked", "outlined")
 TEXTURES = ("smooth", "gradient", "grain", "lines", "blotches", "scratches")
-LIGHTS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
+LIGHTS = {"left": np.pi, "right": 0.0, "top": -np.pi / 2, "bottom": np.pi / 2}  # where it is
 
 
 def object_mask(thing: SceneObject, image_px: int) -> Image:
@@ -317,14 +318,14 @@ def paint(
     The objects draw nothing from ``rng``: leaving one out changes its own pixels only.
     """
     axis = np.linspace(-1, 1, image_px, dtype=np.float32)
-    x, y = axis[None, :], axis[:, None]
-    texture = _texture(rng, setting.texture, x, y)
+    towards = LIGHTS[setting.light]
+    # A gradient of the paint may run across the light, but not against it: captions tell the light.
+    texture = _texture(rng, setting.texture, axis, towards + rng.uniform(-np.pi / 2, np.pi / 2))
     ground = vocabulary.grounds[setting.ground]
     canvas = np.asarray(cv2.merge([texture + level for level in ground]), np.float32)
     for thing in objects:
         _paint_object(canvas, thing)
-    to_x, to_y = LIGHTS[setting.light]
-    light = 1 + np.float32(rng.uniform(0.15, 0.35)) * (to_x * x + to_y * y)
+    light = 1 + _ramp(axis, towards) * np.float32(rng.uniform(0.2, 0.35))
     lit = cv2.multiply(canvas, cv2.merge([light] * 3), dtype=cv2.CV_8U)  # cv2 rounds and saturates
     curve = (np.linspace(0, 1, 256) ** rng.uniform(0.75, 1.3) * 255).astype(np.uint8)
     seen = cv2.GaussianBlur(cv2.LUT(lit, curve), (0, 0), rng.uniform(0.4, 1.0) * image_px / 160)
@@ -332,20 +333,21 @@ def paint(
     return np.asarray(cv2.add(seen, cv2.merge([noise] * 3), dtype=cv2.CV_8U), np.uint8)
 
 
-def _texture(
-    rng: np.random.Generator, kind: str, x: NDArray[np.float32], y: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Grey levels that a texture adds, ``[image_px, image_px]``; ``x``, ``y`` run from -1 to 1."""
-    side = x.size
-    angle = rng.uniform(0, 2 * np.pi)
-    across = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
+def _ramp(axis: Plane, angle: float) -> Plane:
+    """A plane that rises along ``angle`` (radians, y down), by 1 over half of the image."""
+    return np.float32(np.cos(angle)) * axis[None, :] + np.float32(np.sin(angle)) * axis[:, None]
+
+
+def _texture(rng: np.random.Generator, kind: str, axis: Plane, angle: float) -> Plane:
+    """Grey levels that a texture adds, ``[image_px, image_px]``; ``axis`` runs from -1 to 1."""
+    side, across = axis.size, _ramp(axis, angle)
     if kind == "gradient":
         return across * np.float32(35)
     if kind == "grain":
         noise = rng.standard_normal((side, side), dtype=np.float32)
         return cv2.GaussianBlur(noise, (0, 0), 0.7) * np.float32(rng.uniform(20, 35))
     if kind == "lines":
-        period, depth = rng.uniform(0.1, 0.2), rng.uniform(12, 28)
+        period, depth = rng.uniform(0.1, 0.2), rng.uniform(15, 35)
         return np.where(across % period < 0.03, np.float32(-depth), np.float32(0))
     if kind == "blotches":
         coarse = rng.standard_normal((9, 9), dtype=np.float32) * np.float32(16)
@@ -354,21 +356,19 @@ def _texture(
     if kind == "scratches":
         starts = rng.integers(0, side, size=(40, 2))
         ends = starts + rng.integers(-side // 8, side // 8 + 1, size=(40, 2))
-        for start, end, depth in zip(starts, ends, rng.uniform(-40, 40, size=40), strict=True):
+        for start, end, depth in zip(starts, ends, rng.uniform(-55, 55, size=40), strict=True):
             cv2.line(strokes, start.tolist(), end.tolist(), float(depth))
     return strokes
 
 
-def _paint_object(canvas: NDArray[np.float32], thing: SceneObject) -> None:
+def _paint_object(canvas: Plane, thing: SceneObject) -> None:
     x, y, w, h = thing.box
     mask = object_mask(thing, canvas.shape[0])[y : y + h, x : x + w].astype(bool)
-    paint = np.array(thing.rgb, np.float32)
-    dark = _luma(thing.rgb) <= 100
-    second = (paint + 255) / 2 if dark else paint / 2
-    marked = mask & _pattern(thing, mask)
+    first = np.array(thing.rgb, np.float32)
+    second = first / 2 if _luma(thing.rgb) > 100 else (first + 255) / 2
     area = canvas[y : y + h, x : x + w]
-    area[mask] = thing.rgb
-    area[marked] = second
+    area[mask] = first
+    area[mask & _pattern(thing, mask)] = second
 
 
 def _pattern(thing: SceneObject, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -463,7 +463,7 @@ def caption(
     """One caption of 4 to 8 sentences and 55 to 95 words, and the relations that it states."""
     zones = [zone(thing, image_px) for thing in objects]
     relations = true_relations(objects, image_px)
-    for _ in range(MAX_DRAFTS):  # three of four drafts have the right length
+    for _ in range(MAX_DRAFTS):  # most drafts have the right length
         narrator = _Narrator(rng, vocabulary, objects, zones, relations)
         narrator.tell(setting)
         text = " ".join(f"{line[0].upper()}{line[1:]}." for line in narrator.sentences)

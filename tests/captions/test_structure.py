@@ -48,7 +48,9 @@ DROPPED = [
     ("A wall painted bright blue", "A wall"),
     ("The shirt, which is red, has a collar.", "The shirt has a collar."),
     ("The shirt that is red is on the bed.", "The shirt is on the bed."),
-    # lists and several sentences
+    ("the shirt is not red but round", "the shirt is round"),
+    # lists, asides and several sentences
+    ("The dog (very happy) runs in a field.", "The dog runs in a field."),
     ("A large, red, round ball", "A large round ball"),
     ("A round, red ball and a red, round ball", "A round ball and a round ball"),
     ("It is red. A ball is on the table.", "A ball is on the table."),
