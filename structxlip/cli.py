@@ -120,14 +120,19 @@ def activate(
     rich_help_panel="Project",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-def with_ray(command: Annotated[list[str], typer.Argument(help="For example `dvc repro`.")]) -> None:
+def with_ray(
+    command: Annotated[list[str], typer.Argument(help="For example `dvc repro`.")],
+) -> None:
     """Run COMMAND with one local Ray head that all of its stages share."""
     import subprocess
 
     from structxlip.ray_session import ray_head
 
     with ray_head() as environment:
-        code = subprocess.run(command, env=os.environ | environment, check=False).returncode
+        try:
+            code = subprocess.run(command, env=os.environ | environment, check=False).returncode
+        except FileNotFoundError:
+            raise UserError(f"{command[0]} is not a program on the PATH") from None
     raise typer.Exit(code)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from structxlip.errors import UserError
 
@@ -101,12 +102,12 @@ class Model(Section):
 
 
 class Train(Section):
-    epochs: Positive = 24
+    epochs: Positive = 14
     batch_size: Annotated[int, Field(ge=2)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_epochs: Annotated[int, Field(ge=0)] = 2
-    chunks_per_caption: Positive = 8
+    chunks_per_caption: Positive = 4
     workers: Positive = 1
     max_failures: Annotated[int, Field(ge=0)] = 2
 
@@ -213,7 +214,9 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         # YAML 1.2, as DVC reads it: 1e-3 is a number and `no` is a word.
         content = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give --params FILE", 2) from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); give --params FILE", 2
+        ) from None
     except (YAMLError, UnicodeDecodeError) as error:
         where = str(getattr(error, "problem_mark", "") or "").strip()
         raise UserError(f"{path}: is not valid YAML ({where or error})", 2) from None
@@ -264,7 +267,8 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
     for part in loc:
         names = {field.alias or name: field for name, field in model.model_fields.items()}
         annotation = names[str(part)].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
         model = annotation
     return [field.alias or name for name, field in model.model_fields.items()]
 

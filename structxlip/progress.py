@@ -11,7 +11,9 @@ LOG_INTERVAL_S = 5.0
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str = "samples") -> Iterator[Callable[[int], None]]:
+def progress(
+    description: str, total: int, unit: str = "samples"
+) -> Iterator[Callable[[int], None]]:
     """Yield ``advance(n)``, which shows how many of ``total`` units are done, the rate and the time
     left.
 

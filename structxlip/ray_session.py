@@ -23,8 +23,6 @@ def ray_session() -> Iterator[int]:
 
     address = os.environ.get("RAY_ADDRESS")
     _probe(address)
-    # Ray's core logs an error for every actor with arguments, which is how Ray Data makes them all.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # The address is always given: without one, Ray joins whatever cluster it finds traces of.
     ray.init(
         address=address or "local",

@@ -32,9 +32,17 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ("train.epoch", 3, "train.epoch: unknown key; did you mean 'epochs'?"),
         ("datsets", {}, "datsets: unknown key; did you mean 'datasets'?"),
         ("regster", {}, "regster: unknown key; did you mean 'register'?"),
-        ("arms.structxlip.schedule.flor", 1, "arms.structxlip.schedule.flor: unknown key; did you mean 'floor'?"),
+        (
+            "arms.structxlip.schedule.flor",
+            1,
+            "arms.structxlip.schedule.flor: unknown key; did you mean",
+        ),
         ("datasets.scenes.trian", 1, "datasets.scenes.trian: unknown key; did you mean 'train'?"),
-        ("datasets.scenes.kind", "flicker", "datasets.scenes.kind: unknown kind 'flicker'; did you"),
+        (
+            "datasets.scenes.kind",
+            "flicker",
+            "datasets.scenes.kind: unknown kind 'flicker'; did you",
+        ),
         ("datasets.scenes", {"path": "x"}, "datasets.scenes.kind: is missing; valid are: flickr, "),
         ("datasets.scenes", 3, "datasets.scenes: must be a mapping, not 3"),
         ("datasets.scenes.train", "9", "datasets.scenes.train: input should be a valid integer"),
@@ -42,14 +50,22 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ("train.epochs", True, "train.epochs: input should be a valid integer, not True"),
         ("train.epochs", 0, "train.epochs: input should be greater than or equal to 1, not 0"),
         ("train", None, "train: must be a mapping, not None"),
-        ("train.learning_rate", float("nan"), "train.learning_rate: input should be a finite number"),
+        (
+            "train.learning_rate",
+            float("nan"),
+            "train.learning_rate: input should be a finite number",
+        ),
         ("train.workers", 3, "train: batch_size 256 must be a multiple of workers 3"),
         ("train.warmup_epochs", 99, "train: warmup_epochs must be below epochs"),
         ("captions.mode", "dorp", "captions.mode: input should be 'drop' or 'mask', not 'dorp'"),
         ("edges.low", 10.0, "edges: low and high are given together, or both null"),
         ("edges.max_density", 0.001, "edges: min_density must be below max_density"),
         ("evaluation.alphas", [0.5], "evaluation: alphas must hold 0.0, which is plain CLIP"),
-        ("arms.structxlip.schedule.floor", 0.5, "arms.structxlip.schedule: floor has no effect without decay_start"),
+        (
+            "arms.structxlip.schedule.floor",
+            0.5,
+            "arms.structxlip.schedule: floor has no effect without decay_start",
+        ),
         ("model.image_tower", "resnet", "model.image_tower: string should match pattern"),
     ],
 )
@@ -80,7 +96,7 @@ def test_not_a_mapping(tmp_path: Path, text: str) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read .No such file"):
+    with pytest.raises(UserError, match=r"cannot be read \(No such file"):
         load_params(tmp_path / "params.yaml")
 
 

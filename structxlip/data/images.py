@@ -27,14 +27,14 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     Raises ``BadImage`` with the reason ``empty_image``, ``corrupt_image``, ``truncated_image`` or
     ``oversized_image``; a truncated file is never filled up with grey.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not data:
         raise BadImage("empty_image", "the file has no bytes")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data))
         if image.width * image.height > MAX_PIXELS:
             raise BadImage("oversized_image", f"{image.width} x {image.height} pixels")
         image.load()
@@ -42,7 +42,7 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
         raise
     except Image.DecompressionBombError as error:
         raise BadImage("oversized_image", str(error)) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise BadImage("corrupt_image", "no known image format") from None
     except Exception as error:  # Pillow's decoders raise many types on damaged files
         reason = "truncated_image" if "truncated" in str(error).lower() else "corrupt_image"
@@ -53,7 +53,5 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
         scale = 257.0 if image.mode.startswith("I") else max(float(grey.max()) / 255.0, 1e-12)
         return np.repeat(np.clip(grey / scale, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
     if image.has_transparency_data:
-        image = Image.alpha_composite(
-            Image.new("RGBA", image.size, "white"), image.convert("RGBA")
-        )
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return np.array(image.convert("RGB"))

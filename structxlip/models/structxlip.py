@@ -62,6 +62,8 @@ class ProjectionHead(nn.Module):
         self, in_dim: int, embed_dim: int, hidden_dim: int, dropout: float, *, residual: bool
     ) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
         self.residual = residual
         self.register_buffer("mean", torch.zeros(in_dim))
         self.register_buffer("std", torch.ones(in_dim))
@@ -95,7 +97,8 @@ class StructXLIP(nn.Module):
         if config.aligned and not config.image_dim == config.text_dim == config.embed_dim:
             raise UserError(
                 f"aligned towers keep their embedding size; set model.embed_dim to "
-                f"{config.image_dim}", 2
+                f"{config.image_dim}",
+                2,
             )
 
         def head(in_dim: int) -> ProjectionHead:
@@ -161,7 +164,8 @@ class StructXLIP(nn.Module):
 
     def save(self, directory: Path) -> None:
         """Write ``model.safetensors`` and ``config.json``."""
-        save_file(self.state_dict(), directory / "model.safetensors")
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        save_file(weights, directory / "model.safetensors")
         (directory / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
 
     @classmethod

@@ -47,6 +47,8 @@ class ImageTower(nn.Module):
         self, network: nn.Module, image_px: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.image_px = image_px
         self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1), persistent=False)
@@ -84,7 +86,8 @@ class TextTower(nn.Module):
         raise NotImplementedError
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Pooled features ``[N, dim]`` and token features ``[N, L, width]`` before the last norm."""
+        """Pooled features ``[N, dim]`` and token features ``[N, L, width]`` before the last
+        norm."""
         raise NotImplementedError
 
     def finish(self, tokens: Tensor) -> Tensor:
@@ -275,7 +278,7 @@ def _efficientnet_lite0(path: Path) -> nn.Module:
     if [v.shape for v in ours.values()] != [v.shape for v in weights.values()]:
         raise UserError(f"{path} does not hold the weights of EfficientNet-Lite0; reinstall it")
     network.load_state_dict(dict(zip(ours, weights.values(), strict=True)))
-    network.reset_classifier(0)
+    network.reset_classifier(0)  # type: ignore[operator]
     return network
 
 
@@ -288,7 +291,7 @@ def _timm(name: str, image_px: int) -> ImageTower:
         network = timm.create_model(name, pretrained=True, num_classes=0)
     except (RuntimeError, OSError) as error:
         raise UserError(f"timm could not load {name!r}: {_first_line(error)}") from None
-    config = network.pretrained_cfg
+    config: Any = network.pretrained_cfg
     return ImageTower(network, image_px, config["mean"], config["std"])
 
 
@@ -305,7 +308,8 @@ def _open_clip(name: str) -> tuple[nn.Module, Any]:
     if not pretrained:
         raise UserError(
             f"open_clip:{model} needs weights, as open_clip:{model}/PRETRAINED; "
-            f"valid are: {', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'a file'}", 2
+            f"valid are: {', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'a file'}",
+            2,
         )
     try:
         clip = open_clip.create_model(model, pretrained=pretrained, weights_only=True)

@@ -18,15 +18,33 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     When the block raises, or the process is killed, ``path`` is as it was before. What a killed
     process left behind is cleared away by the next call.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.tmp-*"):
-        shutil.rmtree(stale)
-    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}"
-    temporary.mkdir()
-    try:
+    with _staging(path.parent, path.name) as temporary:
         yield temporary
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
+
+
+@contextmanager
+def atomic_files(folder: Path, stage: str) -> Iterator[Path]:
+    """Yield an empty folder whose files move into ``folder`` when the block succeeds.
+
+    For stages that share a folder.
+    """
+    with _staging(folder, stage) as temporary:
+        yield temporary
+        for path in sorted(temporary.iterdir()):
+            path.replace(folder / path.name)
+
+
+@contextmanager
+def _staging(folder: Path, name: str) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(f".{name}.tmp-*"):
+        shutil.rmtree(stale)
+    temporary = folder / f".{name}.tmp-{os.getpid()}"
+    temporary.mkdir()
+    try:
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

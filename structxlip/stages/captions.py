@@ -1,4 +1,4 @@
-"""Stage `captions`: the structural caption and chunks of every caption, `data/<dataset>/captions`."""
+"""Stage `captions`: structural captions and their chunks, `data/<dataset>/captions`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structxlip.captions import (
-    installed_language_models,
     load_language_model,
     load_lexicon,
     structure_caption,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def features(params: Params, dataset: str) -> None:
         writer.close()
 
 
-def _columns(directory: Path, columns: list[str]) -> Iterator[dict[str, object]]:
+def _columns(directory: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     for path in shards(directory):

@@ -89,7 +89,7 @@ def _results(
     context.execution_options.preserve_order = True
     workers = min(cpus, len(groups))
     dataset = ray.data.from_items(groups, override_num_blocks=len(groups)).map(
-        _Actor,
+        _Actor,  # type: ignore[arg-type]
         fn_constructor_args=(make_worker,),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,

@@ -15,8 +15,8 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
 
     data = DATA / dataset
     run = TrainingRun(params, arm, data / "features", data / "edges")
-    with ray_session():
-        model, history = train_arm(run)
+    with ray_session() as cpus:
+        model, history = train_arm(run, cpus)
     with atomic_directory(MODELS / dataset / arm) as directory:
         model.save(directory)
         pd.DataFrame(history).to_parquet(directory / "history.parquet")

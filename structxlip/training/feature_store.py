@@ -122,9 +122,7 @@ def _offsets(counts: Iterable[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64))]).astype(np.int64)
 
 
-def _shared_captions(
-    caption_offsets: NDArray[np.int64], texts: Iterable[str]
-) -> NDArray[np.int64]:
+def _shared_captions(caption_offsets: NDArray[np.int64], texts: Iterable[str]) -> NDArray[np.int64]:
     """Group ids ``[N]``: pairs with a caption in common, directly or through others, share one."""
     parent = list(range(len(caption_offsets) - 1))
 
@@ -157,8 +155,6 @@ class EdgeMaps:
         self.has_structure: NDArray[np.bool_] = table["has_structure"].to_numpy()
 
     def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Maps ``[n, 1, S, S]`` in {0, 1}."""
-        return np.stack([decode_edges(self.png[row].as_py()) for row in rows.tolist()])[:, None].astype(
-            np.float32
-        )
-
+        """Maps ``[n, 1, S, S]`` in {0, 1}; one without structure is all zero."""
+        maps = np.stack([decode_edges(self.png[row].as_py()) for row in rows.tolist()])
+        return (maps & self.has_structure[rows, None, None])[:, None].astype(np.float32)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import shutil
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +87,11 @@ def build_model(params: Params, store: FeatureStore, *, edges: bool) -> StructXL
     return model
 
 
-def train_arm(run: TrainingRun) -> tuple[StructXLIP, list[dict[str, float]]]:
+def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, float]]]:
     """Train, or go on from the last checkpoint of the same parameters and data.
 
-    Returns the trained model and its history, one row an epoch. Call it inside a Ray session;
-    ``forget`` removes its checkpoints when the result is safe.
+    Returns the trained model and its history, one row an epoch. Call it inside a Ray session with
+    that many ``cpus``; ``forget`` removes its checkpoints when the result is safe.
     """
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -107,7 +106,9 @@ def train_arm(run: TrainingRun) -> tuple[StructXLIP, list[dict[str, float]]]:
             "edges": str(run.edges.resolve()),
         },
         scaling_config=ScalingConfig(
-            num_workers=settings.workers, use_gpu=torch.cuda.is_available()
+            num_workers=settings.workers,
+            use_gpu=torch.cuda.is_available(),
+            resources_per_worker={"CPU": max(cpus // settings.workers, 1)},
         ),
         run_config=RunConfig(
             name=run.name(),
@@ -153,9 +154,7 @@ def _loop(
     trained: Any = task
     if workers > 1:
         trained = torch.nn.parallel.DistributedDataParallel(task)
-    return Loop(
-        trained, batches, params.train, losses, seed=params.seed, rank=rank, device=device
-    )
+    return Loop(trained, batches, params.train, losses, seed=params.seed, rank=rank, device=device)
 
 
 def _batches(
@@ -177,6 +176,7 @@ def _worker(config: dict[str, Any]) -> None:
     import ray.train
     from ray.train.torch import get_device
 
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # every report, otherwise
     params = Params.model_validate(config["params"])
     losses = getattr(params.arms, config["arm"])
     context = ray.train.get_context()

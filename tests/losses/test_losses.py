@@ -33,7 +33,9 @@ def naive_contrastive(
     total = 0.0
     for queries, keys in ((images, texts), (texts, images)):
         for i in rows:
-            weights = [math.exp(scale * float(cosine_similarity(queries[i], keys[j], 0))) for j in rows]
+            weights = [
+                math.exp(scale * float(cosine_similarity(queries[i], keys[j], 0))) for j in rows
+            ]
             positive = sum(w for w, j in zip(weights, rows, strict=True) if groups[i] == groups[j])
             total -= math.log(positive / sum(weights))
     return total / (2 * len(rows)) if rows else 0.0
@@ -46,7 +48,9 @@ def naive_contrastive(
     data=st.data(),
 )
 @settings(deadline=None, max_examples=40)
-def test_contrastive_is_its_definition(n: int, seed: int, scale: float, data: st.DataObject) -> None:
+def test_contrastive_is_its_definition(
+    n: int, seed: int, scale: float, data: st.DataObject
+) -> None:
     valid = data.draw(st.lists(st.booleans(), min_size=n, max_size=n))
     groups = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))
     images, texts = random(n, 5, seed=seed), random(n, 5, seed=seed + 100)
@@ -66,7 +70,12 @@ def test_contrastive_without_groups_is_cross_entropy() -> None:
 
 
 def naive_region_chunk(
-    chunks: Tensor, chunk_mask: Tensor, patches: Tensor, patch_mask: Tensor, tau_a: float, tau: float
+    chunks: Tensor,
+    chunk_mask: Tensor,
+    patches: Tensor,
+    patch_mask: Tensor,
+    tau_a: float,
+    tau: float,
 ) -> float:
     rows = [i for i in range(len(chunks)) if chunk_mask[i].any() and patch_mask[i].any()]
     scores = torch.zeros(len(rows), len(rows))
@@ -85,7 +94,10 @@ def naive_region_chunk(
 
 
 @given(
-    n=st.integers(1, 6), chunks=st.integers(1, 4), patches=st.integers(1, 5), seed=st.integers(0, 99)
+    n=st.integers(1, 6),
+    chunks=st.integers(1, 4),
+    patches=st.integers(1, 5),
+    seed=st.integers(0, 99),
 )
 @settings(deadline=None, max_examples=30)
 def test_region_chunk_is_its_definition(n: int, chunks: int, patches: int, seed: int) -> None:

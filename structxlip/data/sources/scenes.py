@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from structxlip.config import Scenes
 from structxlip.data.pairs import Box, RawPair
-from structxlip.data.scenes import Vocabulary, draw_scene, load_vocabulary
+from structxlip.data.scenes import SceneObject, Vocabulary, draw_scene, load_vocabulary
 from structxlip.data.sources import Source
 from structxlip.errors import UserError
 
@@ -49,7 +49,7 @@ def _draw(
                 group=name,
                 source="scenes",
                 split=split,
-                boxes=[Box(*map(int, thing.box), thing.shape) for thing in scene.objects],
+                boxes=[_box(thing) for thing in scene.objects],
             )
 
 
@@ -58,3 +58,8 @@ def _jpeg(rgb: NDArray[np.uint8]) -> bytes:
     ok, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), quality)
     assert ok, "OpenCV could not encode a drawing"
     return encoded.tobytes()
+
+
+def _box(thing: SceneObject) -> Box:
+    x, y, w, h = map(int, thing.box)
+    return Box(x, y, w, h, thing.shape)

@@ -1,0 +1,43 @@
+# Everything a new machine needs: Python 3.11-3.13, git and make.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+# One Ray head for all stages, started only when a stage is out of date.
+REPRO = dvc status --quiet --with-deps $(1) || structxlip with-ray dvc repro $(1)
+
+.PHONY: demo demo-photos test lint lock
+
+demo: $(READY)
+	@$(call REPRO,register@scenes)
+	@structxlip report --dataset scenes
+
+demo-photos: $(READY)
+	@test -n "$(DATA)" || { echo "say where the photographs are: make demo-photos DATA=/path/to/flickr8k" >&2; exit 2; }
+	@structxlip activate photos --path "$(DATA)"
+	@$(call REPRO,register@photos)
+	@structxlip report --dataset photos
+
+test: $(READY)
+	@pytest
+
+lint: $(READY)
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+# torch goes first: of all packages it is the one whose build depends on the machine.
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "structxlip needs Python 3.11 to 3.13, not %d.%d; run make PYTHON=python3.12" % sys.version_info[:2])'
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(VENV)/bin/pip install --quiet --constraint requirements.lock torch torchvision
+	@$(VENV)/bin/pip install --quiet --constraint requirements.lock --editable '.[offline,dev]'
+	@touch $@
+
+lock:
+	@rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
+	@.cache/lock/bin/pip install --quiet '.[offline,dev]'
+	@.cache/lock/bin/pip freeze | grep -v '^structxlip' > requirements.lock
+	@rm -rf .cache/lock

@@ -1,0 +1,130 @@
+"""The side-by-side protocol: base, vanilla and structxlip on the same test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from structxlip.evaluation.retrieval import Ranks, bootstrap_delta, retrieval_ranks
+from structxlip.models.structxlip import StructXLIP
+from structxlip.training.feature_store import EdgeMaps, FeatureStore
+
+BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A split in the joint space: ``images [N, D]``, ``texts [M, D]``, ``owner [M]``."""
+
+    images: NDArray[np.float32]
+    texts: NDArray[np.float32]
+    owner: NDArray[np.int64]
+
+    def ranks(self) -> Ranks:
+        return retrieval_ranks(self.images, self.texts, self.owner)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the protocol found: ``metrics`` as in metrics.json, and the test split of each model."""
+
+    metrics: dict[str, Any]
+    test: dict[str, Embeddings]
+
+
+def embed_split(
+    model: StructXLIP, store: FeatureStore, edges: EdgeMaps | None, split: str, alpha: float
+) -> Embeddings:
+    """Embed the pairs of a split from cached features, in blocks of images."""
+    model.eval()
+    rows = store.rows(split)
+    captions, owner = store.captions_of(rows)
+    images = [
+        model.embed_images(
+            torch.from_numpy(store.image[block]),
+            torch.from_numpy(edges.maps(block)) if edges is not None and alpha else None,
+            alpha,
+        ).numpy()
+        for block in np.array_split(rows, max(1, len(rows) // BLOCK))
+    ]
+    texts = model.embed_texts(torch.from_numpy(store.caption[captions])).numpy()
+    return Embeddings(np.concatenate(images), texts, owner)
+
+
+def choose_alpha(
+    model: StructXLIP, store: FeatureStore, edges: EdgeMaps, alphas: Sequence[float]
+) -> float:
+    """The weight of the edge branch with the best mean R@1 on validation; the smallest on a tie."""
+
+    def score(alpha: float) -> float:
+        recalls = embed_split(model, store, edges, "val", alpha).ranks().recall((1,))
+        return float(np.mean(list(recalls.values())))
+
+    return max(sorted(alphas), key=score)
+
+
+def compare(
+    base: StructXLIP,
+    vanilla: StructXLIP,
+    structxlip: StructXLIP,
+    store: FeatureStore,
+    edges: EdgeMaps,
+    *,
+    alphas: Sequence[float],
+    bootstrap_samples: int,
+    seed: int,
+) -> Comparison:
+    """Recall of the three models on the test split, and the gain over vanilla with its interval.
+
+    ``structxlip`` is the model as deployed, with the edge branch fused at the alpha that validation
+    chose; ``structxlip_image_only`` is the same model without it.
+    """
+    alpha = choose_alpha(structxlip, store, edges, alphas)
+    test = {
+        "base": embed_split(base, store, None, "test", 0.0),
+        "vanilla": embed_split(vanilla, store, None, "test", 0.0),
+        "structxlip_image_only": embed_split(structxlip, store, None, "test", 0.0),
+        "structxlip": embed_split(structxlip, store, edges, "test", alpha),
+    }
+    ranks = {name: embeddings.ranks() for name, embeddings in test.items()}
+    metrics: dict[str, Any] = {name: found.recall() for name, found in ranks.items()}
+    for name, arm in (("delta", "structxlip"), ("delta_image_only", "structxlip_image_only")):
+        metrics[name] = bootstrap_delta(
+            ranks["vanilla"],
+            ranks[arm],
+            test[arm].owner,
+            samples=bootstrap_samples,
+            seed=seed,
+        )
+    metrics["alpha"] = alpha
+    metrics["test_pairs"], metrics["test_captions"] = (
+        len(test["base"].images),
+        len(test["base"].texts),
+    )
+    return Comparison(metrics, test)
+
+
+def table(metrics: dict[str, Any]) -> list[list[str]]:
+    """The comparison as rows of text, a header first: one place for screen, report and Prefect."""
+    ways = [f"{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
+    heads = [f"{arrow} R@{k}" for arrow in ("I→T", "T→I") for k in (1, 5, 10)]
+    rows = [["model", *heads, "Δ R@1 vs vanilla [95 %]"]]
+    labels = {
+        "base": "base (before fine-tuning)",
+        "vanilla": "vanilla fine-tuning",
+        "structxlip_image_only": "StructXLIP, image only",
+        "structxlip": f"StructXLIP, edges fused at {metrics['alpha']:g}",
+    }
+    deltas = {"structxlip": "delta", "structxlip_image_only": "delta_image_only"}
+    for name, label in labels.items():
+        gain = ""
+        if name in deltas:
+            found = metrics[deltas[name]]["R@1"]
+            gain = f"{found['mean']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]"
+        rows.append([label, *(f"{metrics[name][way]:.1f}" for way in ways), gain])
+    return rows

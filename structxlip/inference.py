@@ -1,0 +1,63 @@
+"""The whole model: from image bytes and texts to unit embeddings in the joint space."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from structxlip.config import Edges
+from structxlip.cues import detector, edge_density, has_structure
+from structxlip.data.images import decode_rgb
+from structxlip.models.structxlip import StructXLIP
+from structxlip.models.towers import load_image_tower, load_text_tower
+
+
+class Embedder:
+    """Frozen towers, trained heads and, with ``alpha`` above 0, the edge branch.
+
+    Args:
+        directory: a folder that the stage `train` wrote.
+        alpha: weight of the fused edge branch; 0 is plain CLIP.
+    """
+
+    def __init__(self, directory: Path, alpha: float) -> None:
+        self.model = StructXLIP.load(directory)
+        config = self.model.config
+        described = json.loads((directory / "preprocess.json").read_text())
+        self.edges = Edges.model_validate(described["edges"])
+        self.alpha = alpha
+        self.image_tower = load_image_tower(config.image_tower, config.image_px)
+        self.text_tower = load_text_tower(config.text_tower, config.max_tokens)
+
+    def images(self, encoded: Sequence[bytes]) -> NDArray[np.float32]:
+        """Unit embeddings ``[N, D]`` of encoded images; ``BadImage`` for what is not one."""
+        pixels = [decode_rgb(data) for data in encoded]
+        features = torch.from_numpy(self.image_tower.encode(pixels))
+        maps = None
+        if self.alpha:
+            maps = torch.from_numpy(np.stack([self._edge_map(rgb) for rgb in pixels])[:, None])
+        return self.model.embed_images(features, maps, self.alpha).numpy()
+
+    def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit embeddings ``[M, D]`` of texts."""
+        pooled, _ = self.text_tower.encode(texts)
+        return self.model.embed_texts(torch.from_numpy(pooled)).numpy()
+
+    def _edge_map(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        settings = self.edges
+        edges = detector(settings.cue)(
+            rgb,
+            size_px=settings.size_px,
+            blur_sigma=settings.blur_sigma,
+            low=settings.low,
+            high=settings.high,
+        )
+        limits = {"min_density": settings.min_density, "max_density": settings.max_density}
+        usable = has_structure(edge_density(edges), **limits)
+        # A map without structure adds nothing, as in evaluation.
+        return edges.astype(np.float32) * usable

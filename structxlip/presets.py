@@ -1,0 +1,43 @@
+"""Make a preset of params.yaml an active dataset."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from structxlip.config import load_params, validate_params
+from structxlip.errors import UserError
+from structxlip.progress import say
+
+
+def activate_preset(params_file: Path, preset: str, path: Path) -> None:
+    """Copy ``presets.<preset>`` with its path to ``datasets``, keeping the file's comments.
+
+    Raises ``UserError`` for an unknown preset, a path that does not exist or what would make the
+    file invalid; the file is then as it was.
+    """
+    presets = load_params(params_file).presets
+    if preset not in presets:
+        close = difflib.get_close_matches(preset, presets, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"valid are: {', '.join(presets)}"
+        raise UserError(f"{params_file} has no preset {preset!r}; {hint}", 2)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the folder or file of the dataset", 2)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content = yaml.load(params_file.read_text(encoding="utf-8"))
+    content["datasets"][preset] = {"kind": presets[preset]["kind"], "path": str(path)} | {
+        key: value for key, value in presets[preset].items() if key != "kind"
+    }
+    out = io.StringIO()
+    yaml.dump(content, out)
+    validate_params(YAML(typ="safe").load(out.getvalue()), str(params_file))
+    temporary = params_file.with_name(f".{params_file.name}.tmp-{os.getpid()}")
+    temporary.write_text(out.getvalue(), encoding="utf-8")
+    temporary.replace(params_file)
+    say(f"{preset} is active and read from {path}; run `dvc repro register@{preset}`")
