@@ -61,9 +61,9 @@ def _loss_curves(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
     import pandas as pd
 
     frames = [
-        history.melt("epoch", [c for c in history if c.endswith("_loss")], "term", "loss").assign(
-            arm=arm
-        )
+        history.drop(columns="loss")
+        .melt("epoch", [c for c in history if c.endswith("_loss")], "term", "loss")
+        .assign(arm=arm)
         for arm, history in histories.items()
     ]
     return pd.concat(frames)[["arm", "term", "epoch", "loss"]]

@@ -1,0 +1,162 @@
+"""Bad input is quarantined with its reason, and the store holds what was good."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from structxlip.data.images import BadImage, decode_rgb
+from structxlip.data.pairs import (
+    IngestReport,
+    RawPair,
+    normalise_caption,
+    shards,
+    split_of,
+    write_pairs,
+)
+from structxlip.errors import UserError
+
+
+def encoded(kind: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (12, 8)) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(out, kind)
+    return out.getvalue()
+
+
+def missing() -> bytes:
+    raise FileNotFoundError(2, "No such file or directory")
+
+
+def pair(name: str, read: Callable[[], bytes] = encoded, *captions: str) -> RawPair:
+    return RawPair(name, read, captions or ("a dog",), name, "test", "train")
+
+
+SPLIT = {"v": "val", "t": "test"}
+GOOD = [pair("v"), pair("t")]
+
+
+def write(tmp_path: Path, pairs: list[RawPair], max_bad_fraction: float = 1.0) -> IngestReport:
+    return write_pairs(
+        [*pairs, *GOOD],
+        tmp_path,
+        shard_bytes=2**20,
+        max_bad_fraction=max_bad_fraction,
+        split_for=lambda raw: SPLIT.get(raw.id, "train"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (pair("x", lambda: b""), "empty_image"),
+        (pair("x", lambda: b"not an image"), "corrupt_image"),
+        (pair("x", lambda: encoded()[:-60]), "truncated_image"),
+        (pair("x", lambda: encoded("JPEG", size=(200, 200))[:4000]), "truncated_image"),
+        (pair("x", missing), "missing_image"),
+        (pair("x", encoded, " \t "), "empty_caption"),
+        (RawPair("x", encoded, (), "x", "test", "train"), "no_caption"),
+        (pair("a"), "duplicate_id"),
+    ],
+)
+def test_quarantine(tmp_path: Path, bad: RawPair, reason: str) -> None:
+    write(tmp_path, [pair("a"), bad])
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["quarantined"][reason] == 1
+    assert report["pairs"] == 3
+    listed = pq.read_table(tmp_path / "quarantine.parquet").to_pylist()
+    assert (bad.id, reason) in [(row["id"], row["reason"]) for row in listed]
+    assert pq.read_table(shards(tmp_path)[0])["id"].to_pylist() == ["a", "v", "t"]
+
+
+def test_one_empty_caption_of_several_leaves_the_pair(tmp_path: Path) -> None:
+    report = write(tmp_path, [pair("a", encoded, "a  dog\n", "")])
+    assert report.bad_pairs == 0
+    assert report.by_reason() == {"empty_caption": 1}
+    assert pq.read_table(shards(tmp_path)[0])["captions"][0].as_py() == ["a dog"]
+
+
+def test_too_much_bad_stops_with_the_counts(tmp_path: Path) -> None:
+    bad = [pair(f"x{i}", lambda: b"") for i in range(3)]
+    with pytest.raises(UserError, match=r"3 of 6 pairs .* are bad \(empty_image 3; first: x0"):
+        write(tmp_path, [pair("a"), *bad], max_bad_fraction=0.4)
+
+
+def test_a_split_without_pairs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no pair is left for train"):
+        write(tmp_path, [])
+
+
+def test_shards_are_cut_by_size(tmp_path: Path) -> None:
+    big = encoded(size=(300, 300))
+    write_pairs(
+        [*(pair(f"p{i:03}", lambda: big) for i in range(150)), *GOOD],
+        tmp_path,
+        shard_bytes=2**24,
+        max_bad_fraction=0.0,
+        split_for=lambda raw: SPLIT.get(raw.id, "train"),
+    )
+    tables = [pq.read_table(path) for path in shards(tmp_path)]
+    assert len(tables) == 3
+    ids = [name for table in tables for name in table["id"].to_pylist()]
+    assert ids == [*(f"p{i:03}" for i in range(150)), "v", "t"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK"])
+def test_modes_become_rgb(mode: str) -> None:
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    assert decode_rgb(encoded(kind, mode)).shape == (8, 12, 3)
+
+
+def test_sixteen_bits_transparency_and_rotation() -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 257 * 100, np.uint16)).save(out, "PNG")
+    assert set(decode_rgb(out.getvalue()).ravel()) == {100}
+    out = io.BytesIO()
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(out, "PNG")
+    assert set(decode_rgb(out.getvalue()).ravel()) == {255}
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.new("RGB", (12, 8)).save(out, "JPEG", exif=exif)
+    assert decode_rgb(out.getvalue()).shape == (12, 8, 3)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_decode_or_are_bad(data: bytes) -> None:
+    reasons = {"empty_image", "corrupt_image", "truncated_image", "oversized_image"}
+    try:
+        outcome: int | str = decode_rgb(data).ndim
+    except BadImage as bad:
+        outcome = bad.reason
+    assert outcome == 3 or outcome in reasons
+
+
+@given(st.lists(st.text(), unique=True, min_size=1), st.integers(0, 9))
+def test_split_of_a_group_is_stable(groups: list[str], seed: int) -> None:
+    fractions = {"val": 0.2, "train": 0.8}
+    first = {group: split_of(group, fractions, seed=seed) for group in groups}
+    assert first == {group: split_of(group, fractions, seed=seed) for group in reversed(groups)}
+
+
+def test_split_shares() -> None:
+    fractions = {"test": 0.1, "val": 0.2, "train": 0.7}
+    splits = [split_of(str(i), fractions, seed=0) for i in range(5000)]
+    for split, fraction in fractions.items():
+        assert splits.count(split) / 5000 == pytest.approx(fraction, abs=0.02)
+
+
+@given(st.text())
+def test_normalised_captions_are_one_clean_line(text: str) -> None:
+    clean = normalise_caption(text)
+    assert clean == " ".join(clean.split()) == normalise_caption(clean)
+    assert not any(ord(c) < 32 for c in clean)

@@ -1,0 +1,118 @@
+"""Recall equals its definition written as loops, and CLIP_benchmark's where there are no ties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from clip_benchmark.metrics.zeroshot_retrieval import batchify, recall_at_k
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from structxlip.evaluation import retrieval
+from structxlip.evaluation.retrieval import bootstrap_delta, retrieval_metrics, retrieval_ranks
+
+
+def split(
+    images: int, texts: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Random embeddings; every image has a text, the rest belong to any."""
+    rng = np.random.default_rng(seed)
+    owner = np.concatenate([np.arange(images), rng.integers(0, images, texts - images)])
+    rng.shuffle(owner)
+    draw = rng.standard_normal
+    return draw((images, 4), np.float32), draw((texts, 4), np.float32), owner
+
+
+def naive(
+    images: NDArray[np.float32], texts: NDArray[np.float32], owner: NDArray[np.int64], k: int
+) -> tuple[float, float]:
+    scores = images @ texts.T
+    forth = [
+        any(
+            sum(scores[i, o] >= scores[i, t] for o in range(len(texts)) if owner[o] != i) < k
+            for t in range(len(texts))
+            if owner[t] == i
+        )
+        for i in range(len(images))
+    ]
+    back = [
+        sum(scores[i, t] >= scores[owner[t], t] for i in range(len(images)) if i != owner[t]) < k
+        for t in range(len(texts))
+    ]
+    return 100 * float(np.mean(forth)), 100 * float(np.mean(back))
+
+
+@given(
+    images=st.integers(1, 8), extra=st.integers(0, 8), seed=st.integers(0, 999), k=st.integers(1, 4)
+)
+@settings(deadline=None)
+def test_recall_is_its_definition(images: int, extra: int, seed: int, k: int) -> None:
+    given_split = split(images, images + extra, seed)
+    found = retrieval_metrics(*given_split, ks=(k,))
+    assert (found[f"image_to_text/R@{k}"], found[f"text_to_image/R@{k}"]) == pytest.approx(
+        naive(*given_split, k)
+    )
+
+
+def test_recall_is_that_of_clip_benchmark() -> None:
+    images, texts, owner = split(60, 150, 0)
+    scores = torch.from_numpy(texts @ images.T)
+    positives = torch.zeros(scores.shape, dtype=torch.bool)
+    positives[torch.arange(len(texts)), torch.from_numpy(owner)] = True
+    for k in (1, 5, 10):
+        found = retrieval_metrics(images, texts, owner, ks=(k,))
+        back = batchify(recall_at_k, scores, positives, 64, "cpu", k=k)
+        forth = batchify(recall_at_k, scores.T, positives.T, 64, "cpu", k=k)
+        assert found[f"text_to_image/R@{k}"] == pytest.approx(
+            100 * float((back > 0).float().mean()), abs=1e-4
+        )
+        assert found[f"image_to_text/R@{k}"] == pytest.approx(
+            100 * float((forth > 0).float().mean()), abs=1e-4
+        )
+
+
+def test_ties_count_against_the_model() -> None:
+    same = np.ones((3, 2), np.float32)
+    assert set(retrieval_metrics(same, same, np.arange(3), ks=(1, 2)).values()) == {0.0}
+    assert set(retrieval_metrics(same, same, np.arange(3), ks=(3,)).values()) == {100.0}
+
+
+def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_split = split(20, 50, 3)
+    whole = retrieval_ranks(*given_split)
+    monkeypatch.setattr(retrieval, "BLOCK_QUERIES", 3)
+    blocks = retrieval_ranks(*given_split)
+    assert np.array_equal(whole.image_to_text, blocks.image_to_text)
+    assert np.array_equal(whole.text_to_image, blocks.text_to_image)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda i, t, o: (i, t[:, :2], o), r"must be \[N, D\]"),
+        (lambda i, t, o: (i, t, o[:-1]), "must be integer"),
+        (lambda i, t, o: (i, t, o + 1), r"must lie in \[0, 4\)"),
+        (lambda i, t, o: (i, t, np.zeros_like(o)), "3 images have no text"),
+        (lambda i, t, o: (i * np.nan, t, o), "must be finite"),
+    ],
+)
+def test_refused(change: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        retrieval_metrics(*change(*split(4, 6, 0)))  # type: ignore[operator]
+
+
+def test_bootstrap_interval() -> None:
+    images, texts, owner = split(200, 400, 1)
+    before = retrieval_ranks(images, texts, owner)
+    after = retrieval_ranks(images, texts + images[owner], owner)
+    deltas = bootstrap_delta(before, after, owner, ks=(1,), samples=500, seed=0)
+    gains = {key: after.recall((1,))[key] - before.recall((1,))[key] for key in before.recall((1,))}
+    for key, gain in gains.items():
+        assert deltas[key]["mean"] == pytest.approx(gain)
+        assert deltas[key]["low"] < gain < deltas[key]["high"]
+    assert deltas["R@1"]["mean"] == pytest.approx(np.mean(list(gains.values())))
+    assert deltas == bootstrap_delta(before, after, owner, ks=(1,), samples=500, seed=0)
+    same = bootstrap_delta(before, before, owner, ks=(1,), samples=100)
+    assert same["R@1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}

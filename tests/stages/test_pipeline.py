@@ -1,0 +1,175 @@
+"""The whole pipeline with the real tools, small: DVC, Ray Data, Ray Train and MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.e2e
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+SMALL = {
+    "datasets": {"scenes": {"train": 96, "val": 24, "test": 32, "image_px": 96}},
+    "model": {"image_px": 96, "max_tokens": 64},
+    "edges": {"size_px": 64},
+    "train": {"epochs": 12, "batch_size": 32, "warmup_epochs": 1, "workers": 2},
+    "evaluation": {"bootstrap_samples": 100},
+}
+
+
+def run(*command: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | changes
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def set_params(project: Path, changes: dict[str, object]) -> None:
+    yaml = YAML()
+    path = project / "params.yaml"
+    content = yaml.load(path.read_text())
+
+    def merge(into: dict[str, object], new: dict[str, object]) -> None:
+        for key, value in new.items():
+            if isinstance(value, dict):
+                merge(into[key], value)  # type: ignore[arg-type]
+            else:
+                into[key] = value
+
+    merge(content, changes)
+    with path.open("w") as file:
+        yaml.dump(content, file)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small copy of this project in which `dvc repro` has run."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(
+        ROOT / "structxlip", folder / "structxlip", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, folder)
+    set_params(folder, SMALL)
+    assert run("dvc", "init", "--no-scm", "-q", cwd=folder).returncode == 0
+    done = run("structxlip", "with-ray", "dvc", "repro", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_artifacts_are_complete(project: Path) -> None:
+    report = json.loads((project / "data/scenes/pairs/report.json").read_text())
+    assert report["splits"] == {"train": 96, "val": 24, "test": 32}
+    edges = pq.read_table(project / "data/scenes/edges/part-00000.parquet")
+    captions = pq.read_table(project / "data/scenes/captions/part-00000.parquet")
+    pairs = pq.read_table(project / "data/scenes/pairs/part-00000.parquet")
+    assert edges["id"].to_pylist() == pairs["id"].to_pylist() == captions["id"].to_pylist()
+    for caption in captions.to_pylist():
+        assert caption["chunks"]
+        assert all(c["start"] < c["end"] <= len(caption["structure"]) for c in caption["chunks"])
+    metrics = json.loads((project / "reports/scenes/metrics.json").read_text())
+    for model in ("base", "vanilla", "structxlip", "structxlip_image_only"):
+        assert set(metrics[model]) == {
+            f"{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
+        }
+    assert sum(metrics["vanilla"].values()) > sum(metrics["base"].values())
+    history = pq.read_table(project / "models/scenes/structxlip/history.parquet").to_pandas()
+    assert history["epoch"].tolist() == list(range(1, 13))
+    assert history["clip_loss"].iloc[-1] < history["clip_loss"].iloc[0]
+    assert {"edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(history)
+    vanilla = pq.read_table(project / "models/scenes/vanilla/history.parquet").column_names
+    assert not any(name.startswith(("edge", "region")) for name in vanilla)
+    assert not list((project / ".cache/train").iterdir()), "checkpoints of finished runs stay"
+
+
+def test_repro_again_does_nothing_and_a_change_reruns_what_depends(project: Path) -> None:
+    assert "up to date" in run("dvc", "repro", cwd=project).stdout
+    before = (project / "params.yaml").read_text()
+    set_params(project, {"arms": {"structxlip": {"edge_text": 0.4}}})
+    changed = json.loads(run("dvc", "status", "--json", cwd=project).stdout)
+    (project / "params.yaml").write_text(before)
+    assert set(changed) == {"train@scenes-structxlip"}
+    shown = run("dvc", "metrics", "show", cwd=project)
+    assert shown.returncode == 0
+    assert "text_to_image/R@1" in shown.stdout
+    assert run("dvc", "plots", "show", cwd=project).returncode == 0
+
+
+def test_registered_model_is_the_champion_and_embeds(project: Path) -> None:
+    registration = json.loads((project / "reports/scenes/registration.json").read_text())
+    assert registration["model"] == "structxlip-scenes"
+    assert registration["alias"] == "champion"
+    code = """
+import mlflow, numpy as np, pandas as pd, pyarrow.parquet as pq
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+model = mlflow.pyfunc.load_model("models:/structxlip-scenes@champion")
+image = pq.read_table("data/scenes/pairs/part-00000.parquet")["image"][0].as_py()
+rows = pd.DataFrame({"image": [image, None], "text": [None, "a circle above a square"]})
+found = np.array(model.predict(rows)["embedding"].tolist())
+np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+print(found.shape, model.metadata.signature.inputs.input_names())
+"""
+    done = run(sys.executable, "-c", code, cwd=project)
+    assert "(2, 256) ['image', 'text']" in done.stdout, done.stderr
+
+
+def test_report_prints_the_table(project: Path) -> None:
+    done = run("structxlip", "report", "--dataset", "scenes", cwd=project)
+    assert "vanilla fine-tuning" in done.stdout
+    assert "reports/scenes/report.html" in done.stdout
+    assert "structxlip-scenes version 1, alias champion" in done.stdout
+    page = (project / "reports/scenes/report.html").read_text()
+    assert page.count("data:image/jpeg") >= 40
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_users_mistakes_are_one_sentence_and_write_nothing(project: Path) -> None:
+    files = sorted(project.rglob("*"))
+    before = (project / "params.yaml").read_text()
+    set_params(project, {"train": {"epoch": 3}})
+    refused = run("structxlip", "edges", "--dataset", "scenes", cwd=project)
+    (project / "params.yaml").write_text(before)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "structxlip: params.yaml: train.epoch: unknown key; did you mean 'epochs'?\n"
+    )
+    unknown = run("structxlip", "edges", "--dataset", "scnes", cwd=project)
+    assert unknown.returncode == 2
+    assert "dataset 'scnes' is not active; active are: scenes" in unknown.stderr
+    nowhere = run(
+        "structxlip", "edges", "--dataset", "scenes", cwd=project, RAY_ADDRESS="127.0.0.1:9"
+    )
+    assert nowhere.returncode == 1
+    assert "no Ray cluster answers at RAY_ADDRESS=127.0.0.1:9" in nowhere.stderr
+    assert sorted(project.rglob("*")) == files
+
+
+def test_a_killed_stage_leaves_its_output_as_it_was(project: Path) -> None:
+    pairs = project / "data/scenes/pairs"
+    before = {path.name: path.read_bytes() for path in pairs.iterdir()}
+    big = project / "big.yaml"
+    big.write_text((project / "params.yaml").read_text().replace("train: 96", "train: 9600"))
+    process = subprocess.Popen(
+        [BIN / "structxlip", "ingest", "--dataset", "scenes", "--params", str(big)],
+        cwd=project,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(pairs.parent.glob(".pairs.tmp-*/part-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None, "the stage ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert {path.name: path.read_bytes() for path in pairs.iterdir()} == before
+    assert run("structxlip", "ingest", "--dataset", "scenes", cwd=project).returncode == 0
+    assert not list(pairs.parent.glob(".pairs.tmp-*")), "what the killed stage left behind stays"
