@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from structxlip.losses import (
@@ -74,10 +75,18 @@ def test_two_workers_are_one(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(worker, (port, str(tmp_path)), nprocs=2)
+    command = [sys.executable, __file__]
+    processes = [
+        subprocess.Popen([*command, str(rank), str(port), str(tmp_path)]) for rank in range(2)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
     alone = losses(slice(None), False, layer())
     for rank in range(2):
         together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for (loss, gradient), (expected, expected_gradient) in zip(together, alone, strict=True):
             torch.testing.assert_close(loss, expected, atol=1e-5, rtol=0)
             torch.testing.assert_close(gradient, expected_gradient, atol=1e-5, rtol=0)
+
+
+if __name__ == "__main__":  # one of the two workers
+    worker(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
