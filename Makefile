@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # One Ray head for all stages, started only when a stage is out of date.
 REPRO = dvc status --quiet --with-deps $(1) || structxlip with-ray dvc repro $(1)
 
-.PHONY: demo demo-photos test lint lock
+.PHONY: demo demo-photos up down test lint lock
 
 demo: $(READY)
 	@$(call REPRO,register@scenes)
@@ -18,6 +18,12 @@ demo-photos: $(READY)
 	@structxlip activate photos --path "$(DATA)"
 	@$(call REPRO,register@photos)
 	@structxlip report --dataset photos
+
+up: $(READY)
+	@python -m tasks.services up
+
+down: $(READY)
+	@python -m tasks.services down
 
 test: $(READY)
 	@pytest

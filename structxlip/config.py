@@ -143,13 +143,15 @@ class Schedule(Section):
 
 
 class StructuralLosses(Section):
-    """Weights and temperatures of the losses that the structxlip arm adds."""
+    """What the structxlip arm adds: weights and temperatures of its losses, and edge maps that move
+    by up to ``edge_shift_px`` pixels."""
 
     edge_text: Annotated[float, Field(ge=0)] = 0.5
     region_chunk: Annotated[float, Field(ge=0)] = 0.1
     edge_image: Annotated[float, Field(ge=0)] = 0.05
     attention_temperature: Annotated[float, Field(gt=0)] = 0.1
     temperature: Annotated[float, Field(gt=0)] = 0.07
+    edge_shift_px: Annotated[int, Field(ge=0)] = 0
     schedule: Schedule = Schedule()
 
 

@@ -28,11 +28,18 @@ def ray_session() -> Iterator[int]:
         address=address or "local",
         include_dashboard=None if address else False,
         logging_level=logging.ERROR,
+        runtime_env={"worker_process_setup_hook": "structxlip.ray_session.quieten"},
     )
     try:
         yield max(int(ray.cluster_resources().get("CPU", 1)), 1)
     finally:
         ray.shutdown()
+
+
+def quieten() -> None:
+    """Keep back what every Ray worker would warn of every second where there is no dashboard."""
+    cleaner = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
+    logging.getLogger(cleaner).setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ class Registration:
 def connect() -> Any:
     """MLflow with the store of MLFLOW_TRACKING_URI, else ``mlflow.db`` of the project."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     for name in ("alembic", "mlflow"):

@@ -22,7 +22,8 @@ LEVELS = {
     "stages": 6,
     "cli": 7,
 }
-FILES = [path for path in sorted((ROOT / "structxlip").rglob("*.py")) if path.parent != ROOT]
+FILES = sorted((ROOT / "structxlip").rglob("*.py"))
+OPERATION = [path for room in ("flows", "tasks") for path in sorted((ROOT / room).rglob("*.py"))]
 
 
 def imports(path: Path) -> set[str]:
@@ -46,6 +47,17 @@ def test_imports_point_one_way(path: Path) -> None:
         if top == "structxlip" and rest:
             used = rest.split(".")[0]
             assert LEVELS[used] <= LEVELS[room], f"{room} must not import {used}"
+
+
+@pytest.mark.parametrize("path", OPERATION, ids=lambda path: str(path.relative_to(ROOT)))
+def test_operation_is_thin(path: Path) -> None:
+    """Flows know tasks, tasks know no flow, and neither knows how a stage does its work."""
+    room = path.relative_to(ROOT).parts[0]
+    light = {"config", "errors", "progress", "ray_session", "evaluation.comparison"}
+    for module in imports(path):
+        top, _, rest = module.partition(".")
+        assert not (room == "tasks" and top == "flows"), f"{path} imports {module}"
+        assert top != "structxlip" or rest in light, f"{path} imports {module}"
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:

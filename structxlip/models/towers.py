@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.util
-import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -197,7 +196,7 @@ class OpenClipTextTower(TextTower):
         """
         tokenizer = self.tokenizer
         lowered, offsets, position = text.lower(), [(0, 0)], 0
-        for word in re.findall(tokenizer.pat, tokenizer.clean_fn(text)):
+        for word in tokenizer.pat.findall(tokenizer.clean_fn(text)):
             found = lowered.find(word, position)
             span = (found, found + len(word)) if found >= 0 else (position, position)
             position = span[1]

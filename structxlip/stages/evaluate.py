@@ -85,7 +85,7 @@ def print_report(dataset: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from structxlip.evaluation.protocol import table
+    from structxlip.evaluation.comparison import table
 
     folder = REPORTS / dataset
     try:

@@ -18,6 +18,8 @@ class TrainingBatches:
 
     Args:
         edges: None leaves out what only the structural losses need.
+        edge_shift_px: edge maps are moved by up to so many pixels each way, drawn anew for every
+            pair and batch; without it an edge encoder learns its training maps by heart.
     """
 
     def __init__(
@@ -27,6 +29,7 @@ class TrainingBatches:
         *,
         batch_size: int,
         chunks_per_caption: int,
+        edge_shift_px: int = 0,
         seed: int,
         rank: int = 0,
         workers: int = 1,
@@ -35,6 +38,7 @@ class TrainingBatches:
         self.rows = store.rows("train")
         self.batch_size = min(batch_size, len(self.rows) - len(self.rows) % workers)
         self.chunks_per_caption = chunks_per_caption
+        self.edge_shift_px = edge_shift_px
         share = self.batch_size // workers
         self.mine = slice(rank * share, (rank + 1) * share)
 
@@ -53,6 +57,8 @@ class TrainingBatches:
         counts = np.diff(store.caption_offsets)[pairs]
         captions = store.caption_offsets[pairs] + (rng.random(len(pairs)) * counts).astype(np.int64)
         chunk_rows, chunk_mask = self._draw_chunks(captions, rng)
+        most = self.edge_shift_px
+        shifts = rng.integers(-most, most + 1, size=(len(pairs), 2))[self.mine]
         pairs, captions = pairs[self.mine], captions[self.mine]
         batch = Batch(
             image=torch.from_numpy(store.image[pairs]),
@@ -67,7 +73,7 @@ class TrainingBatches:
                 structure=torch.from_numpy(store.structure[captions]),
                 chunks=torch.from_numpy(chunks),
                 chunk_mask=torch.from_numpy(mask),
-                edges=torch.from_numpy(self.edges.maps(pairs)),
+                edges=torch.from_numpy(shift_maps(self.edges.maps(pairs), shifts)),
                 has_structure=torch.from_numpy(self.edges.has_structure[pairs]),
             )
         return batch
@@ -84,3 +90,14 @@ class TrainingBatches:
         drawn = lottery.argsort(axis=1)[:, : self.chunks_per_caption]
         mask = np.take_along_axis(lottery, drawn, axis=1) < 2.0
         return offsets[captions][:, None] + drawn, mask
+
+
+def shift_maps(maps: NDArray[np.float32], shifts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Maps ``[n, 1, S, S]`` moved down and right by ``shifts [n, 2]``; what comes in is 0."""
+    moved = np.zeros_like(maps)
+    size = maps.shape[-1]
+    for source, target, (down, right) in zip(maps, moved, shifts.tolist(), strict=True):
+        target[:, max(down, 0) : size + min(down, 0), max(right, 0) : size + min(right, 0)] = (
+            source[:, max(-down, 0) : size + min(-down, 0), max(-right, 0) : size + min(-right, 0)]
+        )
+    return moved

@@ -35,7 +35,7 @@ class Task(nn.Module):
 
 def composite_loss(arm: StructuralLosses | Vanilla, dim: int, *, gather: bool) -> CompositeLoss:
     """The loss of an arm; vanilla differs from structxlip in nothing else."""
-    weights = arm.model_dump(exclude={"schedule"})
+    weights = arm.model_dump(exclude={"schedule", "edge_shift_px"})
     return CompositeLoss(dim, gather=gather, **weights)
 
 

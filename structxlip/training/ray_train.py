@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -93,9 +94,11 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
     Returns the trained model and its history, one row an epoch. Call it inside a Ray session with
     that many ``cpus``; ``forget`` removes its checkpoints when the result is safe.
     """
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    # A report waits until the controller asks for it, which is every 2 s, and an epoch can be less.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     settings = run.params.train
     trainer = TorchTrainer(
         _worker,
@@ -110,11 +113,12 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
             use_gpu=torch.cuda.is_available(),
             resources_per_worker={"CPU": max(cpus // settings.workers, 1)},
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]  # mypy sees the RunConfig of Ray Train V1
             name=run.name(),
             storage_path=str(run.storage.resolve()),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
             failure_config=FailureConfig(max_failures=settings.max_failures),
+            logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
     try:
@@ -125,7 +129,7 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
     store = FeatureStore(run.features)
     model = build_model(run.params, store, edges=_has_edges(run.losses))
     with result.checkpoint.as_directory() as directory:
-        loop = _loop(run.params, run.losses, model, _batches(run.params, store, None))
+        loop = _loop(run.params, run.losses, model, _batches(run.params, run.losses, store, None))
         loop.restore(Path(directory))
     return loop.inner.model.eval(), loop.progress.history
 
@@ -158,13 +162,20 @@ def _loop(
 
 
 def _batches(
-    params: Params, store: FeatureStore, edges: EdgeMaps | None, *, rank: int = 0, workers: int = 1
+    params: Params,
+    losses: StructuralLosses | Vanilla,
+    store: FeatureStore,
+    edges: EdgeMaps | None,
+    *,
+    rank: int = 0,
+    workers: int = 1,
 ) -> TrainingBatches:
     return TrainingBatches(
         store,
         edges,
         batch_size=params.train.batch_size,
         chunks_per_caption=params.train.chunks_per_caption,
+        edge_shift_px=getattr(losses, "edge_shift_px", 0),
         seed=params.seed,
         rank=rank,
         workers=workers,
@@ -176,7 +187,7 @@ def _worker(config: dict[str, Any]) -> None:
     import ray.train
     from ray.train.torch import get_device
 
-    logging.getLogger("ray.train").setLevel(logging.WARNING)  # every report, otherwise
+    logging.getLogger().setLevel(logging.WARNING)  # every report is an INFO line, otherwise
     params = Params.model_validate(config["params"])
     losses = getattr(params.arms, config["arm"])
     context = ray.train.get_context()
@@ -188,7 +199,7 @@ def _worker(config: dict[str, Any]) -> None:
         params,
         losses,
         model,
-        _batches(params, store, edges, rank=rank, workers=workers),
+        _batches(params, losses, store, edges, rank=rank, workers=workers),
         rank=rank,
         workers=workers,
         device=get_device(),

@@ -1,23 +1,19 @@
-"""The whole pipeline with the real tools, small: DVC, Ray Data, Ray Train and MLflow."""
+"""The whole pipeline with the real tools, small: Prefect, DVC, Ray Data, Ray Train and MLflow."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
+from tests.operation import BIN, Project
+
 pytestmark = pytest.mark.e2e
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 SMALL = {
     "datasets": {"scenes": {"train": 96, "val": 24, "test": 32, "image_px": 96}},
     "model": {"image_px": 96, "max_tokens": 64},
@@ -27,16 +23,9 @@ SMALL = {
 }
 
 
-def run(*command: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | changes
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def set_params(project: Path, changes: dict[str, object]) -> None:
+def set_params(project: Project, changes: dict[str, object]) -> None:
     yaml = YAML()
-    path = project / "params.yaml"
+    path = project.folder / "params.yaml"
     content = yaml.load(path.read_text())
 
     def merge(into: dict[str, object], new: dict[str, object]) -> None:
@@ -52,61 +41,79 @@ def set_params(project: Path, changes: dict[str, object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small copy of this project in which `dvc repro` has run."""
-    folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(
-        ROOT / "structxlip", folder / "structxlip", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, folder)
-    set_params(folder, SMALL)
-    assert run("dvc", "init", "--no-scm", "-q", cwd=folder).returncode == 0
-    done = run("structxlip", "with-ray", "dvc", "repro", cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A small copy of this project, in which `make up`, a run of the deployment and `make down`
+    have done everything."""
+    project = Project.create(tmp_path_factory.mktemp("project"))
+    project.copy("structxlip", "dvc.yaml")
+    set_params(project, SMALL)
+    try:
+        up = project.services("up")
+        assert up.returncode == 0, up.stdout + up.stderr
+        done = project.run_deployment(environment={})
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        assert project.services("down").returncode == 0
+    assert project.processes() == []
+    return project
 
 
-def test_artifacts_are_complete(project: Path) -> None:
-    report = json.loads((project / "data/scenes/pairs/report.json").read_text())
+def test_artifacts_are_complete(project: Project) -> None:
+    report = json.loads((project.folder / "data/scenes/pairs/report.json").read_text())
     assert report["splits"] == {"train": 96, "val": 24, "test": 32}
-    edges = pq.read_table(project / "data/scenes/edges/part-00000.parquet")
-    captions = pq.read_table(project / "data/scenes/captions/part-00000.parquet")
-    pairs = pq.read_table(project / "data/scenes/pairs/part-00000.parquet")
+    edges = pq.read_table(project.folder / "data/scenes/edges/part-00000.parquet")
+    captions = pq.read_table(project.folder / "data/scenes/captions/part-00000.parquet")
+    pairs = pq.read_table(project.folder / "data/scenes/pairs/part-00000.parquet")
     assert edges["id"].to_pylist() == pairs["id"].to_pylist() == captions["id"].to_pylist()
     for caption in captions.to_pylist():
         assert caption["chunks"]
         assert all(c["start"] < c["end"] <= len(caption["structure"]) for c in caption["chunks"])
-    metrics = json.loads((project / "reports/scenes/metrics.json").read_text())
+    metrics = json.loads((project.folder / "reports/scenes/metrics.json").read_text())
     for model in ("base", "vanilla", "structxlip", "structxlip_image_only"):
         assert set(metrics[model]) == {
             f"{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
         }
     assert sum(metrics["vanilla"].values()) > sum(metrics["base"].values())
-    history = pq.read_table(project / "models/scenes/structxlip/history.parquet").to_pandas()
+    history = pq.read_table(project.folder / "models/scenes/structxlip/history.parquet").to_pandas()
     assert history["epoch"].tolist() == list(range(1, 13))
     assert history["clip_loss"].iloc[-1] < history["clip_loss"].iloc[0]
     assert {"edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(history)
-    vanilla = pq.read_table(project / "models/scenes/vanilla/history.parquet").column_names
+    vanilla = pq.read_table(project.folder / "models/scenes/vanilla/history.parquet").column_names
     assert not any(name.startswith(("edge", "region")) for name in vanilla)
-    assert not list((project / ".cache/train").iterdir()), "checkpoints of finished runs stay"
+    assert not list((project.folder / ".cache/train").iterdir()), (
+        "checkpoints of finished runs stay"
+    )
 
 
-def test_repro_again_does_nothing_and_a_change_reruns_what_depends(project: Path) -> None:
-    assert "up to date" in run("dvc", "repro", cwd=project).stdout
-    before = (project / "params.yaml").read_text()
+def test_repro_again_does_nothing_and_a_change_reruns_what_depends(project: Project) -> None:
+    assert "up to date" in project.run("dvc", "repro").stdout
+    before = (project.folder / "params.yaml").read_text()
     set_params(project, {"arms": {"structxlip": {"edge_text": 0.4}}})
-    changed = json.loads(run("dvc", "status", "--json", cwd=project).stdout)
-    (project / "params.yaml").write_text(before)
+    changed = json.loads(project.run("dvc", "status", "--json").stdout)
+    (project.folder / "params.yaml").write_text(before)
     assert set(changed) == {"train@scenes-structxlip"}
-    shown = run("dvc", "metrics", "show", cwd=project)
+    shown = project.run("dvc", "metrics", "show")
     assert shown.returncode == 0
     assert "text_to_image/R@1" in shown.stdout
-    assert run("dvc", "plots", "show", cwd=project).returncode == 0
+    assert project.run("dvc", "plots", "show").returncode == 0
 
 
-def test_registered_model_is_the_champion_and_embeds(project: Path) -> None:
-    registration = json.loads((project / "reports/scenes/registration.json").read_text())
+def test_metrics_diff_shows_what_changed_since_the_commit(project: Project) -> None:
+    project.commit()
+    path = project.folder / "reports/scenes/metrics.json"
+    before = path.read_text()
+    metrics = json.loads(before)
+    metrics["structxlip"]["text_to_image/R@1"] += 1.5
+    path.write_text(json.dumps(metrics))
+    shown = project.run("dvc", "metrics", "diff")
+    path.write_text(before)
+    assert "structxlip.text_to_image/R@1" in shown.stdout, shown.stderr
+    assert "1.5" in shown.stdout
+    assert "vanilla" not in shown.stdout
+
+
+def test_registered_model_is_the_champion_and_embeds(project: Project) -> None:
+    registration = json.loads((project.folder / "reports/scenes/registration.json").read_text())
     assert registration["model"] == "structxlip-scenes"
     assert registration["alias"] == "champion"
     code = """
@@ -119,50 +126,48 @@ found = np.array(model.predict(rows)["embedding"].tolist())
 np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 print(found.shape, model.metadata.signature.inputs.input_names())
 """
-    done = run(sys.executable, "-c", code, cwd=project)
+    done = project.run("python", "-c", code)
     assert "(2, 256) ['image', 'text']" in done.stdout, done.stderr
 
 
-def test_report_prints_the_table(project: Path) -> None:
-    done = run("structxlip", "report", "--dataset", "scenes", cwd=project)
+def test_report_prints_the_table(project: Project) -> None:
+    done = project.run("structxlip", "report", "--dataset", "scenes")
     assert "vanilla fine-tuning" in done.stdout
     assert "reports/scenes/report.html" in done.stdout
     assert "structxlip-scenes version 1, alias champion" in done.stdout
-    page = (project / "reports/scenes/report.html").read_text()
+    page = (project.folder / "reports/scenes/report.html").read_text()
     assert page.count("data:image/jpeg") >= 40
     for attribute in ("src", "href"):
         assert f'{attribute}="http' not in page, "the report must need nothing but itself"
 
 
-def test_users_mistakes_are_one_sentence_and_write_nothing(project: Path) -> None:
-    files = sorted(project.rglob("*"))
-    before = (project / "params.yaml").read_text()
+def test_users_mistakes_are_one_sentence_and_write_nothing(project: Project) -> None:
+    files = sorted(project.folder.rglob("*"))
+    before = (project.folder / "params.yaml").read_text()
     set_params(project, {"train": {"epoch": 3}})
-    refused = run("structxlip", "edges", "--dataset", "scenes", cwd=project)
-    (project / "params.yaml").write_text(before)
+    refused = project.run("structxlip", "edges", "--dataset", "scenes")
+    (project.folder / "params.yaml").write_text(before)
     assert refused.returncode == 2
     assert refused.stderr == (
         "structxlip: params.yaml: train.epoch: unknown key; did you mean 'epochs'?\n"
     )
-    unknown = run("structxlip", "edges", "--dataset", "scnes", cwd=project)
+    unknown = project.run("structxlip", "edges", "--dataset", "scnes")
     assert unknown.returncode == 2
     assert "dataset 'scnes' is not active; active are: scenes" in unknown.stderr
-    nowhere = run(
-        "structxlip", "edges", "--dataset", "scenes", cwd=project, RAY_ADDRESS="127.0.0.1:9"
-    )
+    nowhere = project.run("structxlip", "edges", "--dataset", "scenes", RAY_ADDRESS="127.0.0.1:9")
     assert nowhere.returncode == 1
     assert "no Ray cluster answers at RAY_ADDRESS=127.0.0.1:9" in nowhere.stderr
-    assert sorted(project.rglob("*")) == files
+    assert sorted(project.folder.rglob("*")) == files
 
 
-def test_a_killed_stage_leaves_its_output_as_it_was(project: Path) -> None:
-    pairs = project / "data/scenes/pairs"
+def test_a_killed_stage_leaves_its_output_as_it_was(project: Project) -> None:
+    pairs = project.folder / "data/scenes/pairs"
     before = {path.name: path.read_bytes() for path in pairs.iterdir()}
-    big = project / "big.yaml"
-    big.write_text((project / "params.yaml").read_text().replace("train: 96", "train: 9600"))
+    big = project.folder / "big.yaml"
+    big.write_text((project.folder / "params.yaml").read_text().replace("train: 96", "train: 9600"))
     process = subprocess.Popen(
         [BIN / "structxlip", "ingest", "--dataset", "scenes", "--params", str(big)],
-        cwd=project,
+        cwd=project.folder,
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 60
@@ -172,5 +177,5 @@ def test_a_killed_stage_leaves_its_output_as_it_was(project: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert {path.name: path.read_bytes() for path in pairs.iterdir()} == before
-    assert run("structxlip", "ingest", "--dataset", "scenes", cwd=project).returncode == 0
+    assert project.run("structxlip", "ingest", "--dataset", "scenes").returncode == 0
     assert not list(pairs.parent.glob(".pairs.tmp-*")), "what the killed stage left behind stays"

@@ -1,0 +1,1 @@
+"""Prefect flows: when and under what conditions the pipeline runs."""

@@ -1,0 +1,1 @@
+"""Prefect tasks and services: thin; the work is in structxlip, the graph is DVC's."""

@@ -1,0 +1,91 @@
+"""What a flow run leaves in Prefect: progress, what a stage made, and the comparison."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+from prefect import task
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+
+from structxlip.evaluation.comparison import table
+
+REPORTS = Path("reports")
+# How stages say where they are: `edges scenes: 1,200/4,200 pairs (28 %), 310/s, 10 s left`, and
+# `train vanilla: 3/12 epochs, loss 0.436`.
+PROGRESS = re.compile(r": (?P<done>[\d,]+)/(?P<total>[\d,]+) [a-z]+\b")
+
+
+class ProgressArtifact:
+    """The bar of a stage in the UI, fed from its lines; there is none while nothing is known."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._id: UUID | None = None
+
+    def follow(self, line: str) -> None:
+        """Move the bar to where a line says the stage is; other lines change nothing."""
+        if found := PROGRESS.search(line):
+            done, total = (int(found[part].replace(",", "")) for part in ("done", "total"))
+            self._show(100 * min(done / max(total, 1), 1))
+
+    def finish(self) -> None:
+        """Fill a bar that is shown."""
+        if self._id is not None:
+            self._show(100.0)
+
+    def _show(self, percent: float) -> None:
+        if self._id is None:
+            self._id = create_progress_artifact(  # type: ignore[assignment]
+                percent, key=_key("progress", self._stage), description=self._stage
+            )
+        else:
+            update_progress_artifact(self._id, percent)
+
+
+def publish_outs(stage: str, outs: Sequence[str]) -> None:
+    """Leave links to what a stage made."""
+    rows = [f"| [{out}]({Path(out).resolve().as_uri()}) | {_size(Path(out))} |" for out in outs]
+    create_markdown_artifact(
+        "\n".join(["| output | size |", "|---|---|", *rows]),
+        key=_key("outputs", stage),
+        description=f"What `{stage}` made",
+    )
+
+
+@task(task_run_name="comparison@{dataset}", cache_policy=NO_CACHE)
+def publish_comparison(dataset: str) -> None:
+    """Leave the comparison of the models as a table, and a link to the report."""
+    folder = REPORTS / dataset
+    header, *rows = table(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+    create_table_artifact(
+        [dict(zip(header, row, strict=True)) for row in rows],
+        key=_key("comparison", dataset),
+        description=f"Recall on the test split of `{dataset}`, in percent",
+    )
+    create_link_artifact(
+        (folder / "report.html").resolve().as_uri(),
+        link_text=str(folder / "report.html"),
+        key=_key("report", dataset),
+        description=f"Report on `{dataset}`: tables, curves, pictures",
+    )
+
+
+def _key(kind: str, name: str) -> str:
+    """A key as Prefect wants it: lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{kind}-{name}".lower())
+
+
+def _size(path: Path) -> str:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return f"{sum(file.stat().st_size for file in files if file.is_file()) / 2**20:.1f} MiB"

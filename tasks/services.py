@@ -1,0 +1,236 @@
+"""`python -m tasks.services up|down`: the Prefect server, a worker and the deployments."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import typer
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import get_current_settings
+from prefect.states import Crashed
+
+from structxlip.errors import UserError
+from structxlip.progress import say
+
+PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
+POOL = "local"
+UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+DEPLOYMENT = "structxlip/train-eval"
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 20.0
+# Whatever `up` starts carries this variable, and so does all that comes of it, whoever its parent
+# is by then. `down` finds it by that: no process id is kept that could be lost or used again.
+MARK = "STRUCTXLIP_SERVICE"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A program that runs in the background of this project, and all that it starts."""
+
+    name: str
+    command: tuple[str, ...]
+    home: Path
+
+    @property
+    def log(self) -> Path:
+        return self.home / f"{self.name}.log"
+
+    @property
+    def mark(self) -> str:
+        return f"{self.name} of {self.home}"
+
+    def processes(self) -> set[psutil.Process]:
+        """The program and what came of it."""
+        found = set()
+        for process in psutil.process_iter():
+            # Another user's process, or one that has ended meanwhile, is none of ours.
+            with suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark:
+                    # A process that renames itself (Ray's do) may lose its variables.
+                    found |= {process, *process.children(recursive=True)}
+        return found
+
+    def head(self) -> psutil.Process | None:
+        """The program itself, where it runs."""
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if process.cmdline()[1:] == list(self.command[1:]):
+                    return process
+        return None
+
+    def start(self) -> None:
+        """Start the program, once what an earlier one may have left has ended."""
+        self.end()
+        with self.log.open("ab") as log:
+            subprocess.Popen(
+                self.command,
+                env=_environment() | {MARK: self.mark},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def end(self) -> bool:
+        """End the program and what came of it; False when there is nothing to end."""
+        if not (processes := self.processes()):
+            return False
+        # Only Prefect's own processes are told to end, where there are any: a flow run ends its
+        # stage and says so to the server.
+        for process in list(filter(_is_prefect, processes)) or processes:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _, alive = psutil.wait_procs(processes, timeout=STOP_TIMEOUT_S)
+        for process in {*alive, *self.processes()}:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        return True
+
+
+def _is_prefect(process: psutil.Process) -> bool:
+    """Whether a process is `python -m prefect …` or `python -m prefect.engine`."""
+    with suppress(psutil.Error):
+        return "".join(process.cmdline()[1:3]).startswith("-mprefect")
+    return False
+
+
+def _services() -> tuple[Service, Service]:
+    """The server and the worker, as prefect.toml describes them."""
+    settings = get_current_settings()
+    url, port = settings.api.url or "", settings.server.api.port
+    if urlsplit(url).port != port:
+        raise UserError(
+            f"Prefect is set to {url or 'no server'}, not to this project's at port {port}; run "
+            f"this in the project's folder, without PREFECT_API_URL in the environment"
+        )
+    home = settings.home.resolve()
+    return (
+        Service("server", (*PREFECT, "server", "start"), home),
+        Service("worker", (*PREFECT, "worker", "start", "--pool", POOL, "--name", POOL), home),
+    )
+
+
+def _environment() -> dict[str, str]:
+    """The variables of what is started: this environment's programs, and no telemetry."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    # Prefect takes the folder of the deployments from PWD.
+    return os.environ | {"PATH": path, "PWD": str(Path.cwd()), "DO_NOT_TRACK": "1"}
+
+
+def _wait(service: Service, ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not ready():
+        if service.head() is None or time.monotonic() > deadline:
+            raise UserError(f"the {service.name} did not start; {service.log} says why")
+        time.sleep(0.2)
+
+
+def _close_lost_runs(client: SyncPrefectClient) -> None:
+    """Close the runs of a worker that was killed: they would hold back the next run for minutes."""
+    lost = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
+        ),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+    )
+    for run in lost:
+        client.set_flow_run_state(run.id, Crashed(message="The worker ended."), force=True)
+
+
+def _deploy(log: Path) -> None:
+    """Create the deployments of prefect.yaml, or bring them up to date."""
+    done = subprocess.run(
+        (*PREFECT, "deploy", "--all"),
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    log.write_text(done.stdout, encoding="utf-8")
+    if done.returncode:
+        raise UserError(f"the deployments of prefect.yaml were refused; {log} says why")
+
+
+@app.command()
+def up() -> None:
+    """Start what is not running yet, deploy, and say where things are."""
+    server, worker = _services()
+    server.home.mkdir(parents=True, exist_ok=True)
+    running = [service for service in (server, worker) if service.head()]
+    if server not in running:
+        address = get_current_settings().server.api
+        with socket.socket() as probe:
+            if probe.connect_ex((address.host, address.port)) == 0:
+                raise UserError(
+                    f"port {address.port} is taken by another program; end that one, or give "
+                    f"another port in prefect.toml (twice: api.url and server.api.port)"
+                )
+        say("starting the Prefect server")
+        server.start()
+    with get_client(sync_client=True) as client:
+        _wait(server, lambda: client.api_healthcheck() is None)
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        started = datetime.now(UTC)
+        if worker not in running:
+            say("starting a worker")
+            _close_lost_runs(client)
+            worker.start()
+        _deploy(server.home / "deploy.log")
+
+        def polls() -> bool:
+            heartbeats = [w.last_heartbeat_time for w in client.read_workers_for_work_pool(POOL)]
+            return worker in running or any(beat and beat >= started for beat in heartbeats)
+
+        _wait(worker, polls)
+        ui = str(client.api_url).removesuffix("/api/").removesuffix("/api")
+    state = "was up already" if len(running) == 2 else "is up"
+    typer.echo(f"Prefect {state}: {ui} (logs in {os.path.relpath(server.home)}/)")
+    prefect = os.path.relpath(Path(sys.executable).parent / "prefect")
+    typer.echo(f"run it    {prefect} deployment run {DEPLOYMENT} --watch")
+    typer.echo("end it    make down")
+
+
+@app.command()
+def down() -> None:
+    """End the worker, its flow runs and the server; nothing else."""
+    ended = [service.name for service in reversed(_services()) if service.end()]
+    typer.echo(f"ended the {' and the '.join(ended)}" if ended else "nothing was up")
+
+
+def main() -> None:
+    """Run the command; a mistake of the user's is one sentence and an exit code."""
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"structxlip: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

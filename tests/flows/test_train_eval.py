@@ -1,0 +1,98 @@
+"""The deployment `train-eval` on a real server, worker and DVC project."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.operation import Project, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+def task_runs(project: Project) -> list[dict[str, Any]]:
+    """The task runs of the last flow run, in the order of their start."""
+    flow_run = {"id": {"any_": [project.last_run()["id"]]}}
+    runs = project.api("task_runs/filter", flow_runs=flow_run)
+    return sorted(runs, key=lambda run: run["start_time"])
+
+
+def run_flow(project: Project, dataset: str) -> subprocess.CompletedProcess[str]:
+    """Run the flow in a process of its own, without the worker."""
+    code = f"""
+import sys
+from flows.train_eval import structxlip
+structxlip({dataset!r})
+print("ray was imported:", "ray" in sys.modules)
+"""
+    return project.run("python", "-c", code)
+
+
+def test_a_run_does_what_dvc_would_and_leaves_its_results(operated: Project) -> None:
+    operated.set_seed(1)
+    done = operated.run_deployment()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Data and pipelines are up to date." in operated.run("dvc", "repro").stdout
+
+    runs = task_runs(operated)
+    names = [run["name"] for run in runs]
+    assert names[0] == "ingest@scenes"
+    assert set(names[1:3]) == {"train@scenes-vanilla", "train@scenes-structxlip"}
+    assert names[3:] == ["evaluate@scenes", "comparison@scenes"]
+
+    # Seed 1 kills the training of vanilla once.
+    attempts = {run["name"]: run["run_count"] for run in runs}
+    assert attempts.pop("train@scenes-vanilla") == 2
+    assert set(attempts.values()) == {1}
+
+    flow_run = {"id": {"any_": [operated.last_run()["id"]]}}
+    artifacts = {a["key"]: a for a in operated.api("artifacts/filter", flow_runs=flow_run)}
+    assert artifacts["progress-ingest-scenes"]["data"] == 100
+    pairs = operated.folder / "data/scenes/pairs"
+    assert f"[data/scenes/pairs]({pairs.as_uri()})" in artifacts["outputs-ingest-scenes"]["data"]
+    report = operated.folder / "reports/scenes/report.html"
+    assert report.as_uri() in artifacts["report-scenes"]["data"]
+    table = artifacts["comparison-scenes"]
+    assert table["type"] == "table"
+    assert '"model": "vanilla fine-tuning"' in table["data"]
+    assert "+1.5 [+0.5, +2.5]" in table["data"]
+
+
+def test_a_run_with_nothing_out_of_date_says_so_and_starts_no_ray(operated: Project) -> None:
+    operated.set_seed(2)
+    assert operated.run("dvc", "repro").returncode == 0
+    assert run_flow(operated, "scenes").stdout.endswith("ray was imported: False\n")
+    states = [run["state_name"] for run in task_runs(operated)]
+    assert states == ["Cached"] * 4 + ["Completed"]
+
+
+def test_a_stage_that_fails_ends_the_run_with_its_own_message(operated: Project) -> None:
+    operated.set_seed(13)
+    done = operated.run_deployment()
+    assert done.returncode == 1
+    run = operated.last_run()
+    message = "ingest@scenes: seed 13 brings bad luck; take another one"
+    assert run["state"]["message"] == message
+    logs = operated.api("logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
+    assert message in {log["message"] for log in logs if log["task_run_id"] is None}
+    (task,) = task_runs(operated)
+    assert (task["state_name"], task["run_count"]) == ("Failed", 1)
+
+
+def test_an_unknown_dataset_is_one_sentence(operated: Project) -> None:
+    assert run_flow(operated, "scnes").returncode == 1
+    assert operated.last_run()["state"]["message"] == (
+        "dataset 'scnes' is not active; active are: scenes"
+    )
+
+
+def test_cancelling_ends_the_stage_and_ray(operated: Project) -> None:
+    before = set(operated.processes())
+    run = operated.start_endless_run({})
+    assert "raylet" in {process.name() for process in operated.processes()}
+    operated.api(f"flow_runs/{run['id']}/set_state", state={"type": "CANCELLING"})
+    assert eventually(lambda: operated.last_run()["state_name"] == "Cancelled")
+    assert eventually(lambda: set(operated.processes()) == before)
+    assert not (operated.folder / "data/scenes/pairs").exists()

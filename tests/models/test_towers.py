@@ -1,0 +1,136 @@
+"""Frozen towers: names, features, and chunks pooled from the tokens that they span."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from structxlip.errors import UserError
+from structxlip.models import towers
+from structxlip.models.towers import (
+    OpenClipTextTower,
+    TextTower,
+    is_aligned,
+    load_image_tower,
+    load_text_tower,
+)
+
+TEXT = "A small circle, left of the cat's 2 balls &amp; über a SQUARE."
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a random CLIP model of open_clip, with its weights in a file."""
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+    open_clip.add_model_config(folder / "tiny.json")
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("tiny").state_dict(), folder / "tiny.pt")
+    return f"open_clip:tiny/{folder / 'tiny.pt'}"
+
+
+@pytest.fixture(scope="module", params=["packaged", "open_clip"])
+def text_tower(request: pytest.FixtureRequest, tiny_clip: str) -> TextTower:
+    name = {"packaged": "packaged:all-minilm-l6-v2", "open_clip": tiny_clip}[request.param]
+    return load_text_tower(name, 64)
+
+
+def test_tokens_stand_for_the_characters_that_made_them(text_tower: TextTower) -> None:
+    inputs, (offsets,) = text_tower.tokenize([TEXT])
+    ids = next(iter(inputs.values()))[0]
+    assert len(offsets) <= len(ids)
+    words = {TEXT[start:end].lower() for start, end in offsets if end > start}
+    joined = "".join(sorted(words))
+    for word in ("small", "circle", "left", "cat", "balls", "square"):
+        assert word in joined
+    starts = [start for start, end in offsets if end > start]
+    assert starts == sorted(starts)
+
+
+def test_open_clip_offsets_have_one_span_a_token(tiny_clip: str) -> None:
+    tower = load_text_tower(tiny_clip, 64)
+    assert isinstance(tower, OpenClipTextTower)
+    inputs, (offsets,) = tower.tokenize([TEXT])
+    end_of_text = int((inputs["text"][0] == 49407).nonzero()[0])
+    assert len(offsets) == end_of_text
+    decoded = [tower.tokenizer.decoder[int(t)] for t in inputs["text"][0, 1:end_of_text]]
+    for piece, (start, end) in zip(decoded, offsets[1:], strict=True):
+        word = piece.removesuffix("</w>")
+        if word.isascii() and end > start and word != "&":
+            assert word in TEXT[start:end].lower()
+
+
+def test_a_chunk_pools_its_tokens_by_the_softmax_of_their_norms(text_tower: TextTower) -> None:
+    start = TEXT.index("small circle")
+    spans = [(start, start + len("small circle")), (len(TEXT) + 5, len(TEXT) + 9)]
+    pooled, chunks = text_tower.encode(["a longer text than the other one is", TEXT], [[], spans])
+    assert pooled.shape == (2, text_tower.dim)
+    assert chunks[0].shape == (0, text_tower.dim)
+    inputs, (offsets,) = text_tower.tokenize([TEXT])
+    with torch.inference_mode(), towers._autocast(torch.device("cpu")):
+        _, tokens = text_tower(inputs)
+        members = [
+            row.float()
+            for row, (begin, end) in zip(tokens[0], offsets, strict=False)
+            if end > begin and begin < spans[0][1] and end > spans[0][0]
+        ]
+        weights = torch.tensor([row.norm() for row in members]).softmax(dim=0)
+        naive = text_tower.finish(sum(w * row for w, row in zip(weights, members, strict=True)))
+    assert 2 <= len(members) <= 4
+    np.testing.assert_allclose(chunks[1][0], naive.float(), atol=0.02)  # bf16 on some machines
+    np.testing.assert_array_equal(chunks[1][1], 0)  # a span without a token
+
+
+def test_texts_are_embedded_alike_alone_and_in_company(text_tower: TextTower) -> None:
+    texts = [TEXT, "one", "a much longer text, so that the others are padded " * 2]
+    together, _ = text_tower.encode(texts)
+    alone = np.concatenate([text_tower.encode([text])[0] for text in texts])
+    cosines = (together * alone).sum(1) / np.linalg.norm(together, axis=1)
+    np.testing.assert_allclose(cosines / np.linalg.norm(alone, axis=1), 1, atol=1e-3)
+
+
+def test_packaged_image_tower_tells_colours_apart_and_takes_any_size() -> None:
+    tower = load_image_tower("packaged:efficientnet-lite0", 64)
+    red, grey = np.zeros((40, 70, 3), np.uint8), np.full((128, 64, 3), 128, np.uint8)
+    red[..., 0] = 255
+    features = tower.encode([red, red[:20], grey])
+    assert features.shape == (3, tower.dim)
+    assert np.isfinite(features).all()
+    np.testing.assert_allclose(features[0], features[1], atol=0.05)
+    assert np.abs(features[0] - features[2]).max() > 0.2
+
+
+def test_both_sides_of_one_open_clip_model_are_aligned(tiny_clip: str) -> None:
+    assert is_aligned(tiny_clip, tiny_clip)
+    assert not is_aligned("packaged:efficientnet-lite0", "packaged:all-minilm-l6-v2")
+    assert load_image_tower(tiny_clip, 32).dim == load_text_tower(tiny_clip, 64).dim == 16
+    with pytest.raises(UserError, match=r"takes images of .*32.* px; set model\.image_px"):
+        load_image_tower(tiny_clip, 224)
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "sentence"),
+    [
+        (load_image_tower, "packaged:efficientnet-lite1", "did you mean 'efficientnet-lite0'"),
+        (load_text_tower, "packaged:bert", "no packaged tower 'bert'; valid are: all-minilm"),
+        (load_image_tower, "timm:resnet5x", "timm has no model 'resnet5x'"),
+        (load_text_tower, "open_clip:ViT-B-3", "open_clip has no model 'ViT-B-3'; did you mean"),
+        (load_text_tower, "open_clip:ViT-B-32", "needs weights, as open_clip:ViT-B-32/PRETRAINED"),
+        (load_text_tower, "open_clip:ViT-B-32/no.pt", "could not be loaded"),
+        (load_image_tower, "torch:resnet", "no image tower of kind 'torch'; valid are: packaged"),
+    ],
+)
+def test_a_tower_that_cannot_be_had_is_one_sentence(load: object, name: str, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        load(name, 64)  # type: ignore[operator]
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,65 @@
+"""`make up` and `make down`: what they start, mend and end, and what they leave alone."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.operation import NO_RAY, Project
+
+pytestmark = pytest.mark.e2e
+
+
+def test_up_says_that_it_is_up(operated: Project) -> None:
+    assert "Prefect was up already: http://127.0.0.1:" in operated.services("up").stdout
+
+
+def test_up_mends_what_a_killed_worker_leaves(operated: Project) -> None:
+    run = operated.start_endless_run(NO_RAY)
+    for process in operated.processes():
+        if "worker" in process.cmdline() or "prefect.engine" in process.cmdline():
+            process.kill()
+    mended = operated.services("up")
+    assert mended.returncode == 0, mended.stderr
+    assert "Prefect is up: http://127.0.0.1:" in mended.stdout
+    server, worker = sorted(operated.processes(), key=lambda process: process.create_time())
+    assert "server" in server.cmdline()
+    assert "worker" in worker.cmdline()
+    assert operated.api(f"flow_runs/{run['id']}")["state_type"] == "CRASHED"
+
+
+def test_down_ends_running_stages_too_and_nothing_else(operated: Project) -> None:
+    unrelated = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)", "prefect", "worker", "start"],
+        cwd=operated.folder,
+    )
+    try:
+        operated.start_endless_run(NO_RAY)
+        ended = operated.services("down")
+        assert ended.stdout == "ended the worker and the server\n", ended.stderr
+        assert operated.processes() == []
+        assert unrelated.poll() is None
+        assert not (operated.folder / "data/scenes/pairs").exists()
+        assert operated.services("down").stdout == "nothing was up\n"
+    finally:
+        unrelated.kill()
+        unrelated.wait()
+
+
+def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
+    project = Project.create(tmp_path)
+    port = re.search(r"^port = (\d+)$", (tmp_path / "prefect.toml").read_text(), re.M)
+    assert port is not None
+    with socket.create_server(("127.0.0.1", int(port[1]))):
+        refused = project.services("up")
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"structxlip: port {port[1]} is taken by another program; end that one, or give another "
+        f"port in prefect.toml (twice: api.url and server.api.port)\n"
+    )
+    assert project.processes() == []

@@ -1,0 +1,66 @@
+"""The feature store: what is written is read, in the order of the pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from structxlip.errors import UserError
+from structxlip.training.feature_store import EdgeMaps, FeatureStore, FeatureWriter
+from tests.training.conftest import PAIRS, TEXT_DIM, Artifacts
+
+
+def test_captions_of_some_pairs_are_theirs(artifacts: Artifacts) -> None:
+    store = artifacts.store
+    rows = np.array([3, 39, 0])
+    captions, owner = store.captions_of(rows)
+    naive = [
+        (caption, position)
+        for position, row in enumerate(rows)
+        for caption in range(store.caption_offsets[row], store.caption_offsets[row + 1])
+    ]
+    assert list(zip(captions.tolist(), owner.tolist(), strict=True)) == naive
+    assert store.caption[captions].shape == (len(naive), TEXT_DIM)
+
+
+def test_pairs_that_share_a_caption_share_a_group(artifacts: Artifacts) -> None:
+    groups = artifacts.store.group_ids
+    assert groups[0] == groups[-1]
+    assert len(set(groups.tolist())) == PAIRS - 1
+
+
+def test_splits_are_the_rows_of_their_name(artifacts: Artifacts) -> None:
+    assert artifacts.store.rows("val").tolist() == [28, 29, 30, 31]
+
+
+def test_a_store_that_is_not_full_is_refused(artifacts: Artifacts, tmp_path: Path) -> None:
+    writer = FeatureWriter(
+        tmp_path,
+        artifacts.store.sizes,
+        ids=[],
+        splits=[],
+        caption_counts=[1],
+        chunk_counts=[1],
+        caption_texts=["a"],
+    )
+    writer.append(image=np.zeros((2, 6), np.float32))
+    with pytest.raises(ValueError, match="image has 2 of 40 rows"):
+        writer.close()
+
+
+def test_a_map_without_structure_is_empty(artifacts: Artifacts) -> None:
+    maps = artifacts.maps
+    found = maps.maps(np.arange(10))
+    assert found.shape == (10, 1, 32, 32)
+    assert found.any(axis=(1, 2, 3)).tolist() == maps.has_structure[:10].tolist()
+
+
+def test_what_is_not_there_or_does_not_fit_is_one_sentence(
+    artifacts: Artifacts, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="holds no features; run the stage `features`"):
+        FeatureStore(tmp_path)
+    with pytest.raises(UserError, match="does not fit the features; run `dvc repro`"):
+        EdgeMaps(artifacts.edges, artifacts.store.ids[::-1])

@@ -1,0 +1,121 @@
+"""Training through Ray Train: any number of workers, killed or not, gives the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from structxlip.config import Params
+from structxlip.ray_session import ray_head
+from structxlip.training.ray_train import TrainingRun, build_model
+from tests.training.conftest import Artifacts
+
+CODE = """
+import sys
+from pathlib import Path
+from structxlip.config import load_params
+from structxlip.ray_session import ray_session
+from structxlip.training.ray_train import TrainingRun, train_arm
+
+params, features, edges, storage, out = sys.argv[1:]
+run = TrainingRun(load_params(params), "structxlip", Path(features), Path(edges), Path(storage))
+with ray_session() as cpus:
+    model, history = train_arm(run, cpus)
+import pandas as pd
+pd.DataFrame(history).to_parquet(out)
+"""
+
+
+class Trainer:
+    """Runs CODE in a process of its own, on one Ray head of two cores for all tests."""
+
+    def __init__(self, folder: Path, artifacts: Artifacts, environment: dict[str, str]) -> None:
+        self.folder, self.artifacts, self.environment = folder, artifacts, environment
+
+    def start(self, params: Params, storage: str, out: str) -> subprocess.Popen[str]:
+        file = self.folder / f"{out}.yaml"
+        file.write_text(json.dumps(params.model_dump(by_alias=True)))
+        arguments = [file, self.artifacts.features, self.artifacts.edges, storage, out]
+        return subprocess.Popen(
+            [sys.executable, "-c", CODE, *map(str, arguments)],
+            cwd=self.folder,
+            env=os.environ | self.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, params: Params, storage: str, out: str) -> tuple[pd.DataFrame, str]:
+        """The history of a run, and what it said."""
+        process = self.start(params, storage, out)
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        return pd.read_parquet(self.folder / out), said
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory, artifacts: Artifacts) -> Iterator[Trainer]:
+    with ray_head() as environment:
+        yield Trainer(tmp_path_factory.mktemp("runs"), artifacts, environment)
+
+
+def change(params: Params, **train: int) -> Params:
+    content = params.model_dump(by_alias=True)
+    content["train"] |= train
+    return Params.model_validate(content)
+
+
+@pytest.mark.e2e
+def test_two_workers_that_were_killed_and_went_on_give_the_history_of_one(
+    trainer: Trainer, params: Params
+) -> None:
+    history, _ = trainer.run(change(params, epochs=12), "one", "one.parquet")
+    assert len(history) == 12
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+    params = change(params, epochs=12, workers=2)
+    process = trainer.start(params, "two", "two.parquet")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "train structxlip: 3/12" in line:
+            process.kill()
+            break
+    else:
+        pytest.fail("the run ended before it could be killed")
+    process.communicate()
+    again, said = trainer.run(params, "two", "two.parquet")
+    assert re.search("going on after epoch [1-9]", said)
+    pd.testing.assert_frame_equal(again, history, rtol=1e-3, atol=1e-4)
+
+
+def test_a_checkpoint_belongs_to_its_parameters_and_data(
+    artifacts: Artifacts, params: Params
+) -> None:
+    run = TrainingRun(params, "structxlip", artifacts.features, artifacts.edges)
+    names = {
+        run.name(),
+        TrainingRun(params, "vanilla", artifacts.features, artifacts.edges).name(),
+        TrainingRun(
+            change(params, epochs=5), "structxlip", artifacts.features, artifacts.edges
+        ).name(),
+        TrainingRun(params, "structxlip", artifacts.features, artifacts.features).name(),
+    }
+    assert len(names) == 4
+    assert run.name() in names
+
+
+def test_both_arms_start_from_the_same_heads(artifacts: Artifacts, params: Params) -> None:
+    vanilla, structxlip = (
+        build_model(params, artifacts.store, edges=edges).state_dict() for edges in (False, True)
+    )
+    assert set(vanilla) < set(structxlip)
+    for name, value in vanilla.items():
+        assert torch.equal(structxlip[name], value)
