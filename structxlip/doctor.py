@@ -17,13 +17,14 @@ PACKAGES = ("torch", "timm", "open_clip_torch", "opencv-python-headless", "spacy
 def examine(params_file: Path) -> bool:
     """Print a table of checks; True when the parameters can be run here."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     checks = [*_packages(), *_machine(), *_models(params_file)]
     table = Table("", "what", "found", "what to do", box=None)
     for good, what, found, remedy in checks:
         mark = "[green]ok[/]" if good else "[red]missing[/]"
-        table.add_row(mark, what, found, "" if good else remedy)
+        table.add_row(mark, *map(escape, (what, found, "" if good else remedy)))
     Console().print(table)
     return all(good for good, *_ in checks)
 

@@ -8,10 +8,22 @@ import os
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from structxlip.config import load_params, validate_params
 from structxlip.errors import UserError
 from structxlip.progress import say
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes `null` as the word that it was, where ruamel leaves the place empty."""
+
+    def represent_none(self, data: None) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_none)
 
 
 def activate_preset(params_file: Path, preset: str, path: Path) -> None:
@@ -28,6 +40,7 @@ def activate_preset(params_file: Path, preset: str, path: Path) -> None:
     if not path.exists():
         raise UserError(f"{path} does not exist; give the folder or file of the dataset", 2)
     yaml = YAML()
+    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 4096
     content = yaml.load(params_file.read_text(encoding="utf-8"))

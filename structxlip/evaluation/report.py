@@ -180,7 +180,7 @@ def _figure(draw: Any, panels: int) -> str:
     # A fixed salt and no date: the same numbers make the same bytes.
     with rc_context({"svg.hashsalt": "structxlip", "font.size": 9, "axes.spines.top": False,
                      "axes.spines.right": False}):  # fmt: skip
-        figure = Figure(figsize=(4.4 * panels, 2.8), layout="constrained")
+        figure = Figure(figsize=(4.8 * panels, 2.8), layout="constrained")
         draw(figure.subplots(1, panels, squeeze=False)[0])
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
@@ -192,12 +192,12 @@ def _draw_losses(axes: Any, histories: dict[str, pd.DataFrame]) -> None:
         for term in [column for column in history if column.endswith("_loss")]:
             axis.plot(history["epoch"], history[term], label=term.removesuffix("_loss"))
         axis.set(title=arm, xlabel="epoch", ylabel="loss", ylim=(0, None))
-        axis.legend(frameon=False)
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _draw_recall(axes: Any, histories: dict[str, pd.DataFrame]) -> None:
     for arm, history in histories.items():
         ways = [column for column in history if column.startswith("val/")]
         axes[0].plot(history["epoch"], history[ways].mean(axis=1), label=arm)
-    axes[0].set(xlabel="epoch", ylabel="mean R@1 on validation, %", ylim=(0, None))
+    axes[0].set(xlabel="epoch", ylabel="mean R@1 on validation, %\n(images alone)", ylim=(0, None))
     axes[0].legend(frameon=False)

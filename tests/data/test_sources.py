@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from structxlip.config import Flickr, Scenes
 from structxlip.data.images import decode_rgb
@@ -75,3 +76,16 @@ def test_scenes_grow_without_moving() -> None:
     assert list(small) == ["train-000000", "train-000001", "val-000000", *list(small)[3:]]
     assert small.items() < large.items()
     assert decode_rgb(small["val-000000"]).shape == (160, 160, 3)
+
+
+def test_a_vocabulary_of_endless_phrases_is_one_sentence(tmp_path: Path) -> None:
+    content = YAML(typ="safe").load(VOCABULARY.read_text())
+    content["shapes"] = {
+        name: [f"{phrase} {'and so on ' * 80}" for phrase in phrases]
+        for name, phrases in content["shapes"].items()
+    }
+    path = tmp_path / "endless.yaml"
+    YAML().dump(content, path)
+    scenes = Scenes(kind="scenes", path=str(path), train=1, val=1, test=1)
+    with pytest.raises(UserError, match=r"endless\.yaml: no caption of .* phrases are too long"):
+        list(open_source(scenes, seed=0).pairs)

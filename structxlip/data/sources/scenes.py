@@ -33,13 +33,16 @@ def _draw(
 ) -> Iterator[RawPair]:
     for number, (split, size) in enumerate(sizes.items()):
         for index in range(size):
-            scene = draw_scene(
-                number * SPLIT_OFFSET + index,
-                seed=seed,
-                image_px=dataset.image_px,
-                captions_per_image=dataset.captions_per_image,
-                vocabulary=vocabulary,
-            )
+            try:
+                scene = draw_scene(
+                    number * SPLIT_OFFSET + index,
+                    seed=seed,
+                    image_px=dataset.image_px,
+                    captions_per_image=dataset.captions_per_image,
+                    vocabulary=vocabulary,
+                )
+            except ValueError as error:  # phrases that fill no caption
+                raise UserError(f"{dataset.path}: {error}") from None
             data = _jpeg(scene.image)
             name = f"{split}-{index:06d}"
             yield RawPair(

@@ -1,0 +1,55 @@
+"""`structxlip doctor`: what is there, what is missing, and the exit code that says so."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from structxlip import doctor
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_everything_is_there_after_the_installation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.examine(Path("params.yaml"))
+    shown = capsys.readouterr().out
+    for name in ("torch", "packaged:efficientnet-lite0", "dataset scenes", "language model"):
+        assert name in shown
+    assert "missing" not in shown
+
+
+def test_what_is_missing_is_named_with_its_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if "minilm" in name else find(name)
+    )
+    params = (ROOT / "params.yaml").read_text()
+    file = tmp_path / "params.yaml"
+    file.write_text(params.replace("path: structxlip/data/scenes.yaml", "path: gone.yaml"))
+    assert not doctor.examine(file)
+    lines = capsys.readouterr().out.splitlines()
+    (tower,) = [line for line in lines if "all-minilm" in line]
+    assert "missing" in tower
+    assert "pip install 'structxlip[offline]'" in tower
+    (dataset,) = [line for line in lines if "dataset scenes" in line]
+    assert "gone.yaml" in dataset
+    assert "structxlip activate scenes --path DIR" in dataset
+
+
+def test_parameters_that_are_wrong_are_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("seed: [")
+    assert not doctor.examine(file)
+    assert "is not valid YAML" in " ".join(capsys.readouterr().out.split())
