@@ -122,13 +122,21 @@ class Train(Section):
         return self
 
 
+class Floors(Section):
+    """The share of each weight that is left at the end of a decay."""
+
+    edge_text: Fraction = 1.0
+    region_chunk: Fraction = 1.0
+    edge_image: Fraction = 1.0
+
+
 class Schedule(Section):
-    """How a loss weight moves over the epochs; see ``structxlip.losses.weight_schedule``."""
+    """How the loss weights move over the epochs; see ``structxlip.losses.weight_schedule``."""
 
     warm: Annotated[float, Field(ge=0)] = 0
     decay_start: Annotated[float, Field(ge=0)] | None = None
     decay_end: Annotated[float, Field(gt=0)] | None = None
-    floor: Fraction = 1.0
+    floors: Floors = Floors()
 
     @model_validator(mode="after")
     def _ordered(self) -> Schedule:
@@ -137,8 +145,8 @@ class Schedule(Section):
         if self.decay_start is not None and self.decay_end is not None:
             if not self.warm <= self.decay_start < self.decay_end:
                 raise ValueError("needs warm <= decay_start < decay_end")
-        elif self.floor != 1.0:
-            raise ValueError("floor has no effect without decay_start and decay_end")
+        elif self.floors != Floors():
+            raise ValueError("floors have no effect without decay_start and decay_end")
         return self
 
 

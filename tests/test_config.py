@@ -33,9 +33,9 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ("datsets", {}, "datsets: unknown key; did you mean 'datasets'?"),
         ("regster", {}, "regster: unknown key; did you mean 'register'?"),
         (
-            "arms.structxlip.schedule.flor",
+            "arms.structxlip.schedule.floors.edge_txt",
             1,
-            "arms.structxlip.schedule.flor: unknown key; did you mean",
+            "arms.structxlip.schedule.floors.edge_txt: unknown key; did you mean 'edge_text'?",
         ),
         ("datasets.scenes.trian", 1, "datasets.scenes.trian: unknown key; did you mean 'train'?"),
         (
@@ -62,9 +62,9 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ("edges.max_density", 0.001, "edges: min_density must be below max_density"),
         ("evaluation.alphas", [0.5], "evaluation: alphas must hold 0.0, which is plain CLIP"),
         (
-            "arms.structxlip.schedule.floor",
+            "arms.structxlip.schedule.floors.edge_text",
             0.5,
-            "arms.structxlip.schedule: floor has no effect without decay_start",
+            "arms.structxlip.schedule: floors have no effect without decay_start",
         ),
         ("model.image_tower", "resnet", "model.image_tower: string should match pattern"),
     ],

@@ -1,16 +1,21 @@
 """Losses over plain tensors, one a file, for any CLIP-like model and training loop."""
 
 from structxlip.losses.composite import CompositeLoss, Features, weight_schedule
-from structxlip.losses.consistency import ProjectedL2ConsistencyLoss
-from structxlip.losses.contrastive import ContrastiveLoss, multi_positive_nce
-from structxlip.losses.region_chunk import RegionChunkAttentionLoss
+from structxlip.losses.contrastive import ContrastiveLoss
+from structxlip.losses.cosine import CosineConsistencyLoss
+from structxlip.losses.projected_l2 import ProjectedL2ConsistencyLoss
+from structxlip.losses.region_chunk import RegionChunkLoss
+from structxlip.losses.region_chunk_attention import RegionChunkAttentionLoss
+from structxlip.losses.sigmoid import SigmoidContrastiveLoss
 
 __all__ = [
     "CompositeLoss",
     "ContrastiveLoss",
+    "CosineConsistencyLoss",
     "Features",
     "ProjectedL2ConsistencyLoss",
     "RegionChunkAttentionLoss",
-    "multi_positive_nce",
+    "RegionChunkLoss",
+    "SigmoidContrastiveLoss",
     "weight_schedule",
 ]

@@ -5,19 +5,49 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from structxlip.losses.checks import check_features, check_rows, unit
+from structxlip.losses.checks import check_pairs, check_rows, unit
 from structxlip.losses.gather import gather_rows
 
 
 def multi_positive_nce(logits: Tensor, positives: Tensor) -> Tensor:
-    """Mean over rows of ``-log(Σ_positives exp(z) / Σ_all exp(z))``; a scalar.
+    """``-log(Σ_positives exp(z) / Σ_all exp(z))`` of each row of the logits ``z``, ``[N]``.
 
     ``logits`` and boolean ``positives`` are ``[N, M]``. With one positive a row this is the cross
-    entropy of InfoNCE (van den Oord et al., 2018). No row gives 0.
+    entropy of InfoNCE (van den Oord et al., 2018).
     """
     lowest = torch.finfo(logits.dtype).min
-    positive = logits.masked_fill(~positives, lowest).logsumexp(dim=1)
-    return (logits.logsumexp(dim=1) - positive).sum() / max(len(logits), 1)
+    return logits.logsumexp(dim=1) - logits.masked_fill(~positives, lowest).logsumexp(dim=1)
+
+
+def symmetric_nce(logits: Tensor, positives: Tensor) -> Tensor:
+    """Mean multi-positive InfoNCE of rows and columns of ``[N, N]`` logits; no row gives 0."""
+    costs = multi_positive_nce(logits, positives) + multi_positive_nce(logits.T, positives)
+    return costs.sum() / (2 * max(len(logits), 1))
+
+
+def batch_of_pairs(
+    image_features: Tensor,
+    text_features: Tensor,
+    valid: Tensor | None,
+    group_ids: Tensor | None,
+    *,
+    gather: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The valid pairs of all workers as unit features ``[n, D]``, and which are positives of each
+    other, boolean ``[n, n]``."""
+    check_pairs(image_features, text_features, ("image_features", "text_features"))
+    check_rows(len(image_features), valid=valid, group_ids=group_ids)
+    images = unit(image_features, valid, "image_features")
+    texts = unit(text_features, valid, "text_features")
+    if gather:
+        images, texts = gather_rows(images), gather_rows(texts)
+        valid = gather_rows(valid) if valid is not None else None
+        group_ids = gather_rows(group_ids) if group_ids is not None else None
+    if group_ids is None:
+        group_ids = torch.arange(len(images), device=images.device)
+    if valid is not None:
+        images, texts, group_ids = images[valid], texts[valid], group_ids[valid]
+    return images, texts, group_ids[:, None] == group_ids[None, :]
 
 
 class ContrastiveLoss(nn.Module):
@@ -58,21 +88,10 @@ class ContrastiveLoss(nn.Module):
                 positives of each other.
 
         Raises:
-            ValueError: shapes that do not fit, or a mask that is not boolean.
+            ValueError: shapes that do not fit, a mask that is not boolean, features that are not
+                finite.
         """
-        check_features(image_features, text_features)
-        check_rows(len(image_features), valid=valid, group_ids=group_ids)
-        image_features, text_features = unit(image_features), unit(text_features)
-        if self.gather:
-            image_features, text_features = gather_rows(image_features), gather_rows(text_features)
-            valid = gather_rows(valid) if valid is not None else None
-            group_ids = gather_rows(group_ids) if group_ids is not None else None
-        if group_ids is None:
-            group_ids = torch.arange(len(image_features), device=image_features.device)
-        if valid is not None:
-            image_features, text_features = image_features[valid], text_features[valid]
-            group_ids = group_ids[valid]
-        logits = logit_scale * image_features @ text_features.T
-        positives = group_ids[:, None] == group_ids[None, :]
-        forth, back = multi_positive_nce(logits, positives), multi_positive_nce(logits.T, positives)
-        return (forth + back) / 2
+        images, texts, positives = batch_of_pairs(
+            image_features, text_features, valid, group_ids, gather=self.gather
+        )
+        return symmetric_nce(logit_scale * images @ texts.T, positives)

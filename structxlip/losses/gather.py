@@ -49,3 +49,12 @@ def gather_rows(tensor: Tensor) -> Tensor:
     if tensor.dtype == torch.bool:  # gloo does not gather booleans
         return gather_rows(tensor.to(torch.uint8)).to(torch.bool)
     return _GatherRows.apply(tensor)
+
+
+def gathered_mean(values: Tensor, valid: Tensor | None, *, gather: bool) -> Tensor:
+    """Mean of ``values [N]`` where ``valid`` (boolean ``[N]``, all by default), of all workers with
+    ``gather``; 0 with a graph where none is valid."""
+    weight = valid.to(values.dtype) if valid is not None else torch.ones_like(values)
+    if gather:
+        values, weight = gather_rows(values), gather_rows(weight)
+    return (values * weight).sum() / weight.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Region-chunk loss: phrases of a caption attend over the edge patches of every image."""
+"""Region-chunk loss of the recipe `paper`: chunks of a caption find the regions of its image."""
 
 from __future__ import annotations
 
@@ -6,34 +6,32 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from structxlip.losses.checks import unit
+from structxlip.losses.checks import check_parts, unit
 from structxlip.losses.contrastive import multi_positive_nce
 from structxlip.losses.gather import gather_rows
 
-# Attention over a block of images is recomputed in the backward pass: this bounds its memory.
+# The logits of a block of chunks are recomputed in the backward pass: this bounds its memory.
 BLOCK_ELEMENTS = 2**24
+MAX_SCALE = 100.0
 
 
-class RegionChunkAttentionLoss(nn.Module):
-    """Local alignment of caption chunks ``c`` with edge patches ``p``, contrastive over the batch.
+class RegionChunkLoss(nn.Module):
+    """Multi-positive InfoNCE from caption chunks ``c`` to the edge regions ``r`` of the batch.
 
-    For a chunk ``j`` of caption ``i`` and image ``i'``:
-    ``a = Σ_k softmax_k(c_j·p_k / attention_temperature) p_k``, ``S(i, i') = mean_j cos(c_j, a)``;
-    the loss is the symmetric InfoNCE over ``S / temperature``. Captions without a chunk and images
-    without a valid patch are left out; none left gives 0 with a graph.
+    With ``z_jk = min(logit_scale / temperature, 100) · cos(c_j, r_k)``, a chunk of caption ``i``
+    costs ``-log(Σ_{k of image i} exp(z_jk) / Σ_{all k} exp(z_jk))``; the loss is the mean over the
+    chunks of a caption, then over captions with at least one chunk and one region. None gives 0
+    with a graph.
 
     Args:
-        attention_temperature, temperature: above 0.
+        temperature: above 0.
         gather: compute the loss of the batch of all ``torch.distributed`` workers, with gradient.
     """
 
-    def __init__(
-        self, attention_temperature: float = 0.1, temperature: float = 0.07, gather: bool = False
-    ) -> None:
+    def __init__(self, temperature: float = 1.0, gather: bool = False) -> None:
         super().__init__()
-        if attention_temperature <= 0 or temperature <= 0:
-            raise ValueError("temperatures must be above 0")
-        self.attention_temperature = attention_temperature
+        if temperature <= 0:
+            raise ValueError("temperature must be above 0")
         self.temperature = temperature
         self.gather = gather
 
@@ -41,88 +39,41 @@ class RegionChunkAttentionLoss(nn.Module):
         self,
         chunk_features: Tensor,
         chunk_mask: Tensor,
-        patch_features: Tensor,
-        patch_mask: Tensor | None = None,
+        region_features: Tensor,
+        region_mask: Tensor,
+        logit_scale: Tensor | float,
     ) -> Tensor:
         """The scalar loss of ``N`` pairs.
 
         Args:
             chunk_features: ``[N, C, D]``, of any norm; ``chunk_mask``: boolean ``[N, C]``.
-            patch_features: ``[N, P, D]``; ``patch_mask``: boolean ``[N, P]``, all by default.
+            region_features: ``[N, K, D]``; ``region_mask``: boolean ``[N, K]``.
+            logit_scale: the multiplier itself, not its logarithm.
 
         Raises:
-            ValueError: shapes that do not fit, or a mask that is not boolean.
+            ValueError: shapes that do not fit, a mask that is not boolean, features that are not
+                finite.
         """
-        if patch_mask is None:
-            patch_mask = patch_features.new_ones(patch_features.shape[:-1], dtype=torch.bool)
-        _check(chunk_features, chunk_mask, patch_features, patch_mask)
-        # Zeros outside of the masks: NaN in padding must not reach a gradient.
-        chunks = unit(chunk_features.masked_fill(~chunk_mask[..., None], 0.0))
-        patches = unit(patch_features.masked_fill(~patch_mask[..., None], 0.0))
+        check_parts("region", chunk_features, chunk_mask, region_features, region_mask)
+        chunks = unit(chunk_features, chunk_mask, "chunk_features")
+        regions = unit(region_features, region_mask, "region_features")
         if self.gather:
-            chunks, patches = gather_rows(chunks), gather_rows(patches)
-            chunk_mask, patch_mask = gather_rows(chunk_mask), gather_rows(patch_mask)
-        usable = chunk_mask.any(dim=1) & patch_mask.any(dim=1)
-        chunks, chunk_mask = chunks[usable], chunk_mask[usable]
-        similarity = self._similarity(chunks, chunk_mask, patches[usable], patch_mask[usable])
-        logits = similarity / self.temperature
-        positives = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-        forth, back = multi_positive_nce(logits, positives), multi_positive_nce(logits.T, positives)
-        return (forth + back) / 2
-
-    def _similarity(
-        self, chunks: Tensor, chunk_mask: Tensor, patches: Tensor, patch_mask: Tensor
-    ) -> Tensor:
-        """``S``, ``[N captions, N images]``, in blocks of images."""
-        owner = chunk_mask.nonzero()[:, 0]
-        flat = chunks[chunk_mask]
-        per_image = max(len(flat) * patches.shape[1], 1)
-        block = max(BLOCK_ELEMENTS // per_image, 1)
-        mean = 1.0 / chunk_mask.sum(dim=1, keepdim=True).clamp(min=1)
-        columns = [
-            checkpoint(self._chunk_cosine, flat, p, m, use_reentrant=False)
-            for p, m in zip(patches.split(block), patch_mask.split(block), strict=True)
+            chunks, regions = gather_rows(chunks), gather_rows(regions)
+            chunk_mask, region_mask = gather_rows(chunk_mask), gather_rows(region_mask)
+        usable = chunk_mask.any(dim=1) & region_mask.any(dim=1)
+        chunk_mask = chunk_mask & usable[:, None]
+        owner, region_owner = chunk_mask.nonzero()[:, 0], region_mask.nonzero()[:, 0]
+        scale = torch.as_tensor(logit_scale / self.temperature).clamp(max=MAX_SCALE)
+        queries, keys = scale * chunks[chunk_mask], regions[region_mask]
+        block = max(BLOCK_ELEMENTS // max(len(keys), 1), 1)
+        costs = [
+            checkpoint(_costs, q, keys, o[:, None] == region_owner, use_reentrant=False)
+            for q, o in zip(queries.split(block), owner.split(block), strict=True)
         ]
-        cosine = torch.cat(columns, dim=1) if len(patches) else flat @ flat.T
-        sums = cosine.new_zeros(len(chunks), cosine.shape[1]).index_add(0, owner, cosine)
-        return sums * mean
-
-    def _chunk_cosine(self, chunks: Tensor, patches: Tensor, patch_mask: Tensor) -> Tensor:
-        """``cos(c_j, a)`` of every chunk ``[M, D]`` with every image ``[B, P, D]``: ``[M, B]``.
-
-        ``a`` itself, ``[M, B, D]``, is never made: with the weights ``w``, ``c·a = w·(c·p)`` and
-        ``|a|² = wᵀ G w`` where ``G`` is the Gram matrix of the patches.
-        """
-        scores = torch.einsum("md,bpd->bmp", chunks, patches)
-        lowest = torch.finfo(scores.dtype).min
-        weights = (
-            (scores / self.attention_temperature)
-            .masked_fill(~patch_mask[:, None, :], lowest)
-            .softmax(dim=-1)
-        )
-        gram = patches @ patches.transpose(1, 2)
-        dot = (weights * scores).sum(dim=-1)
-        norm = ((weights @ gram) * weights).sum(dim=-1).clamp(min=1e-12).sqrt()
-        return (dot / norm).T
+        # A caption counts once, however many chunks it has.
+        weight = 1.0 / chunk_mask.sum(dim=1).clamp(min=1)[owner]
+        return (torch.cat(costs) * weight).sum() / usable.sum().clamp(min=1)
 
 
-def _check(chunks: Tensor, chunk_mask: Tensor, patches: Tensor, patch_mask: Tensor) -> None:
-    if chunks.dim() != 3 or patches.dim() != 3:
-        raise ValueError(
-            f"chunk_features and patch_features must be [N, C, D] and [N, P, D], "
-            f"got {tuple(chunks.shape)} and {tuple(patches.shape)}"
-        )
-    if chunks.shape[0] != patches.shape[0] or chunks.shape[2] != patches.shape[2]:
-        raise ValueError(
-            f"chunk_features {tuple(chunks.shape)} and patch_features {tuple(patches.shape)} "
-            f"must share N and D"
-        )
-    for name, mask, features in (
-        ("chunk_mask", chunk_mask, chunks),
-        ("patch_mask", patch_mask, patches),
-    ):
-        if mask.dtype != torch.bool or mask.shape != features.shape[:2]:
-            raise ValueError(
-                f"{name} must be boolean {tuple(features.shape[:2])}, "
-                f"got {mask.dtype} {tuple(mask.shape)}"
-            )
+def _costs(queries: Tensor, keys: Tensor, positives: Tensor) -> Tensor:
+    return multi_positive_nce(queries @ keys.T, positives)

@@ -28,8 +28,8 @@ class Task(nn.Module):
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: Batch, weight_factor: float) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self.model(batch), weight_factor)
+    def forward(self, batch: Batch, factors: dict[str, float]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self.model(batch), factors)
         return losses
 
 
@@ -84,21 +84,19 @@ class Loop:
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         self.task.train()
-        schedule = getattr(self.arm, "schedule", None)
         totals: dict[str, float] = {}
         steps = self.batches.steps_per_epoch
         for step, pairs in enumerate(self.batches.epoch(epoch)):
             batch = self.batches.batch(pairs, epoch, step)
             moved: Batch = {k: v.to(self.device) for k, v in batch.items()}  # type: ignore[assignment, attr-defined]
             now = epoch + step / steps
-            factor = weight_schedule(1.0, now, **schedule.model_dump()) if schedule else 1.0
             torch.manual_seed(hash((self.seed, epoch, step, self.rank)) % 2**63)
             rate = self.settings.learning_rate * rate_factor(
                 now, self.settings.warmup_epochs, self.settings.epochs
             )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            losses = self.task(moved, factor)
+            losses = self.task(moved, weight_factors(self.arm, now))
             if not torch.isfinite(losses["loss"]):
                 raise UserError(
                     f"the loss is {float(losses['loss'])} in epoch {epoch + 1}, step {step}; "
@@ -124,6 +122,17 @@ class Loop:
         self.inner.load_state_dict(state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**json.loads((directory / "progress.json").read_text()))
+
+
+def weight_factors(arm: StructuralLosses | Vanilla, epoch: float) -> dict[str, float]:
+    """What the weights of the structural losses are multiplied by at an epoch."""
+    if isinstance(arm, Vanilla):
+        return {}
+    shape = arm.schedule.model_dump(exclude={"floors"})
+    return {
+        name: weight_schedule(1.0, epoch, **shape, floor=floor)
+        for name, floor in arm.schedule.floors.model_dump().items()
+    }
 
 
 def rate_factor(epoch: float, warmup_epochs: int, epochs: int) -> float:

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from structxlip.losses import (
     ContrastiveLoss,
+    CosineConsistencyLoss,
     ProjectedL2ConsistencyLoss,
     RegionChunkAttentionLoss,
+    RegionChunkLoss,
+    SigmoidContrastiveLoss,
 )
 
 PAIRS, DIM = 6, 4
@@ -43,6 +46,13 @@ def losses(part: slice, gather: bool, model: nn.Module) -> list[tuple[Tensor, Te
         lambda: RegionChunkAttentionLoss(gather=gather)(
             model(first[:, :width]), chunks[:, :width], model(second)
         ),
+        lambda: SigmoidContrastiveLoss(gather=gather)(
+            model(first[:, 0]), model(second[:, 0]), 5.0, valid, group_ids
+        ),
+        lambda: RegionChunkLoss(gather=gather)(
+            model(first[:, :width]), chunks[:, :width], model(second), chunks | valid[:, None], 5.0
+        ),
+        lambda: CosineConsistencyLoss(gather)(model(first[:, 0]), model(second[:, 0]), valid),
         lambda: consistency(model(first[:, 0]), model(second[:, 0]), valid),
     ]
     found = []

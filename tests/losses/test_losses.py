@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import get_args
 
 import pytest
 import torch
@@ -14,12 +17,17 @@ from torch.nn.functional import cosine_similarity, normalize
 from structxlip.losses import (
     CompositeLoss,
     ContrastiveLoss,
+    CosineConsistencyLoss,
     Features,
     ProjectedL2ConsistencyLoss,
     RegionChunkAttentionLoss,
+    RegionChunkLoss,
+    SigmoidContrastiveLoss,
     region_chunk,
+    region_chunk_attention,
     weight_schedule,
 )
+from structxlip.losses.composite import Recipe
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -69,7 +77,32 @@ def test_contrastive_without_groups_is_cross_entropy() -> None:
     torch.testing.assert_close(ContrastiveLoss()(images, texts, 7), expected)
 
 
-def naive_region_chunk(
+def naive_sigmoid(
+    images: Tensor, texts: Tensor, scale: float, bias: float, valid: list[bool], groups: list[int]
+) -> float:
+    rows = [i for i, usable in enumerate(valid) if usable]
+    total = 0.0
+    for i in rows:
+        for j in rows:
+            logit = scale * float(cosine_similarity(images[i], texts[j], 0)) + bias
+            sign = 1 if groups[i] == groups[j] else -1
+            total += math.log1p(math.exp(-sign * logit))
+    return total / len(rows) if rows else 0.0
+
+
+@given(n=st.integers(1, 9), seed=st.integers(0, 99), data=st.data())
+@settings(deadline=None, max_examples=30)
+def test_sigmoid_is_its_definition(n: int, seed: int, data: st.DataObject) -> None:
+    valid = data.draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    groups = data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))
+    images, texts = random(n, 5, seed=seed), random(n, 5, seed=seed + 100)
+    loss = SigmoidContrastiveLoss(logit_bias=-2.0)
+    found = loss(images, texts, 6.0, torch.tensor(valid), torch.tensor(groups))
+    expected = naive_sigmoid(images, texts, 6.0, -2.0, valid, groups)
+    assert float(found) == pytest.approx(expected, abs=1e-5)
+
+
+def naive_region_chunk_attention(
     chunks: Tensor,
     chunk_mask: Tensor,
     patches: Tensor,
@@ -100,22 +133,95 @@ def naive_region_chunk(
     seed=st.integers(0, 99),
 )
 @settings(deadline=None, max_examples=30)
-def test_region_chunk_is_its_definition(n: int, chunks: int, patches: int, seed: int) -> None:
+def test_region_chunk_attention_is_its_definition(
+    n: int, chunks: int, patches: int, seed: int
+) -> None:
     c, p = random(n, chunks, 6, seed=seed), random(n, patches, 6, seed=seed + 1)
     chunk_mask = random(n, chunks, seed=seed + 2) > 0
     patch_mask = random(n, patches, seed=seed + 3) > -0.5
     # What stands outside of the masks must not matter, not even as NaN.
     c[~chunk_mask], p[~patch_mask] = float("nan"), float("nan")
     loss = RegionChunkAttentionLoss(0.2, 0.1)(c, chunk_mask, p, patch_mask)
-    expected = naive_region_chunk(c, chunk_mask, p, patch_mask, 0.2, 0.1)
-    assert float(loss) == pytest.approx(expected, abs=1e-4)
+    expected = naive_region_chunk_attention(c, chunk_mask, p, patch_mask, 0.2, 0.1)
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
 
 
-def test_region_chunk_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = (random(7, 3, 5), random(7, 3, seed=2) > -1, random(7, 4, 5, seed=1))
-    whole = RegionChunkAttentionLoss()(*arguments)
-    monkeypatch.setattr(region_chunk, "BLOCK_ELEMENTS", 1)
-    torch.testing.assert_close(RegionChunkAttentionLoss()(*arguments), whole)
+def naive_region_chunk(
+    chunks: Tensor, chunk_mask: Tensor, regions: Tensor, region_mask: Tensor, scale: float
+) -> float:
+    keys = [
+        (i, region)
+        for i in range(len(regions))
+        for region in normalize(regions[i][region_mask[i]], dim=-1)
+    ]
+    captions = []
+    for i in range(len(chunks)):
+        if not (chunk_mask[i].any() and region_mask[i].any()):
+            continue
+        costs = []
+        for chunk in normalize(chunks[i][chunk_mask[i]], dim=-1):
+            weights = [math.exp(min(scale, 100) * float(chunk @ region)) for _, region in keys]
+            own = sum(w for w, (k, _) in zip(weights, keys, strict=True) if k == i)
+            costs.append(-math.log(own / sum(weights)))
+        captions.append(sum(costs) / len(costs))
+    return sum(captions) / len(captions) if captions else 0.0
+
+
+@given(
+    n=st.integers(1, 6),
+    chunks=st.integers(1, 4),
+    regions=st.integers(1, 5),
+    seed=st.integers(0, 99),
+    scale=st.sampled_from([0.5, 3.0, 20.0]),
+)
+@settings(deadline=None, max_examples=40)
+def test_region_chunk_is_its_definition(
+    n: int, chunks: int, regions: int, seed: int, scale: float
+) -> None:
+    c, r = random(n, chunks, 6, seed=seed), random(n, regions, 6, seed=seed + 1)
+    chunk_mask = random(n, chunks, seed=seed + 2) > 0
+    region_mask = random(n, regions, seed=seed + 3) > 0
+    c[~chunk_mask], r[~region_mask] = float("nan"), float("nan")
+    loss = RegionChunkLoss(0.5)(c, chunk_mask, r, region_mask, scale)
+    expected = naive_region_chunk(c, chunk_mask, r, region_mask, scale / 0.5)
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_temperature_of_region_chunk_counts_at_the_pretrained_scale() -> None:
+    """At a logit scale of 4.605 (100) the authors' clamp hides it; here it is the clamp's alone."""
+    arguments = (random(4, 2, 6), random(4, 2, 6) > 9, random(4, 3, 6, seed=1), random(4, 3) > -9)
+    mask = torch.ones(4, 2, dtype=torch.bool)
+    arguments = (arguments[0], mask, arguments[2], arguments[3])
+    at = [float(RegionChunkLoss(t)(*arguments, math.exp(3.5))) for t in (0.2, 0.33, 1.0, 2.0)]
+    assert at[0] == pytest.approx(at[1])  # both beyond 100
+    assert len({round(value, 4) for value in at}) == 3
+
+
+@pytest.mark.parametrize("module", [region_chunk, region_chunk_attention])
+def test_blocks_change_nothing(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def value_and_gradient() -> tuple[Tensor, Tensor]:
+        chunks = random(7, 3, 5).requires_grad_()
+        mask, parts = random(7, 3, seed=2) > -1, random(7, 4, 5, seed=1)
+        if module is region_chunk:
+            loss = RegionChunkLoss()(chunks, mask, parts, random(7, 4, seed=3) > -1, 9.0)
+        else:
+            loss = RegionChunkAttentionLoss()(chunks, mask, parts)
+        return loss.detach(), torch.autograd.grad(loss, chunks)[0]
+
+    whole = value_and_gradient()
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 1)
+    torch.testing.assert_close(value_and_gradient(), whole)
+
+
+def test_cosine_consistency_is_its_definition() -> None:
+    images, edges = random(5, 4), random(5, 4, seed=1)
+    valid = torch.tensor([True, False, True, True, False])
+    expected = sum(
+        1 - float(cosine_similarity(v, e, 0))
+        for v, e in zip(images[valid], edges[valid], strict=True)
+    )
+    loss = CosineConsistencyLoss()(images, edges, valid)
+    assert float(loss) == pytest.approx(expected / 3, abs=1e-6)
 
 
 def test_projected_l2_is_its_definition() -> None:
@@ -130,47 +236,76 @@ def test_projected_l2_is_its_definition() -> None:
     assert float(loss(images, edges, valid)) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["contrastive", "region_chunk", "consistency"])
-def test_gradients(name: str) -> None:
-    double = torch.float64
-    first = random(4, 3, dtype=double).requires_grad_()
-    second = random(4, 3, seed=1, dtype=double).requires_grad_()
-    valid = torch.tensor([True, True, False, True])
-    groups = torch.tensor([0, 1, 2, 0])
-    consistency = ProjectedL2ConsistencyLoss(3).double()
-    functions = {
-        "contrastive": lambda a, b: ContrastiveLoss()(a, b, 3.0, valid, groups),
-        "region_chunk": lambda a, b: RegionChunkAttentionLoss()(
-            a.reshape(2, 2, 3), torch.tensor([[True, False], [True, True]]), b.reshape(2, 2, 3)
-        ),
-        "consistency": lambda a, b: consistency(a, b, valid),
+def every_loss(
+    first: Tensor, second: Tensor, valid: Tensor, scale: float = 3.0
+) -> dict[str, Callable[[], Tensor]]:
+    """Every loss of ``N`` pairs ``[N, D]``; those of parts take each row as one part."""
+    dim, n = first.shape[-1], len(first)
+    groups = torch.tensor([0, 1, 2, 0])[:n] if n <= 4 else None
+    chunks, mask, parts = first[:, None], valid[:, None], second[:, None]
+    l2 = ProjectedL2ConsistencyLoss(dim).to(first.dtype)
+    sigmoid = SigmoidContrastiveLoss().to(first.dtype)
+    return {
+        "contrastive": lambda: ContrastiveLoss()(first, second, scale, valid, groups),
+        "sigmoid": lambda: sigmoid(first, second, scale, valid, groups),
+        "region_chunk_attention": lambda: RegionChunkAttentionLoss()(chunks, mask, parts, mask),
+        "region_chunk": lambda: RegionChunkLoss()(chunks, mask, parts, mask, scale),
+        "projected_l2": lambda: l2(first, second, valid),
+        "cosine": lambda: CosineConsistencyLoss()(first, second, valid),
     }
-    assert torch.autograd.gradcheck(functions[name], (first, second))
 
 
-@pytest.mark.parametrize("name", ["contrastive", "region_chunk", "consistency"])
+LOSSES = sorted(every_loss(random(2, 2), random(2, 2), torch.ones(2, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients(name: str) -> None:
+    first = random(4, 3, dtype=torch.float64).requires_grad_()
+    second = random(4, 3, seed=1, dtype=torch.float64).requires_grad_()
+    valid = torch.tensor([True, True, False, True])
+    assert torch.autograd.gradcheck(lambda a, b: every_loss(a, b, valid)[name](), (first, second))
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_nothing_valid_is_zero_and_back_propagates(name: str) -> None:
     first, second = random(3, 4).requires_grad_(), random(3, 4, seed=1).requires_grad_()
-    none = torch.zeros(3, dtype=torch.bool)
-    if name == "contrastive":
-        loss = ContrastiveLoss()(first, second, 10.0, none)
-    elif name == "consistency":
-        loss = ProjectedL2ConsistencyLoss(4)(first, second, none)
-    else:
-        loss = RegionChunkAttentionLoss()(first[:, None], none[:, None], second[:, None])
+    loss = every_loss(first, second, torch.zeros(3, dtype=torch.bool))[name]()
     loss.backward()
     assert float(loss) == 0
     assert first.grad is not None
     assert torch.equal(first.grad, torch.zeros(3, 4))
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_is_not_valid_may_be_anything(name: str) -> None:
+    first, second = random(4, 3), random(4, 3, seed=1)
+    valid = torch.tensor([True, False, True, True])
+    clean = every_loss(first.clone(), second.clone(), valid)[name]()
+    first[1], second[1] = float("nan"), float("inf")
+    first.requires_grad_()
+    loss = every_loss(first, second, valid)[name]()
+    torch.testing.assert_close(loss, clean)
+    assert torch.isfinite(torch.autograd.grad(loss, first)[0]).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_features_that_are_not_finite_are_refused(name: str) -> None:
+    first = random(4, 3)
+    first[2, 1] = float("nan")
+    with pytest.raises(ValueError, match="must be finite, and hold NaN or infinity"):
+        every_loss(first, random(4, 3), torch.ones(4, dtype=torch.bool))[name]()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_does_not_overflow(dtype: torch.dtype) -> None:
-    features = random(32, 16, dtype=torch.float32).to(dtype) * 100
-    assert torch.isfinite(ContrastiveLoss()(features, features, torch.tensor(100.0)))
-    mask = torch.ones(32, 1, dtype=torch.bool)
-    loss = RegionChunkAttentionLoss()(features[:, None], mask, features[:, None])
+@pytest.mark.parametrize("name", LOSSES)
+def test_half_precision_does_not_overflow(name: str, dtype: torch.dtype) -> None:
+    features = random(32, 16).to(dtype) * 100
+    others = random(32, 16, seed=1).to(dtype) * 100
+    valid = torch.ones(32, dtype=torch.bool)
+    with torch.autocast("cpu", dtype):
+        loss = every_loss(features.requires_grad_(), others, valid, scale=100.0)[name]()
     assert torch.isfinite(loss)
+    assert torch.isfinite(torch.autograd.grad(loss, features)[0]).all()
 
 
 def features(n: int = 5) -> Features:
@@ -183,18 +318,34 @@ def features(n: int = 5) -> Features:
         patch_features=random(n, 4, 6, seed=4),
         chunk_features=random(n, 3, 6, seed=5),
         chunk_mask=torch.ones(n, 3, dtype=torch.bool),
+        region_features=random(n, 2, 6, seed=6),
+        region_mask=torch.ones(n, 2, dtype=torch.bool),
         has_structure=torch.tensor([True] * (n - 1) + [False]),
     )
 
 
-def test_composite_is_the_weighted_sum() -> None:
-    loss = CompositeLoss(6, edge_text=0.5, region_chunk=0.1, edge_image=0.05)
-    terms = loss(features(), weight_factor=0.4)
-    structural = (
-        0.5 * terms["edge_text_loss"] + 0.1 * terms["region_chunk_loss"]
-        + 0.05 * terms["edge_image_loss"]
+@pytest.mark.parametrize("recipe", ["seed", "paper"])
+def test_composite_is_the_weighted_sum(recipe: Recipe) -> None:
+    loss = CompositeLoss(
+        6, clip=2.0, edge_text=0.5, region_chunk=0.1, edge_image=0.05, recipe=recipe
+    )
+    terms = loss(features(), {"edge_text": 0.4, "edge_image": 0.0})
+    torch.testing.assert_close(
+        terms["loss"],
+        2 * terms["clip_loss"] + 0.5 * 0.4 * terms["edge_text_loss"]
+        + 0.1 * terms["region_chunk_loss"],
     )  # fmt: skip
-    torch.testing.assert_close(terms["loss"], terms["clip_loss"] + 0.4 * structural)
+    assert terms["edge_image_loss"] > 0
+
+
+def test_composite_leaves_samples_without_structure_out() -> None:
+    for recipe in get_args(Recipe):
+        weights = {"edge_text": 1.0, "region_chunk": 1.0, "edge_image": 1.0}
+        loss = CompositeLoss(6, **weights, recipe=recipe)
+        given, broken = features(), features()
+        for name in ("edge_features", "patch_features", "region_features"):
+            broken[name][-1] = float("nan")  # type: ignore[literal-required]
+        torch.testing.assert_close(loss(broken), loss(given))
 
 
 def test_composite_without_weights_is_the_clip_loss() -> None:
@@ -233,6 +384,19 @@ def test_weight_schedule() -> None:
             "group_ids must be integer",
         ),
         (lambda: RegionChunkAttentionLoss(0.0), "temperatures must be above 0"),
+        (lambda: RegionChunkLoss(-1.0), "temperature must be above 0"),
+        (lambda: CompositeLoss(4, clip=0.0), "at least one weight must not be 0"),
+        (
+            lambda: RegionChunkLoss()(
+                random(2, 1, 3),
+                torch.ones(2, 1, dtype=torch.bool),
+                random(2, 2, 3),
+                torch.ones(2, 1, dtype=torch.bool),
+                1.0,
+            ),
+            r"region_mask must be boolean \(2, 2\)",
+        ),
+        (lambda: CosineConsistencyLoss()(random(2, 3).int(), random(2, 3)), "must be floating"),
         (
             lambda: RegionChunkAttentionLoss()(random(2, 1, 3), torch.ones(2, 1), random(2, 1, 3)),
             "chunk_mask must be boolean",

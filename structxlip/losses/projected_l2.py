@@ -1,11 +1,11 @@
-"""Edge-image consistency: the edge embedding stays near what the image says."""
+"""Edge-image consistency of the recipe `seed`, through a learned projection."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from structxlip.losses.checks import check_features, check_rows, unit
-from structxlip.losses.gather import gather_rows
+from structxlip.losses.checks import check_pairs, check_rows, unit
+from structxlip.losses.gather import gathered_mean
 
 
 class ProjectedL2ConsistencyLoss(nn.Module):
@@ -31,13 +31,11 @@ class ProjectedL2ConsistencyLoss(nn.Module):
         """The scalar loss of ``[N, D]`` features; ``valid``: boolean ``[N]``, none gives 0.
 
         Raises:
-            ValueError: shapes that do not fit, or a mask that is not boolean.
+            ValueError: shapes that do not fit, a mask that is not boolean, features that are not
+                finite.
         """
-        check_features(image_features, edge_features)
+        check_pairs(image_features, edge_features, ("image_features", "edge_features"))
         check_rows(len(image_features), valid=valid)
-        projected = unit(self.projection(unit(image_features)))
-        distance = (unit(edge_features) - projected).square().sum(dim=-1)
-        weight = valid.to(distance.dtype) if valid is not None else distance.new_ones(len(distance))
-        if self.gather:
-            distance, weight = gather_rows(distance), gather_rows(weight)
-        return (distance * weight).sum() / weight.sum().clamp(min=1)
+        projected = unit(self.projection(unit(image_features, valid, "image_features")))
+        distance = (unit(edge_features, valid, "edge_features") - projected).square().sum(dim=-1)
+        return gathered_mean(distance, valid, gather=self.gather)

@@ -1,0 +1,105 @@
+"""Region-chunk loss of the recipe `seed`: chunks of a caption attend over the edge patches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from structxlip.losses.checks import check_parts, unit
+from structxlip.losses.contrastive import symmetric_nce
+from structxlip.losses.gather import gather_rows
+
+# Attention over a block of images is recomputed in the backward pass: this bounds its memory.
+BLOCK_ELEMENTS = 2**24
+
+
+class RegionChunkAttentionLoss(nn.Module):
+    """Local alignment of caption chunks ``c`` with edge patches ``p``, contrastive over the batch.
+
+    For a chunk ``j`` of caption ``i`` and image ``i'``:
+    ``a = Σ_k softmax_k(c_j·p_k / attention_temperature) p_k``, ``S(i, i') = mean_j cos(c_j, a)``;
+    the loss is the symmetric InfoNCE over ``S / temperature``. Captions without a chunk and images
+    without a valid patch are left out; none left gives 0 with a graph.
+
+    Args:
+        attention_temperature, temperature: above 0.
+        gather: compute the loss of the batch of all ``torch.distributed`` workers, with gradient.
+    """
+
+    def __init__(
+        self, attention_temperature: float = 0.1, temperature: float = 0.07, gather: bool = False
+    ) -> None:
+        super().__init__()
+        if attention_temperature <= 0 or temperature <= 0:
+            raise ValueError("temperatures must be above 0")
+        self.attention_temperature = attention_temperature
+        self.temperature = temperature
+        self.gather = gather
+
+    def forward(
+        self,
+        chunk_features: Tensor,
+        chunk_mask: Tensor,
+        patch_features: Tensor,
+        patch_mask: Tensor | None = None,
+    ) -> Tensor:
+        """The scalar loss of ``N`` pairs.
+
+        Args:
+            chunk_features: ``[N, C, D]``, of any norm; ``chunk_mask``: boolean ``[N, C]``.
+            patch_features: ``[N, P, D]``; ``patch_mask``: boolean ``[N, P]``, all by default.
+
+        Raises:
+            ValueError: shapes that do not fit, a mask that is not boolean, features that are not
+                finite.
+        """
+        if patch_mask is None:
+            patch_mask = patch_features.new_ones(patch_features.shape[:-1], dtype=torch.bool)
+        check_parts("patch", chunk_features, chunk_mask, patch_features, patch_mask)
+        chunks = unit(chunk_features, chunk_mask, "chunk_features")
+        patches = unit(patch_features, patch_mask, "patch_features")
+        if self.gather:
+            chunks, patches = gather_rows(chunks), gather_rows(patches)
+            chunk_mask, patch_mask = gather_rows(chunk_mask), gather_rows(patch_mask)
+        usable = chunk_mask.any(dim=1) & patch_mask.any(dim=1)
+        chunks, chunk_mask = chunks[usable], chunk_mask[usable]
+        similarity = self._similarity(chunks, chunk_mask, patches[usable], patch_mask[usable])
+        logits = similarity / self.temperature
+        positives = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+        return symmetric_nce(logits, positives)
+
+    def _similarity(
+        self, chunks: Tensor, chunk_mask: Tensor, patches: Tensor, patch_mask: Tensor
+    ) -> Tensor:
+        """``S``, ``[N captions, N images]``, in blocks of images."""
+        owner = chunk_mask.nonzero()[:, 0]
+        flat = chunks[chunk_mask]
+        per_image = max(len(flat) * patches.shape[1], 1)
+        block = max(BLOCK_ELEMENTS // per_image, 1)
+        mean = 1.0 / chunk_mask.sum(dim=1, keepdim=True).clamp(min=1)
+        columns = [
+            checkpoint(self._chunk_cosine, flat, p, m, use_reentrant=False)
+            for p, m in zip(patches.split(block), patch_mask.split(block), strict=True)
+        ]
+        cosine = torch.cat(columns, dim=1) if len(patches) else flat @ flat.T
+        sums = cosine.new_zeros(len(chunks), cosine.shape[1]).index_add(0, owner, cosine)
+        return sums * mean
+
+    def _chunk_cosine(self, chunks: Tensor, patches: Tensor, patch_mask: Tensor) -> Tensor:
+        """``cos(c_j, a)`` of every chunk ``[M, D]`` with every image ``[B, P, D]``: ``[M, B]``.
+
+        ``a`` itself, ``[M, B, D]``, is never made: with the weights ``w``, ``c·a = w·(c·p)`` and
+        ``|a|² = wᵀ G w`` where ``G`` is the Gram matrix of the patches.
+        """
+        scores = torch.einsum("md,bpd->bmp", chunks, patches)
+        lowest = torch.finfo(scores.dtype).min
+        weights = (
+            (scores / self.attention_temperature)
+            .masked_fill(~patch_mask[:, None, :], lowest)
+            .softmax(dim=-1)
+        )
+        gram = patches @ patches.transpose(1, 2)
+        dot = (weights * scores).sum(dim=-1)
+        norm = ((weights @ gram) * weights).sum(dim=-1).clamp(min=1e-12).sqrt()
+        return (dot / norm).T
