@@ -65,12 +65,14 @@ class Ingest(Section):
 
 class Edges(Section):
     cue: str = "canny"
+    weights: str | None = None
     size_px: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 128
     blur_sigma: Annotated[float, Field(ge=0)] = 1.0
     low: Annotated[float, Field(ge=0)] | None = None
     high: Annotated[float, Field(ge=0)] | None = None
     min_density: Fraction = 0.005
     max_density: Fraction = 0.5
+    max_regions: Annotated[int, Field(ge=1, le=64)] = 8
 
     @model_validator(mode="after")
     def _ordered(self) -> Edges:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from structxlip.config import Edges
-from structxlip.cues import detector, edge_density, has_structure
+from structxlip.cues import configured, edge_density, has_structure
 from structxlip.data.images import decode_rgb
 from structxlip.models.structxlip import StructXLIP
 from structxlip.models.towers import load_image_tower, load_text_tower
@@ -30,6 +30,7 @@ class Embedder:
         config = self.model.config
         described = json.loads((directory / "preprocess.json").read_text())
         self.edges = Edges.model_validate(described["edges"])
+        self.detect = configured(self.edges) if alpha else None
         self.alpha = alpha
         self.image_tower = load_image_tower(config.image_tower, config.image_px)
         self.text_tower = load_text_tower(config.text_tower, config.max_tokens)
@@ -39,8 +40,9 @@ class Embedder:
         pixels = [decode_rgb(data) for data in encoded]
         features = torch.from_numpy(self.image_tower.encode(pixels))
         maps = None
-        if self.alpha:
-            maps = torch.from_numpy(np.stack([self._edge_map(rgb) for rgb in pixels])[:, None])
+        if self.detect is not None:
+            edges = [self._usable(self.detect(rgb)) for rgb in pixels]
+            maps = torch.from_numpy(np.stack(edges)[:, None])
         return self.model.embed_images(features, maps, self.alpha).numpy()
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -48,15 +50,8 @@ class Embedder:
         pooled, _ = self.text_tower.encode(texts)
         return self.model.embed_texts(torch.from_numpy(pooled)).numpy()
 
-    def _edge_map(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _usable(self, edges: NDArray[np.bool_]) -> NDArray[np.float32]:
         settings = self.edges
-        edges = detector(settings.cue)(
-            rgb,
-            size_px=settings.size_px,
-            blur_sigma=settings.blur_sigma,
-            low=settings.low,
-            high=settings.high,
-        )
         limits = {"min_density": settings.min_density, "max_density": settings.max_density}
         usable = has_structure(edge_density(edges), **limits)
         # A map without structure adds nothing, as in evaluation.

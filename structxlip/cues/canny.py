@@ -7,6 +7,8 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
+from structxlip.cues.prepare import check_thresholds, grey_square
+
 # Canny (1986) advises a high-to-low ratio between two and three.
 LOW_TO_HIGH = 0.4
 # In Sobel units, where a step of one grey level gives 4: fainter ones are noise and compression.
@@ -23,33 +25,22 @@ def canny(
 ) -> NDArray[np.bool_]:
     """Edges of an image, ``uint8 [height, width, 3]``, as ``bool [size_px, size_px]``.
 
-    The image is made grey, resized to the square without regard to its aspect, and blurred with a
-    Gaussian of ``blur_sigma`` pixels of that square (0: no blur). ``low`` and ``high`` are the
-    hysteresis thresholds on the gradient ``|dx| + |dy|`` of a 3x3 Sobel filter, whose range is
-    0 to 2040. Without them ``high`` is Otsu's threshold (1979) on the histogram of the gradients
-    of this image, at least ``MIN_HIGH``, and ``low = LOW_TO_HIGH * high``. Taken from gradients
-    and not from grey levels, they scale with the contrast and ignore the brightness.
+    The image is prepared by ``grey_square``. ``low`` and ``high`` are the hysteresis thresholds on
+    the gradient ``|dx| + |dy|`` of a 3x3 Sobel filter, whose range is 0 to 2040. Without them
+    ``high`` is Otsu's threshold (1979) on the histogram of the gradients of this image, at least
+    ``MIN_HIGH``, and ``low = LOW_TO_HIGH * high``. Taken from gradients and not from grey levels,
+    they scale with the contrast and ignore the brightness.
 
     Raises ``ValueError`` for another shape or type, and for thresholds that are not both given
     with ``0 <= low < high``.
     """
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
-        raise ValueError(f"rgb must be uint8 [height, width, 3], not {rgb.dtype} {rgb.shape}")
-    if size_px < 1 or blur_sigma < 0:
-        raise ValueError(f"needs size_px >= 1 and blur_sigma >= 0, not {size_px} and {blur_sigma}")
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    shrinks = min(grey.shape) >= size_px
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    grey = cv2.resize(grey, (size_px, size_px), interpolation=interpolation)
-    if blur_sigma:
-        grey = cv2.GaussianBlur(grey, (0, 0), blur_sigma)
+    check_thresholds(low, high)
+    grey = grey_square(rgb, size_px=size_px, blur_sigma=blur_sigma)
     # The borders as cv2.Canny itself treats them, so that fixed thresholds mean the same here.
     dx = cv2.Sobel(grey, cv2.CV_16S, 1, 0, borderType=cv2.BORDER_REPLICATE)
     dy = cv2.Sobel(grey, cv2.CV_16S, 0, 1, borderType=cv2.BORDER_REPLICATE)
-    if low is None and high is None:
+    if low is None or high is None:
         low, high = _thresholds(dx, dy)
-    elif low is None or high is None or not 0 <= low < high:
-        raise ValueError(f"needs 0 <= low < high or neither, not low={low} and high={high}")
     return cv2.Canny(dx, dy, low, high) > 0
 
 

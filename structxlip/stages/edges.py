@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structxlip.config import Edges, Params
-from structxlip.cues import detector, edge_density, encode_edges, has_structure
+from structxlip.cues import configured, edge_density, edge_regions, encode_edges, has_structure
 from structxlip.data.images import decode_rgb
 from structxlip.errors import UserError
 from structxlip.progress import say
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def edges(params: Params, dataset: str) -> None:
     pairs, settings = DATA / dataset / "pairs", params.edges
     try:
-        detector(settings.cue)
+        configured(settings)
     except ValueError as error:
         raise UserError(f"edges.cue: {error}", 2) from None
     usable = total = 0
@@ -36,23 +36,19 @@ def edges(params: Params, dataset: str) -> None:
 
 
 def _worker(pairs: Path, settings: Edges) -> Worker:
-    detect = detector(settings.cue)
+    detect = configured(settings)
 
     def work(group: RowGroup) -> pa.Table:
         import pyarrow as pa
 
         rows = group.read(pairs, ["id", "image"])
-        maps = [
-            detect(
-                decode_rgb(image.as_py()),
-                size_px=settings.size_px,
-                blur_sigma=settings.blur_sigma,
-                low=settings.low,
-                high=settings.high,
-            )
-            for image in rows["image"]
-        ]
+        maps = [detect(decode_rgb(image.as_py())) for image in rows["image"]]
         densities = [edge_density(edges) for edges in maps]
+        regions = [
+            [region._asdict() for region in edge_regions(edges, settings.max_regions)]
+            for edges in maps
+        ]
+        box = pa.struct([*((side, pa.int32()) for side in "xywh"), ("score", pa.float32())])
         limits = {"min_density": settings.min_density, "max_density": settings.max_density}
         return pa.table(
             {
@@ -61,6 +57,7 @@ def _worker(pairs: Path, settings: Edges) -> Worker:
                 "edges": pa.array([encode_edges(edges) for edges in maps], pa.binary()),
                 "density": pa.array(densities, pa.float32()),
                 "has_structure": pa.array([has_structure(d, **limits) for d in densities]),
+                "regions": pa.array(regions, pa.list_(box)),
             }
         )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structxlip.cues import CUES, canny, detector, edge_density, has_structure
+from structxlip.cues import canny, edge_density, has_structure
 
 
 def drawing(foreground, background, height=200, width=300):
@@ -79,11 +79,3 @@ def test_compression_noise_is_no_structure():
 def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message):
         canny(**{"rgb": np.zeros((4, 4, 3), np.uint8), "size_px": 8, **arguments})
-
-
-def test_cues_are_found_by_name():
-    assert detector("canny") is CUES["canny"] is canny
-    with pytest.raises(ValueError, match="did you mean 'canny'"):
-        detector("cany")
-    with pytest.raises(ValueError, match="valid are: canny"):
-        detector("x")

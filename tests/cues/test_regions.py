@@ -1,0 +1,80 @@
+"""Regions are the boxes of connected structure, the most edges first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from structxlip.cues import Region, edge_regions
+from structxlip.cues.regions import MAX_AREA, MAX_OVERLAP, MIN_SIDE, overlap
+
+
+def outline(edges: NDArray[np.bool_], x: int, y: int, w: int, h: int) -> None:
+    edges[y, x : x + w] = edges[y + h - 1, x : x + w] = True
+    edges[y : y + h, x] = edges[y : y + h, x + w - 1] = True
+
+
+def test_separate_things_are_separate_regions() -> None:
+    edges = np.zeros((128, 128), np.bool_)
+    boxes = [(10, 10, 30, 20), (70, 60, 40, 50), (12, 90, 20, 20)]
+    for box in boxes:
+        outline(edges, *box)
+    found = edge_regions(edges)
+    assert {region[:4] for region in found} >= set(boxes)
+    assert found[0] == Region(70, 60, 40, 50, 2 * 40 + 2 * 48)
+
+
+def test_a_broken_outline_is_one_region() -> None:
+    edges = np.zeros((128, 128), np.bool_)
+    outline(edges, 30, 40, 60, 50)
+    edges[::6] = False
+    assert (30, 40, 60, 50) in {region[:4] for region in edge_regions(edges)}
+
+
+def test_specks_and_frames_are_no_regions() -> None:
+    edges = np.zeros((128, 128), np.bool_)
+    outline(edges, 0, 0, 128, 128)
+    outline(edges, 60, 60, 4, 4)
+    assert edge_regions(edges) == []
+    assert edge_regions(np.zeros((64, 64), np.bool_)) == []
+
+
+def naive_iou(a: Region, b: Region, size: int) -> float:
+    masks = np.zeros((2, size, size), np.bool_)
+    for mask, box in zip(masks, (a, b), strict=True):
+        mask[box.y : box.y + box.h, box.x : box.x + box.w] = True
+    return float(masks.all(axis=0).sum() / masks.any(axis=0).sum())
+
+
+@given(
+    seed=st.integers(0, 99),
+    density=st.sampled_from([0.01, 0.05, 0.2, 0.5]),
+    size=st.sampled_from([32, 96, 128]),
+    most=st.integers(1, 12),
+)
+@settings(deadline=None, max_examples=40)
+def test_regions_keep_their_promises(seed: int, density: float, size: int, most: int) -> None:
+    edges = np.random.default_rng(seed).random((size, size)) < density
+    found = edge_regions(edges, most)
+    assert len(found) <= most
+    assert [r.score for r in found] == sorted((r.score for r in found), reverse=True)
+    for i, region in enumerate(found):
+        x, y, w, h, score = region
+        assert 0 <= x <= x + w <= size
+        assert 0 <= y <= y + h <= size
+        assert score == edges[y : y + h, x : x + w].sum()
+        assert min(w, h) >= MIN_SIDE * size
+        assert w * h <= MAX_AREA * size * size
+        for other in found[:i]:
+            assert overlap(region, other) == pytest.approx(naive_iou(region, other, size))
+            assert overlap(region, other) <= MAX_OVERLAP
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="edges must be bool"):
+        edge_regions(np.zeros((4, 4), np.uint8))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_regions must be positive, not 0"):
+        edge_regions(np.zeros((4, 4), np.bool_), 0)
