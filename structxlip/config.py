@@ -88,8 +88,11 @@ class Edges(Section):
 class Captions(Section):
     language_model: str = "en_core_web_sm"
     lexicons: Annotated[list[str], Field(min_length=1)] = ["general"]
-    mode: Literal["drop", "mask"] = "drop"
+    method: Literal["parse", "lexicon"] = "parse"
+    mode: Literal["drop", "mask", "downweight"] = "drop"
     mask_word: Annotated[str, Field(min_length=1)] = "[MASK]"
+    downweight: Fraction = 0.25
+    chunks: Literal["phrases", "windows"] = "phrases"
     max_chunks: Annotated[int, Field(ge=1, le=64)] = 32
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
 
 _LEXICONS = Path(__file__).parent / "lexicons"
+_WORD = re.compile(r"\S+")
 _JOINERS = frozenset("-–/")
 _SOFT_PUNCTUATION = frozenset(",;:-–")
 _BRACKETS = {"(": ")", "[": "]", '"': '"', "“": "”", "'": "'"}
@@ -44,10 +46,12 @@ class Lexicon:
 
 @dataclass(frozen=True)
 class StructuralCaption:
-    """A structural caption and its chunks, whose offsets are characters of ``text``."""
+    """A structural caption, its chunks, whose offsets are characters of ``text``, and the weight of
+    each of its words, ``text.split()``."""
 
     text: str
     chunks: tuple[Chunk, ...]
+    weights: tuple[float, ...]
 
 
 def load_lexicon(names: Sequence[str | Path]) -> Lexicon:
@@ -73,24 +77,32 @@ def load_lexicon(names: Sequence[str | Path]) -> Lexicon:
 def structure_caption(
     doc: Doc,
     *,
-    mode: Literal["drop", "mask"] = "drop",
+    method: Literal["parse", "lexicon"] = "parse",
+    mode: Literal["drop", "mask", "downweight"] = "drop",
     mask_word: str = "[MASK]",
+    downweight: float = 0.25,
+    chunks: Literal["phrases", "windows"] = "phrases",
     max_chunks: int = 32,
     lexicon: Lexicon,
 ) -> StructuralCaption:
-    """Keep the structure of a parsed caption and drop, or mask, how things look.
+    """Keep the structure of a parsed caption and drop, mask or play down how things look.
 
     Nouns, verbs, numbers, prepositions, particles, negations and function words stay, and so do
     the adjectives and adverbs that ``lexicon.keep`` lists. Other adjectives and adverbs go, and so
     do colours, materials and textures in the role of a modifier ("leather jacket", "a man in
     blue", "made of wood"); as things of their own ("a glass of water", "an orange") they stay.
+    With ``method="lexicon"`` only words of ``lexicon.drop`` go, in those roles, and all other
+    adjectives and adverbs stay.
+
     Dropping also removes what would be left dangling: a preposition or copula without its
     complement, a conjunction without its conjunct, a comma of a list. Masking puts one
-    ``mask_word`` for each run of such words. A caption that would lose every content word stays
-    whole. ``text`` is one line with single spaces.
+    ``mask_word`` for each run of such words. Playing down keeps all words and gives these the
+    weight ``downweight``; all other weights are 1. A caption that would lose every content word
+    stays whole. ``text`` is one line with single spaces.
 
     Chunks are the noun phrases and prepositional phrases that still have their noun, in order of
-    their start, at most ``max_chunks``; sliding windows where there is none.
+    their start, at most ``max_chunks``; sliding windows where there is none, or with
+    ``chunks="windows"``.
 
     Raises ``ValueError`` for an empty text, a ``doc`` without a parse, and bad arguments.
     """
@@ -98,19 +110,32 @@ def structure_caption(
         raise ValueError("the caption is empty")
     if not doc.has_annotation("DEP"):
         raise ValueError("the caption is not parsed: the language model needs a parser")
-    if mode not in ("drop", "mask") or max_chunks < 1:
-        raise ValueError(f"needs mode drop or mask and max_chunks >= 1, not {mode}, {max_chunks}")
+    for name, value, valid in (
+        ("method", method, ("parse", "lexicon")),
+        ("mode", mode, ("drop", "mask", "downweight")),
+        ("chunks", chunks, ("phrases", "windows")),
+    ):
+        if value not in valid:
+            raise ValueError(f"{name} must be one of {', '.join(valid)}, not {value!r}")
+    if max_chunks < 1 or not 0 <= downweight <= 1:
+        raise ValueError(
+            f"needs max_chunks >= 1 and 0 <= downweight <= 1, not {max_chunks} and {downweight}"
+        )
     if not mask_word or mask_word != " ".join(mask_word.split()):
         raise ValueError(f"mask_word must be words with single spaces, not {mask_word!r}")
-    gone = _appearance(doc, lexicon)
+    gone = _appearance(doc, lexicon, listed_only=method == "lexicon")
     if mode == "drop":
         gone = _with_dangling(doc, gone, lexicon)
     if not any(_is_content(token, lexicon) for token in doc if token.i not in gone):
         gone = set()
+    faded: set[int] = set()
+    if mode == "downweight":
+        gone, faded = set(), gone
     pieces = _masked(doc, gone, mask_word) if mode == "mask" else _remaining(doc, gone)
     text, spans = _join(doc, pieces)
-    chunks = _phrases(doc, gone, text, spans, lexicon)[:max_chunks]
-    return StructuralCaption(text, tuple(chunks or sliding_chunks(text, max_chunks=max_chunks)))
+    found = _phrases(doc, gone, text, spans, lexicon) if chunks == "phrases" else []
+    found = found[:max_chunks] or sliding_chunks(text, max_chunks=max_chunks)
+    return StructuralCaption(text, tuple(found), _weights(text, spans, faded, downweight))
 
 
 # --- Lexicons
@@ -151,9 +176,11 @@ def _flat(words: list[str] | dict[str, list[str]]) -> list[str]:
 # --- Which words are appearance
 
 
-def _appearance(doc: Doc, lexicon: Lexicon) -> set[int]:
+def _appearance(doc: Doc, lexicon: Lexicon, *, listed_only: bool) -> set[int]:
     words = list(_words(doc))
-    gone = {token.i for word in words if _is_appearance(word, lexicon) for token in word}
+    gone = {
+        token.i for word in words if _is_appearance(word, lexicon, listed_only) for token in word
+    }
     tints = lexicon.colours | lexicon.shades
     for word, following in reversed(list(pairwise(words))):
         is_tint = len(word) == 1 and _names(word[0]) & tints
@@ -176,12 +203,12 @@ def _words(doc: Doc) -> Iterator[list[Token]]:
     yield word
 
 
-def _is_appearance(word: list[Token], lexicon: Lexicon) -> bool:
+def _is_appearance(word: list[Token], lexicon: Lexicon, listed_only: bool) -> bool:
     parts = [token for token in word if token.text not in _JOINERS]
     if not parts or not any(part.is_alpha for part in parts):
         return False
     if len(parts) == 1:
-        return _fades(parts[0], lexicon)
+        return _fades(parts[0], lexicon, listed_only)
     if "".join(token.lower_ for token in word) in lexicon.keep:
         return False
     head = [part for part in parts if part.head not in word or part.head is part] or parts
@@ -192,12 +219,12 @@ def _is_appearance(word: list[Token], lexicon: Lexicon) -> bool:
         return True
     if any(_names(part) & lexicon.keep or part.pos_ == "NUM" for part in parts):
         return False
-    return any(_names(part) & lexicon.drop for part in parts) or all(
-        part.pos_ in ("ADJ", "ADV") for part in parts
+    return any(_names(part) & lexicon.drop for part in parts) or (
+        not listed_only and all(part.pos_ in ("ADJ", "ADV") for part in parts)
     )
 
 
-def _fades(token: Token, lexicon: Lexicon) -> bool:
+def _fades(token: Token, lexicon: Lexicon, listed_only: bool) -> bool:
     names = _names(token)
     named = bool(names & lexicon.drop)
     governor = _governor(token)
@@ -208,7 +235,7 @@ def _fades(token: Token, lexicon: Lexicon) -> bool:
             return False
         # An adjective in the place of a noun is one, unless it is a colour: "the blind", "in red".
         is_noun = governor.pos_ == "ADJ" and governor.dep_ in _NOMINAL
-        return named or not is_noun
+        return named or not (is_noun or listed_only)
     if not named or token.pos_ not in ("NOUN", "PROPN", "VERB"):
         return False
     if governor.dep_ in _MODIFIER and governor.head.i > token.i:
@@ -415,6 +442,24 @@ def _join(doc: Doc, pieces: Iterable[_Piece]) -> tuple[str, dict[int, tuple[int,
         text += piece
         last = end
     return text, spans
+
+
+def _weights(
+    text: str, spans: dict[int, tuple[int, int]], faded: set[int], downweight: float
+) -> tuple[float, ...]:
+    """The weight of each word between spaces: lower where all of its letters are faded."""
+    faint = [spans[i] for i in faded]
+    return tuple(
+        downweight
+        if all(
+            any(start <= i < end for start, end in faint)
+            for i in range(*word.span())
+            if text[i].isalnum()
+        )
+        and re.search(r"\w", word[0])
+        else 1.0
+        for word in _WORD.finditer(text)
+    )
 
 
 def _is_spaced(doc: Doc, left: int, right: int) -> bool:

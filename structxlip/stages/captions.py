@@ -52,11 +52,7 @@ def _worker(pairs: Path, settings: Captions) -> Worker:
         texts = [text for row in rows for text in row["captions"]]
         structural = [
             structure_caption(
-                doc,
-                mode=settings.mode,
-                mask_word=settings.mask_word,
-                max_chunks=settings.max_chunks,
-                lexicon=lexicon,
+                doc, lexicon=lexicon, **settings.model_dump(exclude={"language_model", "lexicons"})
             )
             for doc in model.pipe(texts, batch_size=PARSE_BATCH)
         ]
@@ -69,6 +65,9 @@ def _worker(pairs: Path, settings: Captions) -> Worker:
                 ),
                 "text": texts,
                 "structure": [caption.text for caption in structural],
+                "weights": pa.array(
+                    [caption.weights for caption in structural], pa.list_(pa.float32())
+                ),
                 "chunks": pa.array(
                     [[vars(found) for found in caption.chunks] for caption in structural],
                     pa.list_(chunk),

@@ -72,10 +72,14 @@ def _worker(pairs: Path, captions: Path, settings: Model) -> Worker:
         import pyarrow as pa
 
         images = group.read(pairs, ["image"])["image"]
-        texts = group.read(captions, ["text", "structure", "chunks"]).to_pylist()
+        texts = group.read(captions, ["text", "structure", "weights", "chunks"]).to_pylist()
         spans = [[(chunk["start"], chunk["end"]) for chunk in row["chunks"]] for row in texts]
         caption, _ = text_tower.encode([row["text"] for row in texts])
-        structure, chunks = text_tower.encode([row["structure"] for row in texts], spans)
+        weights = [row["weights"] for row in texts]
+        played_down = any(weight != 1.0 for row in weights for weight in row)
+        structure, chunks = text_tower.encode(
+            [row["structure"] for row in texts], spans, weights if played_down else None
+        )
         arrays = {
             "image": image_tower.encode([decode_rgb(image.as_py()) for image in images]),
             "caption": caption,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-from structxlip.captions import load_lexicon, structure_caption
+from structxlip.captions import load_lexicon, sliding_chunks, structure_caption
 
 DROPPED = [
     # colours, materials, textures and opinions before a noun
@@ -71,9 +71,42 @@ DROPPED = [
     # what would lose everything stays whole
     ("Red.", "Red."),
     ("he is not red", "he is not red"),
+    # literary, telegraphic, and long
+    ("Beneath a dark brooding sky the lonely lighthouse stands above crashing waves.",
+     "Beneath a brooding sky the lighthouse stands above crashing waves."),
+    ("The old man, stooped over his nets, mends them by the light of a small lamp.",
+     "The man, stooped over his nets, mends them by the light of a small lamp."),
+    ("2 dogs, 1 ball, beach", "2 dogs, 1 ball, beach"),
+    ("Man on bike, street, night", "Man on bike, street, night"),
+    ("Women's brown leather ankle boots, round toe, low heel",
+     "Women's ankle boots, round toe, low heel"),
+    ("Coronal T2 MRI, left knee. Bright fluid around the joint.",
+     "Coronal T2 MRI, left knee. fluid around the joint."),
+    ("There are two wooden chairs to the left of a long white table, and a tall glass vase with "
+     "yellow flowers stands between them in front of the large window.",
+     "There are two chairs to the left of a long table, and a tall vase with flowers stands "
+     "between them in front of the large window."),
     # one line
     ("A cat\n on  a\tred mat", "A cat on a mat"),
 ]  # fmt: skip
+
+LISTED = [  # method="lexicon": an opinion or an age stays, colours, materials and textures go
+    ("A happy old man in a blue woollen coat", "A happy old man in a coat"),
+    ("a beautiful red and white striped shirt", "a beautiful shirt"),
+    ("a glass of water", "a glass of water"),
+    ("she sat down", "she sat down"),
+    ("an orange on a plate", "an orange on a plate"),
+    ("The fine wooden door is hard to open.", "The fine door is hard to open."),
+    ("I felt the felt hat.", "I felt the felt hat."),
+    ("Red.", "Red."),
+]
+
+PLAYED_DOWN = [
+    ("a red and white striped shirt", "a red- and white- striped- shirt"),
+    ("The light-blue car, very old, turns left.", "The light-blue- car, very- old,- turns left."),
+    ("a glass of water", "a glass of water"),
+    ("Red.", "Red."),
+]
 
 MASKED = [
     ("a red and white striped shirt", "a [MASK] shirt"),
@@ -123,6 +156,32 @@ def test_mask(structure, caption, expected):
     assert structure(caption, mode="mask").text == expected
 
 
+@pytest.mark.parametrize(("caption", "expected"), LISTED)
+def test_lexicon(structure, caption, expected):
+    assert structure(caption, method="lexicon").text == expected
+
+
+@pytest.mark.parametrize(("caption", "expected"), PLAYED_DOWN)
+def test_downweight(structure, caption, expected):
+    structural = structure(caption, mode="downweight", downweight=0.5)
+    words = structural.text.split()
+    shown = [f"{w}{'-' if x < 1 else ''}" for w, x in zip(words, structural.weights, strict=True)]
+    assert structural.text == caption
+    assert set(structural.weights) <= {0.5, 1.0}
+    assert " ".join(shown) == expected
+
+
+def test_at_least_sixty_captions_are_checked_by_hand():
+    assert len({caption for caption, _ in DROPPED}) >= 50
+    assert len({caption for caption, _ in [*DROPPED, *MASKED, *LISTED, *PLAYED_DOWN]}) >= 60
+
+
+def test_chunks_can_be_windows(structure):
+    text = "The black cat sits on the red sofa"
+    structural = structure(text, method="lexicon", chunks="windows")
+    assert structural.chunks == tuple(sliding_chunks(structural.text))
+
+
 @pytest.mark.parametrize(("caption", "expected"), CHUNKS)
 def test_chunks(structure, caption, expected):
     structural = structure(caption)
@@ -141,13 +200,18 @@ def test_a_mask_stands_inside_its_chunk(structure):
 
 
 @settings(max_examples=150, deadline=None)
-@given(caption=CAPTIONS, mode=st.sampled_from(["drop", "mask"]), max_chunks=st.integers(1, 8))
+@given(
+    caption=CAPTIONS,
+    mode=st.sampled_from(["drop", "mask", "downweight"]),
+    max_chunks=st.integers(1, 8),
+)
 def test_holds_for_any_caption(structure, caption, mode, max_chunks):
     if not caption.strip():
         return
     structural = structure(caption, mode=mode, max_chunks=max_chunks)
     text, chunks = structural.text, structural.chunks
     assert text == " ".join(text.split()) != ""
+    assert len(structural.weights) == len(text.split())
     assert len(chunks) <= max_chunks
     assert len(set(chunks)) == len(chunks)
     assert list(chunks) == sorted(chunks, key=lambda c: (c.start, c.end))
@@ -167,6 +231,10 @@ def test_refusals(language, lexicon):
         structure_caption(language("  \n"), lexicon=lexicon)
     with pytest.raises(ValueError, match="not parsed"):
         structure_caption(Doc(language.vocab, ["a", "ball"]), lexicon=lexicon)
+    with pytest.raises(ValueError, match="method must be one of parse, lexicon, not 'words'"):
+        structure_caption(doc, method="words", lexicon=lexicon)
+    with pytest.raises(ValueError, match="0 <= downweight <= 1"):
+        structure_caption(doc, downweight=2.0, lexicon=lexicon)
     with pytest.raises(ValueError, match="mode"):
         structure_caption(doc, mode="downcase", lexicon=lexicon)
     with pytest.raises(ValueError, match="max_chunks"):

@@ -20,6 +20,7 @@ from structxlip.models.towers import (
 )
 
 TEXT = "A small circle, left of the cat's 2 balls &amp; über a SQUARE."
+TEXT_RED = (2, 5)  # the characters of "red" in "a red ball"
 TINY = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
@@ -88,6 +89,28 @@ def test_a_chunk_pools_its_tokens_by_the_softmax_of_their_norms(text_tower: Text
     assert 2 <= len(members) <= 4
     np.testing.assert_allclose(chunks[1][0], naive.float(), atol=0.02)  # bf16 on some machines
     np.testing.assert_array_equal(chunks[1][1], 0)  # a span without a token
+
+
+def test_words_of_weight_0_are_not_in_the_pooled_feature() -> None:
+    tower = load_text_tower("packaged:all-minilm-l6-v2", 64)
+    texts = ["a red ball", "a ball"]
+    same, _ = tower.encode(texts, weights=[[1, 1, 1], [1, 1]])
+    plain, _ = tower.encode(texts)
+    np.testing.assert_allclose(same, plain, atol=1e-3)
+    down, _ = tower.encode(texts, weights=[[1, 0, 1], [1, 1]])
+    half, _ = tower.encode(texts, weights=[[1, 0.5, 1], [1, 1]])
+    inputs, (offsets, _) = tower.tokenize(texts)
+    with torch.inference_mode():
+        _, tokens = tower(inputs)
+    kept = [i for i, (start, end) in enumerate(offsets[:5]) if (start, end) != TEXT_RED]
+    np.testing.assert_allclose(down[0], tokens[0, kept].mean(dim=0), atol=0.02)
+    assert np.abs(half[0] - plain[0]).max() < np.abs(down[0] - plain[0]).max()
+    np.testing.assert_allclose(down[1], plain[1], atol=1e-3)
+
+
+def test_a_tower_that_does_not_pool_refuses_weights(tiny_clip: str) -> None:
+    with pytest.raises(UserError, match="downweight needs a text tower that pools its tokens"):
+        load_text_tower(tiny_clip, 64).encode(["a red ball"], weights=[[1, 0, 1]])
 
 
 def test_texts_are_embedded_alike_alone_and_in_company(text_tower: TextTower) -> None:
