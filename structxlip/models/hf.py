@@ -1,0 +1,306 @@
+"""CLIP models of ``transformers`` as models of open_clip and back, with nothing lost in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import CLIPConfig, CLIPModel
+
+HEAD_WIDTH = 64  # of all published CLIP models
+LEGACY_EOS = 2  # in old configurations: the end of a text is its highest token
+# open_clip's names and those of transformers; `…_projection` and `proj` are transposed.
+_TEXT = {
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+    "text_projection": "text_projection.weight",
+    "logit_scale": "logit_scale",
+}
+_VISION = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+    "visual.proj": "visual_projection.weight",
+}
+_TRANSPOSED = frozenset({"text_projection", "visual.proj"})
+_BLOCK = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+_TOWERS = (
+    ("transformer.resblocks", "text_model.encoder.layers"),
+    ("visual.transformer.resblocks", "vision_model.encoder.layers"),
+)
+# Buffers of older versions of transformers that hold no weights.
+_NO_WEIGHTS = re.compile(r"(text|vision)_model\.embeddings\.position_ids$")
+_WRAPPERS = ("module.", "clip_model.")
+
+
+def from_hf_clip(source: str | Path | CLIPModel) -> Any:
+    """An open_clip ``CLIP`` with the weights of a ``transformers`` ``CLIPModel``.
+
+    Args:
+        source: the model; a folder that ``save_pretrained`` wrote, or a name on the hub; or the
+            file of a state dict (``.safetensors``, or what torch loads without unpickling code),
+            plain, under ``model_state_dict``, or with the prefix ``clip_model.`` or ``module.``.
+            What a state dict does not say is that of the published models: heads of 64, QuickGELU.
+
+    Raises:
+        ValueError: a file that cannot be read, weights that are missing, unexpected or of another
+            shape, each by its name, or a model that open_clip cannot express.
+    """
+    from transformers import CLIPConfig, CLIPModel
+
+    if isinstance(source, CLIPModel):
+        config, state = source.config, source.state_dict()
+    elif Path(source).is_file():
+        state = _read_state(Path(source))
+        config = _config_of(state, str(source))
+    else:
+        try:
+            config = CLIPConfig.from_pretrained(source)
+            model = CLIPModel.from_pretrained(source, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"{source} is no CLIP model of transformers: {reason}") from error
+        state = model.state_dict()
+    clip = _open_clip_of(config)
+    load_strictly(clip, _to_open_clip(state), str(getattr(source, "name_or_path", source)))
+    return clip.eval()
+
+
+def to_hf_clip(clip: Any) -> CLIPModel:
+    """A ``transformers`` ``CLIPModel`` with the weights of an open_clip ``CLIP``.
+
+    Raises ``ValueError`` for a model that is no CLIP of two plain transformers, such as one with a
+    ResNet, a timm tower or SigLIP's bias.
+    """
+    from transformers import CLIPModel
+
+    model = CLIPModel(_hf_config_of(clip))
+    load_strictly(model, _to_hf(clip.state_dict()), "the model")
+    return model.eval()
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load a state dict whole, or not at all.
+
+    Raises ``ValueError`` with every weight that is missing, unexpected or of another shape.
+    """
+    own = model.state_dict()
+    shared = own.keys() & state.keys()
+    problems = {
+        "missing": own.keys() - state.keys(),
+        "unexpected": state.keys() - own.keys(),
+        "of another shape": {
+            f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+            for name in shared
+            if state[name].shape != own[name].shape
+        },
+    }
+    found = [f"{kind}: {', '.join(sorted(names))}" for kind, names in problems.items() if names]
+    if found:
+        raise ValueError(f"the weights of {source} do not fit; {'; '.join(found)}")
+    model.load_state_dict(state)
+
+
+# --- Names
+
+
+def _to_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    theirs = {name: value for name, value in state.items() if not _NO_WEIGHTS.search(name)}
+    ours: dict[str, Tensor] = {}
+    for name, other in (_TEXT | _VISION).items():
+        if other in theirs:
+            value = theirs.pop(other)
+            ours[name] = value.T if name in _TRANSPOSED else value
+    for blocks, layers in _TOWERS:
+        for layer in _layers(theirs, layers):
+            for kind in ("weight", "bias"):
+                for name, other in _BLOCK.items():
+                    if (key := f"{layers}.{layer}.{other}.{kind}") in theirs:
+                        ours[f"{blocks}.{layer}.{name}.{kind}"] = theirs.pop(key)
+                keys = [f"{layers}.{layer}.self_attn.{part}_proj.{kind}" for part in "qkv"]
+                if all(key in theirs for key in keys):
+                    joined = torch.cat([theirs.pop(key) for key in keys])
+                    ours[f"{blocks}.{layer}.attn.in_proj_{kind}"] = joined
+    return ours | theirs  # what is left keeps its name, and is refused by it
+
+
+def _to_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    ours, theirs = dict(state), {}
+    for name, other in (_TEXT | _VISION).items():
+        if name in ours:
+            value = ours.pop(name)
+            theirs[other] = value.T.contiguous() if name in _TRANSPOSED else value
+    for blocks, layers in _TOWERS:
+        for layer in _layers(ours, blocks):
+            for kind in ("weight", "bias"):
+                for name, other in _BLOCK.items():
+                    if (key := f"{blocks}.{layer}.{name}.{kind}") in ours:
+                        theirs[f"{layers}.{layer}.{other}.{kind}"] = ours.pop(key)
+                if (key := f"{blocks}.{layer}.attn.in_proj_{kind}") in ours:
+                    for part, value in zip("qkv", ours.pop(key).chunk(3), strict=True):
+                        theirs[f"{layers}.{layer}.self_attn.{part}_proj.{kind}"] = value
+    return theirs | ours
+
+
+def _layers(names: Iterable[str], prefix: str) -> list[int]:
+    pattern = re.compile(rf"{re.escape(prefix)}\.(\d+)\.")
+    return sorted({int(found[1]) for name in names if (found := pattern.match(name))})
+
+
+# --- Files
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has its own errors for bytes that are not its format
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} holds no weights that can be read: {reason}") from error
+    if isinstance(content, Mapping) and isinstance(content.get("model_state_dict"), Mapping):
+        content = content["model_state_dict"]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, Tensor) for value in content.values()
+    ):
+        raise ValueError(f"{path} holds no state dict of tensors")
+    state = dict(content)
+    for wrapper in _WRAPPERS:
+        if state and all(name.startswith(wrapper) for name in state):
+            state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state
+
+
+# --- Configurations
+
+
+def _config_of(state: Mapping[str, Tensor], source: str) -> CLIPConfig:
+    """The configuration that the shapes of a ``CLIPModel``'s weights tell."""
+    from transformers import CLIPConfig
+
+    def shape(name: str) -> torch.Size:
+        if name not in state:
+            raise ValueError(f"{source} holds no CLIPModel of transformers: {name} is missing")
+        return state[name].shape
+
+    def tower(model: str) -> dict[str, int]:
+        width = shape(f"{model}.encoder.layers.0.layer_norm1.weight")[0]
+        return {
+            "hidden_size": width,
+            "intermediate_size": shape(f"{model}.encoder.layers.0.mlp.fc1.weight")[0],
+            "num_hidden_layers": len(_layers(state, f"{model}.encoder.layers")),
+            "num_attention_heads": max(width // HEAD_WIDTH, 1),
+        }
+
+    vocabulary = shape(_TEXT["token_embedding.weight"])[0]
+    patch = shape(_VISION["visual.conv1.weight"])[-1]
+    places = shape(_VISION["visual.positional_embedding"])[0]
+    return CLIPConfig(
+        text_config=tower("text_model")
+        | {
+            "vocab_size": vocabulary,
+            "max_position_embeddings": shape(_TEXT["positional_embedding"])[0],
+            "bos_token_id": vocabulary - 2,
+            "eos_token_id": vocabulary - 1,
+        },
+        vision_config=tower("vision_model")
+        | {"patch_size": patch, "image_size": patch * round((places - 1) ** 0.5)},
+        projection_dim=shape(_TEXT["text_projection"])[0],
+    )
+
+
+def _open_clip_of(config: CLIPConfig) -> Any:
+    from open_clip.model import CLIP
+
+    text: Any = config.text_config
+    vision: Any = config.vision_config
+    if text.hidden_act != vision.hidden_act or text.hidden_act not in ("gelu", "quick_gelu"):
+        raise ValueError(
+            f"open_clip has gelu or quick_gelu in both towers, not {text.hidden_act} (text) and "
+            f"{vision.hidden_act} (images)"
+        )
+    legacy = text.eos_token_id == LEGACY_EOS
+    return CLIP(
+        config.projection_dim,
+        vision_cfg={
+            "image_size": vision.image_size,
+            "patch_size": vision.patch_size,
+            "layers": vision.num_hidden_layers,
+            "width": vision.hidden_size,
+            "head_width": vision.hidden_size // vision.num_attention_heads,
+            "mlp_ratio": vision.intermediate_size / vision.hidden_size,
+            "norm_kwargs": {"eps": vision.layer_norm_eps},
+        },
+        text_cfg={
+            "context_length": text.max_position_embeddings,
+            "vocab_size": text.vocab_size,
+            "layers": text.num_hidden_layers,
+            "width": text.hidden_size,
+            "heads": text.num_attention_heads,
+            "mlp_ratio": text.intermediate_size / text.hidden_size,
+            "norm_kwargs": {"eps": text.layer_norm_eps},
+            "pool_type": "argmax" if legacy else "eos",
+            "eos_id": text.eos_token_id,
+        },
+        quick_gelu=text.hidden_act == "quick_gelu",
+    )
+
+
+def _hf_config_of(clip: Any) -> CLIPConfig:
+    from open_clip.model import CLIP
+    from open_clip.transformer import QuickGELU, VisionTransformer
+    from transformers import CLIPConfig
+
+    if (
+        not isinstance(clip, CLIP)
+        or not isinstance(clip.visual, VisionTransformer)
+        or clip.logit_bias is not None
+        or clip.text_pool_type not in ("argmax", "eos")
+    ):
+        raise ValueError("transformers' CLIPModel holds a CLIP of two plain transformers only")
+
+    def tower(blocks: Any) -> dict[str, Any]:
+        first = blocks[0]
+        quick = isinstance(first.mlp.gelu, QuickGELU)
+        return {
+            "hidden_size": first.ln_1.normalized_shape[0],
+            "intermediate_size": first.mlp.c_fc.out_features,
+            "num_hidden_layers": len(blocks),
+            "num_attention_heads": first.attn.num_heads,
+            "hidden_act": "quick_gelu" if quick else "gelu",
+            "layer_norm_eps": first.ln_1.eps,
+        }
+
+    end = clip.text_eos_id if clip.text_pool_type == "eos" else LEGACY_EOS
+    return CLIPConfig(
+        text_config=tower(clip.transformer.resblocks)
+        | {
+            "vocab_size": clip.token_embedding.num_embeddings,
+            "max_position_embeddings": len(clip.positional_embedding),
+            "eos_token_id": end,
+        },
+        vision_config=tower(clip.visual.transformer.resblocks)
+        | {"image_size": clip.visual.image_size[0], "patch_size": clip.visual.patch_size[0]},
+        projection_dim=clip.text_projection.shape[1],
+    )
