@@ -91,6 +91,19 @@ def test_a_chunk_pools_its_tokens_by_the_softmax_of_their_norms(text_tower: Text
     np.testing.assert_array_equal(chunks[1][1], 0)  # a span without a token
 
 
+def test_chunks_pass_the_last_norm_once(tiny_clip: str) -> None:
+    """As a text does: the token that its feature is read from, finished, is that feature."""
+    tower = load_text_tower(tiny_clip, 64)
+    for parameter in tower.text.ln_final.parameters():  # type: ignore[union-attr, operator]
+        torch.nn.init.normal_(parameter, mean=0.5)
+    inputs, _ = tower.tokenize([TEXT])
+    with torch.inference_mode():
+        pooled, tokens = tower(inputs)
+        end = int(inputs["text"].argmax())
+        torch.testing.assert_close(tower.finish(tokens[:, end]), pooled)
+        assert not torch.allclose(tower.finish(tower.text.ln_final(tokens[:, end])), pooled)  # type: ignore[union-attr, operator]
+
+
 def test_words_of_weight_0_are_not_in_the_pooled_feature() -> None:
     tower = load_text_tower("packaged:all-minilm-l6-v2", 64)
     texts = ["a red ball", "a ball"]
