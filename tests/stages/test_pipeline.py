@@ -125,9 +125,13 @@ rows = pd.DataFrame({"image": [image, None], "text": [None, "a circle above a sq
 found = np.array(model.predict(rows)["embedding"].tolist())
 np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 print(found.shape, model.metadata.signature.inputs.input_names())
+logged = mlflow.MlflowClient().list_artifacts(model.metadata.run_id, "report")
+print(*(file.path for file in logged))
 """
     done = project.run("python", "-c", code)
     assert "(2, 256) ['image', 'text']" in done.stdout, done.stderr
+    for name in ("report.html", "metrics.json", "losses.svg", "recall.svg"):
+        assert f"report/{name}" in done.stdout
 
 
 def test_report_prints_the_table(project: Project) -> None:
