@@ -134,6 +134,18 @@ print(*(file.path for file in logged))
         assert f"report/{name}" in done.stdout
 
 
+def test_a_model_that_is_no_better_leaves_the_champion(project: Project) -> None:
+    path = project.folder / "reports/scenes/registration.json"
+    before = path.read_text()
+    done = project.run("structxlip", "register", "--dataset", "scenes")
+    again = json.loads(path.read_text())
+    path.write_text(before)
+    assert "version 2, the champion stays" in done.stderr
+    assert (again["version"], again["alias"]) == ("2", "")
+    assert again["score"] == json.loads(before)["score"]
+    assert again["reason"].endswith("of version 1")
+
+
 def test_report_prints_the_table(project: Project) -> None:
     done = project.run("structxlip", "report", "--dataset", "scenes")
     assert "vanilla fine-tuning" in done.stdout

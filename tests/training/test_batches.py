@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structxlip.training.batches import TrainingBatches, shift_maps
-from tests.training.conftest import Artifacts
+from tests.store import Artifacts
 
 
 def draw(artifacts: Artifacts, *, edges: bool = True, epoch: int = 3, **changes: int) -> list[dict]:

@@ -9,7 +9,7 @@ import pytest
 
 from structxlip.errors import UserError
 from structxlip.training.feature_store import EdgeMaps, FeatureStore, FeatureWriter
-from tests.training.conftest import PAIRS, TEXT_DIM, Artifacts
+from tests.store import PAIRS, TEXT_DIM, Artifacts
 
 
 def test_captions_of_some_pairs_are_theirs(artifacts: Artifacts) -> None:

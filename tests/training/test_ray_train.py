@@ -17,7 +17,7 @@ import torch
 from structxlip.config import Params
 from structxlip.ray_session import ray_head
 from structxlip.training.ray_train import TrainingRun, build_model
-from tests.training.conftest import Artifacts
+from tests.store import Artifacts
 
 CODE = """
 import sys

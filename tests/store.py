@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
-from structxlip.config import Params, load_params
 from structxlip.cues import encode_edges
 from structxlip.training.feature_store import EdgeMaps, FeatureSizes, FeatureStore, FeatureWriter
 
-ROOT = Path(__file__).parents[2]
 PAIRS, IMAGE_DIM, TEXT_DIM, EDGES_PX = 40, 6, 8, 32
 
 
@@ -32,10 +29,8 @@ class Artifacts:
         return EdgeMaps(self.edges, self.store.ids)
 
 
-@pytest.fixture(scope="session")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+def write_artifacts(folder: Path) -> Artifacts:
     """40 pairs (28 train, 4 val, 8 test) with 1 to 3 captions and 0 to 4 chunks a caption."""
-    folder = tmp_path_factory.mktemp("artifacts")
     found = Artifacts(folder / "features", folder / "edges")
     found.features.mkdir()
     found.edges.mkdir()
@@ -86,12 +81,3 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     )
     pq.write_table(table, found.edges / "part-00000.parquet")
     return found
-
-
-@pytest.fixture
-def params() -> Params:
-    """The shipped parameters, small: 2 batches of 12 pairs an epoch."""
-    content = load_params(ROOT / "params.yaml").model_dump(by_alias=True)
-    content["model"] |= {"embed_dim": 16, "hidden_dim": 16, "dropout": 0.0}
-    content["train"] |= {"epochs": 4, "batch_size": 12, "warmup_epochs": 1}
-    return Params.model_validate(content)

@@ -1,0 +1,95 @@
+"""The side-by-side protocol: alpha from validation, the same test split for every model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from structxlip.config import Params
+from structxlip.evaluation import protocol
+from structxlip.evaluation.comparison import table
+from structxlip.evaluation.protocol import choose_alpha, compare, embed_split
+from structxlip.models.structxlip import StructXLIP
+from structxlip.training.ray_train import build_model
+from tests.store import Artifacts
+
+
+@pytest.fixture
+def model(artifacts: Artifacts, params: Params) -> StructXLIP:
+    return build_model(params, artifacts.store, edges=True).eval()
+
+
+def test_a_split_is_embedded_in_blocks_as_a_whole(
+    artifacts: Artifacts, model: StructXLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, edges = artifacts.store, artifacts.maps
+    whole = embed_split(model, store, edges, "train", 0.5)
+    rows = store.rows("train")
+    captions, owner = store.captions_of(rows)
+    assert whole.images.shape == (28, 16)
+    assert whole.owner.tolist() == owner.tolist()
+    fused = model.embed_images(
+        torch.from_numpy(store.image[rows]), torch.from_numpy(edges.maps(rows)), 0.5
+    )
+    np.testing.assert_allclose(whole.images, fused, atol=1e-6)
+    texts = model.embed_texts(torch.from_numpy(store.caption[captions]))
+    np.testing.assert_allclose(whole.texts, texts, atol=1e-6)
+    monkeypatch.setattr(protocol, "BLOCK", 5)
+    np.testing.assert_allclose(
+        embed_split(model, store, edges, "train", 0.5).images, whole.images, atol=1e-5
+    )
+
+
+def test_alpha_comes_from_validation_alone(
+    artifacts: Artifacts, model: StructXLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recall = {0.0: 20.0, 0.1: 50.0, 0.3: 50.0, 1.0: 10.0}
+    seen: list[str] = []
+
+    class Found:
+        def __init__(self, alpha: float) -> None:
+            self.alpha = alpha
+
+        def ranks(self) -> Found:
+            return self
+
+        def recall(self, ks: tuple[int, ...]) -> dict[str, float]:
+            return {"image_to_text/R@1": recall[self.alpha], "text_to_image/R@1": 30.0}
+
+    def embed(_model: object, _store: object, _edges: object, split: str, alpha: float) -> Found:
+        seen.append(split)
+        return Found(alpha)
+
+    monkeypatch.setattr(protocol, "embed_split", embed)
+    alphas = [1.0, 0.3, 0.1, 0.0]
+    assert choose_alpha(model, artifacts.store, artifacts.maps, alphas) == 0.1
+    assert set(seen) == {"val"}
+
+
+def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: StructXLIP) -> None:
+    vanilla = build_model(params, artifacts.store, edges=False).eval()
+    metrics = compare(
+        vanilla,
+        vanilla,
+        model,
+        artifacts.store,
+        artifacts.maps,
+        alphas=[0.0],
+        bootstrap_samples=100,
+        seed=0,
+    ).metrics
+    # Untrained, both arms have the same heads: without the edge branch they are the same model.
+    assert metrics["alpha"] == 0
+    assert metrics["base"] == metrics["vanilla"] == metrics["structxlip"]
+    assert metrics["delta"]["R@1"] == {"mean": 0, "low": 0, "high": 0}
+    assert metrics["test_pairs"] == 8
+    header, *rows = table(metrics)
+    assert [row[0] for row in rows] == [
+        "base (before fine-tuning)",
+        "vanilla fine-tuning",
+        "StructXLIP, image only",
+        "StructXLIP, edges at α = 0",
+    ]
+    assert all(len(row) == len(header) for row in rows)
+    assert rows[3][-1] == "+0.0 [+0.0, +0.0]"
