@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from structxlip.errors import UserError
 
 PROBE_TIMEOUT_S = 5.0
+# A machine of one's own is not taken away by a cloud: nothing needs to watch for that.
+WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 
 
 @contextmanager
@@ -23,6 +25,8 @@ def ray_session() -> Iterator[int]:
 
     address = os.environ.get("RAY_ADDRESS")
     _probe(address)
+    if not address:
+        os.environ.setdefault(WATCHER, "0")
     # The address is always given: without one, Ray joins whatever cluster it finds traces of.
     ray.init(
         address=address or "local",
@@ -54,7 +58,8 @@ def ray_head() -> Iterator[dict[str, str]]:
         yield {"RAY_ADDRESS": address}
         return
     with ray_session():
-        yield {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+        address = ray.get_runtime_context().gcs_address
+        yield {"RAY_ADDRESS": address, WATCHER: os.environ[WATCHER]}
 
 
 def _probe(address: str | None) -> None:
