@@ -16,10 +16,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structxlip.data import scenes
 from structxlip.data.scenes import Relation, Scene, SceneObject, draw_scene, load_vocabulary
+from structxlip.data.scenes.objects import Image, object_mask
+from structxlip.data.scenes.painting import paint
+from structxlip.data.scenes.relations import true_relations
 
-VOCABULARY_PATH = Path(scenes.__file__).with_name("scenes.yaml")
+VOCABULARY_PATH = Path(__file__).parents[2] / "structxlip/data/scenes.yaml"
 VOCABULARY = load_vocabulary(VOCABULARY_PATH)
 PX = 160
 
@@ -81,7 +83,7 @@ def test_objects_are_whole_distinct_and_recognisable(index: int, image_px: int) 
     assert scene.image.dtype == np.uint8
     assert 3 <= len(scene.objects) <= 6
     assert len({thing.shape for thing in scene.objects}) == len(scene.objects)
-    masks = [scenes.object_mask(thing, image_px) > 0 for thing in scene.objects]
+    masks = [object_mask(thing, image_px) > 0 for thing in scene.objects]
     for i, (thing, mask) in enumerate(zip(scene.objects, masks, strict=True)):
         x, y, w, h = thing.box
         assert 0 <= x < x + w <= image_px
@@ -113,9 +115,9 @@ def test_boxes_hold_exactly_the_pixels_that_an_object_changes() -> None:
             assert np.abs(edges[:, 0] - edges[:, 1]).max() <= 2, (index, thing, found)  # the blur
 
 
-def _paint(scene: Scene, objects: tuple[SceneObject, ...], seed: int) -> scenes.Image:
+def _paint(scene: Scene, objects: tuple[SceneObject, ...], seed: int) -> Image:
     rng = np.random.default_rng(seed)
-    return scenes.paint(rng, objects, scene.setting, PX, VOCABULARY)
+    return paint(rng, objects, scene.setting, PX, VOCABULARY)
 
 
 def test_the_light_falls_from_the_side_that_is_named(hundred: list[Scene]) -> None:
@@ -147,7 +149,7 @@ def test_canny_finds_most_of_the_outlines_and_more_than_the_outlines(hundred: li
 def _outlines(scene: Scene) -> np.ndarray:
     owner = np.zeros((PX, PX), np.uint8)
     for number, thing in enumerate(scene.objects, start=1):
-        owner[scenes.object_mask(thing, PX) > 0] = number
+        owner[object_mask(thing, PX) > 0] = number
     return cv2.morphologyEx(owner, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0
 
 
@@ -211,7 +213,7 @@ def holds(relation: Relation, objects: tuple[SceneObject, ...]) -> bool:
     a, b = objects[relation.subject], objects[relation.object]
     (ax, ay, aw, ah), (bx, by, bw, bh) = a.box, b.box
     dx, dy = bx + bw / 2 - ax - aw / 2, by + bh / 2 - ay - ah / 2
-    masks = [scenes.object_mask(thing, PX) > 0 for thing in (a, b)]
+    masks = [object_mask(thing, PX) > 0 for thing in (a, b)]
     overlap = bool((masks[0] & masks[1]).any())
     match relation.kind:
         case "left_of":
@@ -270,7 +272,7 @@ def test_every_relation_in_words_is_listed_and_looks_back(index: int) -> None:
 
 def test_every_relation_that_may_be_stated_holds(hundred: list[Scene]) -> None:
     for scene in hundred:
-        relations = scenes.true_relations(scene.objects, PX)
+        relations = true_relations(scene.objects, PX)
         assert set(scene.relations) <= set(relations)
         assert all(holds(relation, scene.objects) for relation in relations)
 
