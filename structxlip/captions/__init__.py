@@ -2,12 +2,8 @@
 
 from structxlip.captions.chunks import Chunk, sliding_chunks
 from structxlip.captions.language import installed_language_models, load_language_model
-from structxlip.captions.structure import (
-    Lexicon,
-    StructuralCaption,
-    load_lexicon,
-    structure_caption,
-)
+from structxlip.captions.lexicon import Lexicon, load_lexicon
+from structxlip.captions.structure import StructuralCaption, structure_caption
 
 __all__ = [
     "Chunk",

@@ -11,6 +11,7 @@ import difflib
 import functools
 import importlib.util
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -77,19 +78,19 @@ def _shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> int:
     return cv2.INTER_AREA if image.shape[0] > size[1] else cv2.INTER_LINEAR
 
 
-class TextTower(nn.Module):
+class TextTower(nn.Module, ABC):
     """A frozen text encoder; ``dim`` is the size of its pooled and chunk features."""
 
     dim: int
 
+    @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> tuple[dict[str, Tensor], list[list[Span]]]:
         """Inputs of the network, and the characters that each token stands for ((0, 0): none)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Pooled features ``[N, dim]`` and token features ``[N, L, width]`` before the last
         norm."""
-        raise NotImplementedError
 
     def pool(self, tokens: Tensor, inputs: dict[str, Tensor], weights: Tensor) -> Tensor:
         """Pooled features ``[N, dim]`` of tokens ``[N, L, width]`` with weights ``[N, L]``."""
@@ -99,9 +100,9 @@ class TextTower(nn.Module):
             2,
         )
 
+    @abstractmethod
     def finish(self, tokens: Tensor) -> Tensor:
         """Take pooled token features ``[M, width]`` through the last norm, once, and projection."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def encode(

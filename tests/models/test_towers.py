@@ -128,7 +128,7 @@ def test_a_chunk_pools_its_tokens_by_the_softmax_of_their_norms(text_tower: Text
         _, tokens = text_tower(inputs)
         members = [
             row.float()
-            for row, (begin, end) in zip(tokens[0], offsets, strict=False)
+            for row, (begin, end) in zip(tokens[0, : len(offsets)], offsets, strict=True)
             if end > begin and begin < spans[0][1] and end > spans[0][0]
         ]
         weights = torch.tensor([row.norm() for row in members]).softmax(dim=0)
