@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from structxlip.config import Arm, Params, load_params
+from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.evaluation.protocol import compare
 from structxlip.models.structxlip import StructXLIP
 from structxlip.ray_session import ray_session
-from structxlip.training.feature_store import EdgeMaps, FeatureStore
 from structxlip.training.ray_train import TrainingRun, build_model, train_arm
 
 MODELS = ("vanilla", "structxlip_image_only", "structxlip")

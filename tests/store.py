@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from structxlip.cues import encode_edges
-from structxlip.training.feature_store import EdgeMaps, FeatureSizes, FeatureStore, FeatureWriter
+from structxlip.data.feature_store import EdgeMaps, FeatureSizes, FeatureStore, FeatureWriter
 
 PAIRS, IMAGE_DIM, TEXT_DIM, EDGES_PX = 40, 6, 8, 32
 

@@ -16,9 +16,8 @@ LEVELS = {
     "ray_session": 1,
     **dict.fromkeys(("losses", "captions", "cues", "data"), 2),
     "models": 3,
-    **dict.fromkeys(("evaluation", "training"), 4),
-    **dict.fromkeys(("inference", "presets", "doctor"), 4),
-    **dict.fromkeys(("registry", "pyfunc_model"), 5),
+    **dict.fromkeys(("evaluation", "inference", "presets", "doctor"), 4),
+    **dict.fromkeys(("training", "registry", "pyfunc_model"), 5),
     "stages": 6,
     "cli": 7,
 }

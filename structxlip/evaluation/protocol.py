@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.evaluation.retrieval import Ranks, bootstrap_delta, retrieval_ranks
 from structxlip.models.structxlip import StructXLIP
-from structxlip.training.feature_store import EdgeMaps, FeatureStore
 
 BLOCK = 512
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from structxlip.config import Params
 from structxlip.cues import decode_edges
+from structxlip.data.feature_store import FeatureStore
 from structxlip.data.images import decode_rgb
 from structxlip.data.pairs import shards
 from structxlip.evaluation.comparison import table
 from structxlip.evaluation.protocol import Comparison, Embeddings
-from structxlip.training.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def evaluate(params: Params, dataset: str) -> None:
     import pandas as pd
 
+    from structxlip.data.feature_store import EdgeMaps, FeatureStore
     from structxlip.evaluation.protocol import compare
     from structxlip.evaluation.report import write_report
     from structxlip.models.structxlip import StructXLIP
-    from structxlip.training.feature_store import EdgeMaps, FeatureStore
     from structxlip.training.ray_train import build_model
 
     data, models = DATA / dataset, MODELS / dataset

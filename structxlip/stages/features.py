@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.config import Model, Params
+from structxlip.data.feature_store import FeatureSizes, FeatureWriter
 from structxlip.data.images import decode_rgb
 from structxlip.data.pairs import shards
 from structxlip.models.towers import load_image_tower, load_text_tower
 from structxlip.stages.artifacts import DATA, atomic_directory
 from structxlip.stages.row_groups import RowGroup, Worker, map_row_groups
-from structxlip.training.feature_store import FeatureSizes, FeatureWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.models.structxlip import Batch
-from structxlip.training.feature_store import EdgeMaps, FeatureStore
 
 
 class TrainingBatches:

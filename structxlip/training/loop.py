@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from structxlip.config import StructuralLosses, Train, Vanilla
+from structxlip.data.feature_store import FeatureStore
 from structxlip.errors import UserError
 from structxlip.evaluation.retrieval import retrieval_metrics
 from structxlip.losses import CompositeLoss, weight_schedule
 from structxlip.models.structxlip import Batch, StructXLIP
 from structxlip.training.batches import TrainingBatches
-from structxlip.training.feature_store import FeatureStore
 
 
 class Task(nn.Module):

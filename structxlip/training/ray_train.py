@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from structxlip.config import Arm, Params, StructuralLosses, Vanilla
+from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.models.structxlip import ModelConfig, StructXLIP
 from structxlip.models.towers import is_aligned
 from structxlip.progress import say
 from structxlip.ray_session import users_own
 from structxlip.training.batches import TrainingBatches
-from structxlip.training.feature_store import EdgeMaps, FeatureStore
 from structxlip.training.loop import Loop, Task, composite_loss, validation_recall
 
 STORAGE = Path(".cache/train")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from structxlip.data.feature_store import EdgeMaps, FeatureStore, FeatureWriter
 from structxlip.errors import UserError
-from structxlip.training.feature_store import EdgeMaps, FeatureStore, FeatureWriter
 from tests.store import PAIRS, TEXT_DIM, Artifacts
 
 
