@@ -73,6 +73,7 @@ class Edges(Section):
     min_density: Fraction = 0.005
     max_density: Fraction = 0.5
     max_regions: Annotated[int, Field(ge=1, le=64)] = 8
+    own_boxes: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> Edges:

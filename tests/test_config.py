@@ -57,7 +57,11 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ),
         ("train.workers", 3, "train: batch_size 256 must be a multiple of workers 3"),
         ("train.warmup_epochs", 99, "train: warmup_epochs must be below epochs"),
-        ("captions.mode", "dorp", "captions.mode: input should be 'drop' or 'mask', not 'dorp'"),
+        (
+            "captions.mode",
+            "dorp",
+            "captions.mode: input should be 'drop', 'mask' or 'downweight', not 'dorp'",
+        ),
         ("edges.low", 10.0, "edges: low and high are given together, or both null"),
         ("edges.max_density", 0.001, "edges: min_density must be below max_density"),
         ("evaluation.alphas", [0.5], "evaluation: alphas must hold 0.0, which is plain CLIP"),

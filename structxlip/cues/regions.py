@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil, floor
 from typing import NamedTuple
 
 import cv2
@@ -25,18 +27,26 @@ class Region(NamedTuple):
     score: float
 
 
-def edge_regions(edges: NDArray[np.bool_], max_regions: int = 8) -> list[Region]:
+def edge_regions(
+    edges: NDArray[np.bool_],
+    max_regions: int = 8,
+    boxes: Sequence[tuple[float, float, float, float]] = (),
+) -> list[Region]:
     """Up to ``max_regions`` boxes of connected structure in a map, ``bool [height, width]``.
 
-    Components at several closing scales are candidates; of those that overlap by an intersection
-    over union of more than ``MAX_OVERLAP`` the one with the higher edge energy stays. In falling
-    order of energy. Raises ``ValueError`` for anything but a boolean map and a positive number.
+    Components at several closing scales are candidates or, where a dataset has them, its own
+    ``boxes``: x, y, w, h as fractions of the image. Of those that overlap by an intersection over
+    union of more than ``MAX_OVERLAP`` the one with the higher edge energy stays. In falling order
+    of energy. Raises ``ValueError`` for anything but a boolean map and a positive number.
     """
     if edges.dtype != np.bool_ or edges.ndim != 2 or not edges.size:
         raise ValueError(f"edges must be bool [height, width], not {edges.dtype} {edges.shape}")
     if max_regions < 1:
         raise ValueError(f"max_regions must be positive, not {max_regions}")
-    candidates = {box for gap in GAPS for box in _components(edges, gap)}
+    if boxes:
+        candidates = {_pixels(box, edges.shape) for box in boxes}
+    else:
+        candidates = {box for gap in GAPS for box in _components(edges, gap)}
     energy = cv2.integral(edges.astype(np.uint8))
     scored = [
         Region(x, y, w, h, float(
@@ -59,6 +69,21 @@ def overlap(a: Region, b: Region) -> float:
     height = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
     shared = max(width, 0) * max(height, 0)
     return shared / (a.w * a.h + b.w * b.h - shared)
+
+
+def _pixels(
+    box: tuple[float, float, float, float], shape: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """The pixels of a map that a box touches, at least one."""
+    height, width = shape
+    (left, right), (top, bottom) = (
+        (
+            min(max(floor(start * side), 0), side - 1),
+            min(max(ceil((start + length) * side), 1), side),
+        )
+        for start, length, side in ((box[0], box[2], width), (box[1], box[3], height))
+    )
+    return left, top, max(right - left, 1), max(bottom - top, 1)
 
 
 def _components(edges: NDArray[np.bool_], gap: int) -> list[tuple[int, int, int, int]]:

@@ -41,12 +41,13 @@ def _worker(pairs: Path, settings: Edges) -> Worker:
     def work(group: RowGroup) -> pa.Table:
         import pyarrow as pa
 
-        rows = group.read(pairs, ["id", "image"])
+        rows = group.read(pairs, ["id", "image", "width", "height", "boxes"])
         maps = [detect(decode_rgb(image.as_py())) for image in rows["image"]]
         densities = [edge_density(edges) for edges in maps]
+        boxes = _fractions(rows) if settings.own_boxes else [[] for _ in maps]
         regions = [
-            [region._asdict() for region in edge_regions(edges, settings.max_regions)]
-            for edges in maps
+            [region._asdict() for region in edge_regions(found, settings.max_regions, own)]
+            for found, own in zip(maps, boxes, strict=True)
         ]
         box = pa.struct([*((side, pa.int32()) for side in "xywh"), ("score", pa.float32())])
         limits = {"min_density": settings.min_density, "max_density": settings.max_density}
@@ -62,3 +63,19 @@ def _worker(pairs: Path, settings: Edges) -> Worker:
         )
 
     return work
+
+
+def _fractions(rows: pa.Table) -> list[list[tuple[float, float, float, float]]]:
+    """The boxes of each pair as fractions of its image."""
+    return [
+        [
+            (
+                box["x"] / row["width"],
+                box["y"] / row["height"],
+                box["w"] / row["width"],
+                box["h"] / row["height"],
+            )
+            for box in row["boxes"]
+        ]
+        for row in rows.select(["width", "height", "boxes"]).to_pylist()
+    ]

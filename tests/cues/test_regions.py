@@ -73,6 +73,20 @@ def test_regions_keep_their_promises(seed: int, density: float, size: int, most:
             assert overlap(region, other) <= MAX_OVERLAP
 
 
+def test_boxes_of_the_dataset_come_before_components() -> None:
+    edges = np.zeros((100, 100), np.bool_)
+    outline(edges, 10, 20, 30, 20)
+    outline(edges, 60, 60, 20, 30)
+    boxes = [(0.1, 0.2, 0.3, 0.2), (0.101, 0.2, 0.299, 0.2), (0.9, 0.95, 0.5, 0.5), (0, 0, 0, 0)]
+    found = edge_regions(edges, boxes=boxes)
+    assert found[0] == Region(10, 20, 30, 20, 2 * 30 + 2 * 18)
+    assert {region[:4] for region in found} == {
+        (10, 20, 30, 20),
+        (90, 95, 10, 5),  # clipped
+        (0, 0, 1, 1),
+    }
+
+
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="edges must be bool"):
         edge_regions(np.zeros((4, 4), np.uint8))  # type: ignore[arg-type]

@@ -64,6 +64,8 @@ def test_artifacts_are_complete(project: Project) -> None:
     edges = pq.read_table(project.folder / "data/scenes/edges/part-00000.parquet")
     captions = pq.read_table(project.folder / "data/scenes/captions/part-00000.parquet")
     pairs = pq.read_table(project.folder / "data/scenes/pairs/part-00000.parquet")
+    for pair, found in zip(pairs.to_pylist(), edges.to_pylist(), strict=True):
+        assert 0 < len(found["regions"]) <= min(len(pair["boxes"]), 8)
     assert edges["id"].to_pylist() == pairs["id"].to_pylist() == captions["id"].to_pylist()
     for caption in captions.to_pylist():
         assert caption["chunks"]
