@@ -96,10 +96,13 @@ class Loop:
             )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            losses = self.task(moved, weight_factors(self.arm, now))
+            try:
+                losses = self.task(moved, weight_factors(self.arm, now))
+            except ValueError as error:  # features that are not finite
+                raise UserError(f"epoch {epoch + 1}, step {step + 1}: {error}") from error
             if not torch.isfinite(losses["loss"]):
                 raise UserError(
-                    f"the loss is {float(losses['loss'])} in epoch {epoch + 1}, step {step}; "
+                    f"epoch {epoch + 1}, step {step + 1}: the loss is {float(losses['loss'])}; "
                     f"lower train.learning_rate"
                 )
             self.optimizer.zero_grad()

@@ -1,0 +1,115 @@
+"""The loop: what it went on from is what it would have been, and what it is told to do it does."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from structxlip.config import Params, StructuralLosses
+from structxlip.errors import UserError
+from structxlip.training.batches import TrainingBatches
+from structxlip.training.loop import (
+    Loop,
+    Task,
+    composite_loss,
+    rate_factor,
+    validation_recall,
+    weight_factors,
+)
+from structxlip.training.ray_train import build_model
+from tests.store import Artifacts
+
+
+def new_loop(artifacts: Artifacts, params: Params) -> Loop:
+    arm = params.arms.structxlip
+    torch.manual_seed(1)
+    task = Task(
+        build_model(params, artifacts.store, edges=True),
+        composite_loss(arm, params.model.embed_dim, gather=False),
+    )
+    batches = TrainingBatches(
+        artifacts.store,
+        artifacts.maps,
+        batch_size=12,
+        chunks_per_caption=2,
+        edge_shift_px=2,
+        seed=params.seed,
+    )
+    return Loop(task, batches, params.train, arm, seed=params.seed)
+
+
+def with_dropout(params: Params) -> Params:
+    return params.model_copy(update={"model": params.model.model_copy(update={"dropout": 0.3})})
+
+
+def test_going_on_gives_the_unbroken_run(
+    artifacts: Artifacts, params: Params, tmp_path: Path
+) -> None:
+    params = with_dropout(params)
+    whole = new_loop(artifacts, params)
+    whole.run(lambda _: None)
+
+    class Killed(Exception):
+        pass
+
+    def stop_after_two(loop: Loop) -> None:
+        loop.save(tmp_path)
+        if loop.progress.epochs_done == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        new_loop(artifacts, params).run(stop_after_two)
+    torch.manual_seed(99)  # what came before must not matter
+    again = new_loop(artifacts, params)
+    again.restore(tmp_path)
+    assert again.progress.epochs_done == 2
+    again.run(lambda _: None)
+    assert again.progress.history == whole.progress.history
+    for name, value in whole.inner.state_dict().items():
+        assert torch.equal(again.inner.state_dict()[name], value)
+
+
+def test_losses_fall_and_are_told_apart(artifacts: Artifacts, params: Params) -> None:
+    loop = new_loop(artifacts, params)
+    loop.run(lambda _: None)
+    first, *_, last = loop.progress.history
+    assert {"clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(last)
+    assert last["loss"] < first["loss"]
+    recall = validation_recall(loop.inner.model, artifacts.store)
+    assert set(recall) == {"val/image_to_text/R@1", "val/text_to_image/R@1"}
+
+
+def test_a_run_that_diverges_is_one_sentence(artifacts: Artifacts, params: Params) -> None:
+    loop = new_loop(artifacts, params)
+    torch.nn.init.constant_(loop.inner.model.image_head.mlp[0].weight, math.nan)
+    with pytest.raises(UserError, match=r"epoch 1, step 1: image_features must be finite"):
+        loop.run(lambda _: None)
+
+
+def test_the_rate_warms_up_and_falls_to_nothing() -> None:
+    rates = [rate_factor(epoch / 10, 2, 10) for epoch in range(101)]
+    assert rates[0] < 0.01
+    assert rates[20] == pytest.approx(1.0)
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0)
+    assert rates[:21] == sorted(rates[:21])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_every_weight_decays_to_its_own_floor() -> None:
+    arm = StructuralLosses.model_validate(
+        {
+            "schedule": {
+                "decay_start": 1,
+                "decay_end": 8,
+                "floors": {"edge_text": 0.7, "region_chunk": 0.4, "edge_image": 0.5},
+            }
+        }
+    )
+    assert weight_factors(arm, 0.5) == {"edge_text": 1, "region_chunk": 1, "edge_image": 1}
+    assert weight_factors(arm, 9) == pytest.approx(
+        {"edge_text": 0.7, "region_chunk": 0.4, "edge_image": 0.5}
+    )
