@@ -30,6 +30,9 @@ class Embedder:
         config = self.model.config
         described = json.loads((directory / "preprocess.json").read_text())
         self.edges = Edges.model_validate(described["edges"])
+        if self.edges.weights:
+            weights = directory / Path(self.edges.weights).name
+            self.edges = self.edges.model_copy(update={"weights": str(weights)})
         self.detect = configured(self.edges) if alpha else None
         self.alpha = alpha
         self.image_tower = load_image_tower(config.image_tower, config.image_px)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 from structxlip.config import Arm, Params
 from structxlip.ray_session import ray_session
@@ -20,6 +22,8 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
     with atomic_directory(MODELS / dataset / arm) as directory:
         model.save(directory)
         pd.DataFrame(history).to_parquet(directory / "history.parquet")
+        if weights := params.edges.weights:  # a model is whole where its folder is
+            shutil.copyfile(weights, directory / Path(weights).name)
         described = {"edges": params.edges.model_dump(), "dataset": dataset, "arm": arm}
         (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
     forget(run)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
 
 from structxlip import cues
 from structxlip.cues import CUES, Detector, detector, edge_density, has_structure
+from tests.networks import write_red_detector
 
 
 def disc(bright: int, dark: int) -> NDArray[np.uint8]:
@@ -132,20 +132,8 @@ def test_a_package_adds_a_cue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def brightness_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that says an edge is where the image is red, on two outputs: 0, and red."""
-    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
-    weight = np.zeros((1, 3, 1, 1), np.float32)
-    weight[0, 0] = 1
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["image", "weight"], ["edges"], kernel_shape=[1, 1])],
-        "red",
-        [helper.make_tensor_value_info("image", float32, [1, 3, 64, 64])],
-        [helper.make_tensor_value_info("edges", float32, [1, 1, 64, 64])],
-        [onnx.numpy_helper.from_array(weight, "weight")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     path = tmp_path_factory.mktemp("weights") / "red.onnx"
-    onnx.save(model, path)
+    write_red_detector(path)
     return path
 
 
