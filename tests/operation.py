@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -183,8 +184,15 @@ class Project:
             data=json.dumps(body).encode() if body else None,
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
+        for wait_s in (0.2, 1.0, 5.0):
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # what a busy database answers; Prefect's client waits too
+                    raise
+                time.sleep(wait_s)
+        raise AssertionError(f"the server had no time for {path}")
 
     def last_run(self) -> dict[str, Any]:
         """The flow run that was started last."""
