@@ -116,6 +116,17 @@ def activate(
     activate_preset(params, preset, path)
 
 
+@app.command(rich_help_panel="Project")
+def recipe(
+    name: Annotated[str, typer.Argument(help="An entry under `recipes:`.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Follow another recipe from now on."""
+    from structxlip.presets import choose_recipe
+
+    choose_recipe(params, name)
+
+
 @app.command(
     rich_help_panel="Project",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},

@@ -16,7 +16,7 @@ Arm = Literal["vanilla", "structxlip"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
-DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
 
 class Section(BaseModel):
@@ -98,13 +98,38 @@ class Captions(Section):
 
 
 class Model(Section):
-    image_tower: Annotated[str, Field(pattern=r"^(packaged|timm|open_clip):.+$")]
-    text_tower: Annotated[str, Field(pattern=r"^(packaged|open_clip):.+$")]
-    image_px: Annotated[int, Field(ge=32, le=1024)] = 224
-    max_tokens: Annotated[int, Field(ge=8, le=8192)] = 256
+    image_tower: Annotated[str, Field(pattern=r"^(packaged|timm|open_clip|hf):.+$")]
+    text_tower: Annotated[str, Field(pattern=r"^(packaged|open_clip|hf):.+$")]
+    image_px: Annotated[int, Field(ge=32, le=1024)]
+    # The keys that DVC watches by name have no defaults: all of them are in the file.
+    max_tokens: Annotated[int, Field(ge=8, le=8192)] | None
+    trained: Literal["heads", "lora", "all"] | Positive
+    lora_rank: Positive = 8
     embed_dim: Positive = 256
     hidden_dim: Positive = 512
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+
+    @model_validator(mode="after")
+    def _one_clip(self) -> Model:
+        if not self.frozen and (
+            self.image_tower != self.text_tower
+            or not self.image_tower.startswith(("open_clip:", "hf:"))
+        ):
+            raise ValueError(
+                f"trained {self.trained} needs one CLIP model as both towers, such as "
+                f"open_clip:ViT-B-16-quickgelu/openai"
+            )
+        return self
+
+    @property
+    def frozen(self) -> bool:
+        """Whether both towers stay as they are."""
+        return self.trained == "heads"
+
+    def encoders(self) -> dict[str, Any]:
+        """What the cached inputs of training depend on."""
+        names = {"image_tower", "text_tower", "image_px", "max_tokens"}
+        return self.model_dump(include=names) | {"frozen": self.frozen}
 
 
 class Train(Section):
@@ -114,6 +139,9 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_epochs: Annotated[int, Field(ge=0)] = 2
     chunks_per_caption: Positive = 4
+    regions_per_image: Positive = 4
+    precision: Literal["fp32", "bf16"] = "fp32"
+    tuned_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     workers: Positive = 1
     max_failures: Annotated[int, Field(ge=0)] = 2
 
@@ -157,9 +185,10 @@ class Schedule(Section):
 
 
 class StructuralLosses(Section):
-    """What the structxlip arm adds: weights and temperatures of its losses, and edge maps that move
-    by up to ``edge_shift_px`` pixels."""
+    """What the structxlip arm adds: which losses, their weights and temperatures, and edge maps
+    that move by up to ``edge_shift_px`` pixels."""
 
+    losses: Literal["seed", "paper"] = "seed"
     edge_text: Annotated[float, Field(ge=0)] = 0.5
     region_chunk: Annotated[float, Field(ge=0)] = 0.1
     edge_image: Annotated[float, Field(ge=0)] = 0.05
@@ -193,20 +222,55 @@ class Register(Section):
     arm: Arm = "structxlip"
 
 
-class Params(Section):
-    """All of params.yaml."""
+class Recipe(Section):
+    """How a model is made and measured: everything but the data."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    datasets: Annotated[dict[DatasetName, Dataset], Field(min_length=1)]
-    presets: dict[DatasetName, dict[str, Any]] = Field(default_factory=dict)
-    ingest: Ingest
     edges: Edges
     captions: Captions
     model: Model
     train: Train
     arms: Arms
     evaluation: Evaluation
+
+    @model_validator(mode="after")
+    def _possible(self) -> Recipe:
+        if self.model.frozen:
+            if self.arms.structxlip.losses == "paper":
+                raise ValueError(
+                    "the losses of the paper read edge maps with the image tower that is trained; "
+                    "set model.trained to all, lora or a number of blocks"
+                )
+            if self.train.tuned_share < 1:
+                raise ValueError(
+                    "train.tuned_share below 1 needs a CLIP model that is trained itself; set "
+                    "model.trained to all, lora or a number of blocks"
+                )
+        return self
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+    presets: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    ingest: Ingest
+    recipe: str
+    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
     register_: Register = Field(alias="register")
+
+    @model_validator(mode="after")
+    def _known(self) -> Params:
+        if self.recipe not in self.recipes:
+            raise ValueError(
+                f"recipe: unknown recipe {self.recipe!r}{_nearest(self.recipe, list(self.recipes))}"
+            )
+        return self
+
+    @property
+    def active(self) -> Recipe:
+        """The recipe that is followed."""
+        return self.recipes[self.recipe]
 
     def dataset(self, name: str) -> Scenes | Flickr:
         """The entry of an active dataset; ``UserError`` when there is none of that name."""
@@ -255,7 +319,8 @@ def _sentence(error: ValidationError) -> str:
     loc = problem["loc"]
     # pydantic puts the tag of a discriminated union into the path; the user never wrote it there.
     path = [str(part) for i, part in enumerate(loc) if not (loc[0] == "datasets" and i == 2)]
-    key = ".".join(path) or "the file"
+    # Nor the names of the members of a union of types.
+    key = ".".join(part for part in path if "[" not in part) or "the file"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key{_nearest(path[-1], _fields_at(loc[:-1]))}{more}"
@@ -280,6 +345,8 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
     if len(loc) >= 3 and loc[0] == "datasets":
         return list(_KINDS[str(loc[2])].model_fields)
     model: type[BaseModel] = Params
+    if len(loc) >= 2 and loc[0] == "recipes":
+        model, loc = Recipe, loc[2:]
     for part in loc:
         names = {field.alias or name: field for name, field in model.model_fields.items()}
         annotation = names[str(part)].annotation

@@ -70,14 +70,14 @@ def _models(params_file: Path) -> list[Check]:
     except UserError as error:
         return [*checks, (False, str(params_file), "", str(error))]
     checks.append((True, str(params_file), f"active: {', '.join(params.datasets)}", ""))
-    for tower in dict.fromkeys((params.model.image_tower, params.model.text_tower)):
+    for tower in dict.fromkeys((params.active.model.image_tower, params.active.model.text_tower)):
         if not tower.startswith("packaged:"):
             checks.append((True, tower, "from a hub: needs the internet once", ""))
     for name, dataset in params.datasets.items():
         there = Path(dataset.path).exists()
         remedy = f"put the data there, or `structxlip activate {name} --path DIR`"
         checks.append((there, f"dataset {name}", dataset.path, remedy))
-    wanted, known = params.captions.language_model, installed_language_models()
+    wanted, known = params.active.captions.language_model, installed_language_models()
     there = wanted in known or Path(wanted).exists()
     checks.append(
         (there, f"language model {wanted}", ", ".join(known), "see the error of the stage")

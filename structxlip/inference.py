@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from structxlip.config import Edges
 from structxlip.cues import configured, edge_density, has_structure
 from structxlip.data.images import decode_rgb
-from structxlip.models.structxlip import StructXLIP
-from structxlip.models.towers import load_image_tower, load_text_tower
+from structxlip.models.build import load_model
+
+BLOCK = 64
 
 
 class Embedder:
-    """Frozen towers, trained heads and, with ``alpha`` above 0, the edge branch.
+    """A trained model, what encodes for it and, with ``alpha`` above 0, the edge branch.
 
     Args:
         directory: a folder that the stage `train` wrote.
@@ -26,8 +27,7 @@ class Embedder:
     """
 
     def __init__(self, directory: Path, alpha: float) -> None:
-        self.model = StructXLIP.load(directory)
-        config = self.model.config
+        self.model = load_model(directory)
         described = json.loads((directory / "preprocess.json").read_text())
         self.edges = Edges.model_validate(described["edges"])
         if self.edges.weights:
@@ -35,13 +35,16 @@ class Embedder:
             self.edges = self.edges.model_copy(update={"weights": str(weights)})
         self.detect = configured(self.edges) if alpha else None
         self.alpha = alpha
-        self.image_tower = load_image_tower(config.image_tower, config.image_px)
-        self.text_tower = load_text_tower(config.text_tower, config.max_tokens)
+        self.image_encoder, self.text_encoder = self.model.encoders()
 
     def images(self, encoded: Sequence[bytes]) -> NDArray[np.float32]:
         """Unit embeddings ``[N, D]`` of encoded images; ``BadImage`` for what is not one."""
+        blocks = [encoded[i : i + BLOCK] for i in range(0, len(encoded), BLOCK)]
+        return np.concatenate([self._block(block) for block in blocks])
+
+    def _block(self, encoded: Sequence[bytes]) -> NDArray[np.float32]:
         pixels = [decode_rgb(data) for data in encoded]
-        features = torch.from_numpy(self.image_tower.encode(pixels))
+        features = torch.from_numpy(self.image_encoder.encode(pixels))
         maps = None
         if self.detect is not None:
             edges = [self._usable(self.detect(rgb)) for rgb in pixels]
@@ -50,8 +53,9 @@ class Embedder:
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings ``[M, D]`` of texts."""
-        pooled, _ = self.text_tower.encode(texts)
-        return self.model.embed_texts(torch.from_numpy(pooled)).numpy()
+        read, _ = self.text_encoder.encode(texts)
+        blocks = torch.from_numpy(read).split(BLOCK)
+        return np.concatenate([self.model.embed_texts(block).numpy() for block in blocks])
 
     def _usable(self, edges: NDArray[np.bool_]) -> NDArray[np.float32]:
         settings = self.edges

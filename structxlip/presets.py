@@ -1,11 +1,13 @@
-"""Make a preset of params.yaml an active dataset."""
+"""Changes of params.yaml: a preset becomes an active dataset, another recipe is followed."""
 
 from __future__ import annotations
 
 import difflib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
@@ -39,18 +41,32 @@ def activate_preset(params_file: Path, preset: str, path: Path) -> None:
         raise UserError(f"{params_file} has no preset {preset!r}; {hint}", 2)
     if not path.exists():
         raise UserError(f"{path} does not exist; give the folder or file of the dataset", 2)
+    entry = {"kind": presets[preset]["kind"], "path": str(path)} | presets[preset]
+    _edit(params_file, lambda content: content["datasets"].update({preset: entry}))
+    say(f"{preset} is active and read from {path}; run `dvc repro register@{preset}`")
+
+
+def choose_recipe(params_file: Path, recipe: str) -> None:
+    """Follow another recipe from now on.
+
+    Raises ``UserError`` for one that the file does not have; the file is then as it was.
+    """
+    load_params(params_file)
+    _edit(params_file, lambda content: content.update(recipe=recipe))
+    say(f"the recipe is {recipe}; `dvc repro` runs what it changes")
+
+
+def _edit(params_file: Path, change: Callable[[Any], None]) -> None:
+    """Change a parameter file with its comments kept, all of it or, if it is not valid, nothing."""
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 4096
     content = yaml.load(params_file.read_text(encoding="utf-8"))
-    content["datasets"][preset] = {"kind": presets[preset]["kind"], "path": str(path)} | {
-        key: value for key, value in presets[preset].items() if key != "kind"
-    }
+    change(content)
     out = io.StringIO()
     yaml.dump(content, out)
     validate_params(YAML(typ="safe").load(out.getvalue()), str(params_file))
     temporary = params_file.with_name(f".{params_file.name}.tmp-{os.getpid()}")
     temporary.write_text(out.getvalue(), encoding="utf-8")
     temporary.replace(params_file)
-    say(f"{preset} is active and read from {path}; run `dvc repro register@{preset}`")

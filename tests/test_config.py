@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from structxlip.config import Flickr, load_params, validate_params
+from structxlip.config import Flickr, Recipe, load_params, validate_params
 from structxlip.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -71,11 +71,15 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
             "arms.structxlip.schedule: floors have no effect without decay_start",
         ),
         ("model.image_tower", "resnet", "model.image_tower: string should match pattern"),
+        ("model.trained", "all", "model: trained all needs one CLIP model as both towers, such as"),
+        ("model.trained", "most", "model.trained: input should be 'heads', 'lora' or 'all'"),
     ],
 )
 def test_refused_with_one_sentence(
     content: dict[str, Any], path: str, value: object, sentence: str
 ) -> None:
+    if path.split(".")[0] in Recipe.model_fields:
+        path, sentence = f"recipes.seed.{path}", f"recipes.seed.{sentence}"
     change(content, path, value)
     with pytest.raises(UserError) as refused:
         validate_params(content)
@@ -85,7 +89,8 @@ def test_refused_with_one_sentence(
 
 
 def test_missing_section_and_several_problems(content: dict[str, Any]) -> None:
-    del content["train"], content["model"]["text_tower"]
+    recipe = content["recipes"]["seed"]
+    del recipe["train"], recipe["model"]["text_tower"]
     with pytest.raises(UserError, match=r"model\.text_tower: is missing \(and 1 more\)"):
         validate_params(content)
 
@@ -108,7 +113,7 @@ def test_numbers_are_yaml_1_2(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
     path.write_text(text.replace("learning_rate: 1.0e-3", "learning_rate: 1e-3"))
-    assert load_params(path).train.learning_rate == 1e-3
+    assert load_params(path).recipes["seed"].train.learning_rate == 1e-3
 
 
 def test_shipped_params_and_presets_are_valid(content: dict[str, Any]) -> None:

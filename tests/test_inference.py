@@ -14,10 +14,10 @@ from torch.nn.functional import normalize
 from structxlip.config import Edges
 from structxlip.data.images import BadImage
 from structxlip.inference import Embedder
-from structxlip.models.structxlip import ModelConfig, StructXLIP
+from structxlip.models.heads import HeadsConfig, HeadsOnTowers
 from tests.networks import write_red_detector
 
-CONFIG = ModelConfig(
+CONFIG = HeadsConfig(
     image_tower="packaged:efficientnet-lite0",
     text_tower="packaged:all-minilm-l6-v2",
     image_px=64,
@@ -32,9 +32,9 @@ CONFIG = ModelConfig(
 )
 
 
-def save_model(directory: Path, edges: Edges) -> StructXLIP:
+def save_model(directory: Path, edges: Edges) -> HeadsOnTowers:
     torch.manual_seed(0)
-    model = StructXLIP(CONFIG).eval()
+    model = HeadsOnTowers(CONFIG).eval()
     model.save(directory)
     (directory / "preprocess.json").write_text(json.dumps({"edges": edges.model_dump()}))
     return model
@@ -56,7 +56,7 @@ def test_images_and_texts_become_unit_embeddings(tmp_path: Path) -> None:
     np.testing.assert_allclose(images[1], plain[1], atol=1e-5)  # no edges in a black image
     texts = embedder.texts(["a square", "a square"])
     np.testing.assert_allclose(texts[0], texts[1], atol=1e-5)
-    pooled, _ = embedder.text_tower.encode(["a square"])
+    pooled, _ = embedder.text_encoder.encode(["a square"])
     expected = normalize(model.text_head(torch.from_numpy(pooled)), dim=-1).detach()
     np.testing.assert_allclose(texts[:1], expected, atol=1e-5)
     with pytest.raises(BadImage):

@@ -1,4 +1,5 @@
-"""Cached outputs of frozen towers, memory-mapped, with the edge maps beside them."""
+"""What is trained on, memory-mapped: the outputs of frozen towers, or pixels and tokens; and the
+edge maps beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,37 +18,51 @@ from structxlip.data.pairs import shards
 from structxlip.errors import UserError
 
 
+class Row(NamedTuple):
+    """What one row of an array is."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class FeatureSizes:
-    """How many rows and which sizes the arrays of a store have."""
+    """How many rows the arrays of a store have, of what, and what made them."""
 
+    encoders: dict[str, Any]
     pairs: int
     captions: int
     chunks: int
-    image_dim: int
-    text_dim: int
-    image_tower: str
-    text_tower: str
-    image_px: int
-    max_tokens: int
+    image: Row
+    text: Row
+    chunk: Row
+
+    @classmethod
+    def read(cls, directory: Path) -> FeatureSizes:
+        content = json.loads((directory / "sizes.json").read_text())
+        for name in ("image", "text", "chunk"):
+            dtype, shape = content[name]
+            content[name] = Row(dtype, tuple(shape))
+        return cls(**content)
 
 
 class FeatureStore:
     """The arrays of ``data/<dataset>/features``, in the order of the pair store.
 
-    ``image [N, Di]``, ``caption [M, Dt]``, ``structure [M, Dt]`` and ``chunks [K, Dt]`` are
-    float32; ``caption_offsets [N + 1]`` and ``chunk_offsets [M + 1]`` say which rows belong to a
-    pair and to a caption; ``group_ids [N]`` are equal for pairs that share a caption.
+    Of frozen towers ``image [N, Di]``, ``caption [M, Dt]``, ``structure [M, Dt]`` and
+    ``chunks [K, Dt]`` are float32 features. For towers that are trained, ``image [N, S, S, 3]`` is
+    uint8, ``caption`` and ``structure [M, L]`` are tokens and ``chunks [K, 2]`` the tokens [first,
+    last) of chunks, int32. ``caption_offsets [N + 1]`` and ``chunk_offsets [M + 1]`` say which rows
+    belong to a pair and to a caption; ``group_ids [N]`` are equal for pairs that share a caption.
     """
 
     def __init__(self, directory: Path) -> None:
         try:
-            content = json.loads((directory / "sizes.json").read_text())
+            self.sizes = FeatureSizes.read(directory)
         except OSError:
             raise UserError(f"{directory} holds no features; run the stage `features`") from None
-        self.sizes = FeatureSizes(**content)
 
-        def array(name: str) -> NDArray[np.float32]:
+        def array(name: str) -> NDArray[Any]:
             return np.load(directory / f"{name}.npy", mmap_mode="r")
 
         self.image, self.caption = array("image"), array("caption")
@@ -90,22 +107,23 @@ class FeatureWriter:
         np.save(directory / "chunk_offsets.npy", self.chunk_offsets)
         np.save(directory / "group_ids.npy", _shared_captions(self.caption_offsets, caption_texts))
 
-        def array(name: str, rows: int, dim: int) -> np.memmap:
+        def array(name: str, rows: int, row: Row) -> np.memmap:
             path = directory / f"{name}.npy"
-            return np.lib.format.open_memmap(path, "w+", np.float32, (rows, dim))
+            return np.lib.format.open_memmap(path, "w+", np.dtype(row.dtype), (rows, *row.shape))
 
         self.arrays = {
-            "image": array("image", sizes.pairs, sizes.image_dim),
-            "caption": array("caption", sizes.captions, sizes.text_dim),
-            "structure": array("structure", sizes.captions, sizes.text_dim),
-            "chunks": array("chunks", sizes.chunks, sizes.text_dim),
+            "image": array("image", sizes.pairs, sizes.image),
+            "caption": array("caption", sizes.captions, sizes.text),
+            "structure": array("structure", sizes.captions, sizes.text),
+            "chunks": array("chunks", sizes.chunks, sizes.chunk),
         }
         self.filled = dict.fromkeys(self.arrays, 0)
 
-    def append(self, **values: NDArray[np.float32]) -> None:
-        """Add the next values of each array, of any shape that holds whole rows."""
-        for name, flat in values.items():
-            rows = flat.reshape(-1, self.arrays[name].shape[1])
+    def append(self, **values: bytes) -> None:
+        """Add the next rows of each array, as the bytes of them."""
+        for name, data in values.items():
+            array = self.arrays[name]
+            rows = np.frombuffer(data, array.dtype).reshape(-1, *array.shape[1:])
             start = self.filled[name]
             self.arrays[name][start : start + len(rows)] = rows
             self.filled[name] = start + len(rows)
@@ -147,14 +165,34 @@ class EdgeMaps:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        columns = ["id", "edges", "has_structure"]
+        columns = ["id", "edges", "has_structure", "regions"]
         table = pa.concat_tables(pq.read_table(p, columns=columns) for p in shards(directory))
         if not np.array_equal(table["id"].to_numpy(), ids):
             raise UserError(f"{directory} does not fit the features; run `dvc repro`")
         self.png = table["edges"].combine_chunks()
+        self.regions = table["regions"].combine_chunks()
         self.has_structure: NDArray[np.bool_] = table["has_structure"].to_numpy()
 
     def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Maps ``[n, 1, S, S]`` in {0, 1}; one without structure is all zero."""
         maps = np.stack([decode_edges(self.png[row].as_py()) for row in rows.tolist()])
         return (maps & self.has_structure[rows, None, None])[:, None].astype(np.float32)
+
+    def crops(
+        self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The first ``most`` regions of ``maps(rows)``, ``[n, most, 1, side, side]`` in [0, 1].
+
+        They come with their mask ``[n, most]``; a map without structure has no region.
+        """
+        crops = np.zeros((len(rows), most, 1, side, side), np.float32)
+        mask = np.zeros((len(rows), most), np.bool_)
+        for i, row in enumerate(rows.tolist()):
+            regions = self.regions[row].as_py() if self.has_structure[row] else []
+            for k, box in enumerate(regions[:most]):
+                part = maps[i, 0, box["y"] : box["y"] + box["h"], box["x"] : box["x"] + box["w"]]
+                shrinks = min(part.shape) > side
+                method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+                crops[i, k, 0] = cv2.resize(part, (side, side), interpolation=method)
+                mask[i, k] = True
+        return crops, mask

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.evaluation.retrieval import Ranks, bootstrap_delta, retrieval_ranks
 from structxlip.models.structxlip import StructXLIP
 
-BLOCK = 512
+BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,29 @@ class Comparison:
 def embed_split(
     model: StructXLIP, store: FeatureStore, edges: EdgeMaps | None, split: str, alpha: float
 ) -> Embeddings:
-    """Embed the pairs of a split from cached features, in blocks of images."""
+    """Embed the pairs of a split from a feature store, in blocks."""
     model.eval()
+    device = model.logit_scale.device
     rows = store.rows(split)
     captions, owner = store.captions_of(rows)
-    images = [
-        model.embed_images(
-            torch.from_numpy(store.image[block]),
-            torch.from_numpy(edges.maps(block)) if edges is not None and alpha else None,
-            alpha,
-        ).numpy()
-        for block in np.array_split(rows, max(1, len(rows) // BLOCK))
-    ]
-    texts = model.embed_texts(torch.from_numpy(store.caption[captions])).numpy()
-    return Embeddings(np.concatenate(images), texts, owner)
+
+    def embed_images(block: NDArray[np.int64]) -> Tensor:
+        images = torch.from_numpy(store.image[block]).to(device)
+        if edges is None or not alpha:
+            return model.embed_images(images, None, 0.0)
+        return model.embed_images(images, torch.from_numpy(edges.maps(block)).to(device), alpha)
+
+    def embed_texts(block: NDArray[np.int64]) -> Tensor:
+        return model.embed_texts(torch.from_numpy(store.caption[block]).to(device))
+
+    return Embeddings(_in_blocks(embed_images, rows), _in_blocks(embed_texts, captions), owner)
+
+
+def _in_blocks(
+    embed: Callable[[NDArray[np.int64]], Tensor], rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    blocks = np.array_split(rows, math.ceil(len(rows) / BLOCK))
+    return np.concatenate([embed(block).float().cpu().numpy() for block in blocks])
 
 
 def choose_alpha(

@@ -30,9 +30,9 @@ def train_only(clip: nn.Module, trained: Trained, *, lora_rank: int = 8) -> nn.M
     Raises:
         ValueError: more blocks than a tower has, a rank below 1, or a model without such blocks.
     """
-    towers = _blocks(clip)
     if trained == "all":
         return clip.requires_grad_(True)
+    towers = _blocks(clip)
     clip.requires_grad_(False)
     if trained == "lora":
         return _with_lora(clip, lora_rank)

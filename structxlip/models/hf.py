@@ -64,6 +64,21 @@ def from_hf_clip(source: str | Path | CLIPModel) -> Any:
         ValueError: a file that cannot be read, weights that are missing, unexpected or of another
             shape, each by its name, or a model that open_clip cannot express.
     """
+    from open_clip.model import CLIP, set_model_preprocess_cfg
+    from open_clip.transform import PreprocessCfg
+
+    cfg, state = open_clip_parts(source)
+    clip = CLIP(**cfg)
+    load_strictly(clip, state, str(getattr(source, "name_or_path", source)))
+    set_model_preprocess_cfg(clip, vars(PreprocessCfg(size=clip.visual.image_size)))
+    return clip.eval()
+
+
+def open_clip_parts(source: str | Path | CLIPModel) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The model configuration and the state dict of open_clip for a model of ``transformers``.
+
+    Takes and raises what ``from_hf_clip`` does.
+    """
     from transformers import CLIPConfig, CLIPModel
 
     if isinstance(source, CLIPModel):
@@ -79,9 +94,7 @@ def from_hf_clip(source: str | Path | CLIPModel) -> Any:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(f"{source} is no CLIP model of transformers: {reason}") from error
         state = model.state_dict()
-    clip = _open_clip_of(config)
-    load_strictly(clip, _to_open_clip(state), str(getattr(source, "name_or_path", source)))
-    return clip.eval()
+    return _cfg_of(config), _to_open_clip(state)
 
 
 def to_hf_clip(clip: Any) -> CLIPModel:
@@ -230,9 +243,7 @@ def _config_of(state: Mapping[str, Tensor], source: str) -> CLIPConfig:
     )
 
 
-def _open_clip_of(config: CLIPConfig) -> Any:
-    from open_clip.model import CLIP
-
+def _cfg_of(config: CLIPConfig) -> dict[str, Any]:
     text: Any = config.text_config
     vision: Any = config.vision_config
     if text.hidden_act != vision.hidden_act or text.hidden_act not in ("gelu", "quick_gelu"):
@@ -241,9 +252,9 @@ def _open_clip_of(config: CLIPConfig) -> Any:
             f"{vision.hidden_act} (images)"
         )
     legacy = text.eos_token_id == LEGACY_EOS
-    return CLIP(
-        config.projection_dim,
-        vision_cfg={
+    return {
+        "embed_dim": config.projection_dim,
+        "vision_cfg": {
             "image_size": vision.image_size,
             "patch_size": vision.patch_size,
             "layers": vision.num_hidden_layers,
@@ -252,7 +263,7 @@ def _open_clip_of(config: CLIPConfig) -> Any:
             "mlp_ratio": vision.intermediate_size / vision.hidden_size,
             "norm_kwargs": {"eps": vision.layer_norm_eps},
         },
-        text_cfg={
+        "text_cfg": {
             "context_length": text.max_position_embeddings,
             "vocab_size": text.vocab_size,
             "layers": text.num_hidden_layers,
@@ -263,8 +274,8 @@ def _open_clip_of(config: CLIPConfig) -> Any:
             "pool_type": "argmax" if legacy else "eos",
             "eos_id": text.eos_token_id,
         },
-        quick_gelu=text.hidden_act == "quick_gelu",
-    )
+        "quick_gelu": text.hidden_act == "quick_gelu",
+    }
 
 
 def _hf_config_of(clip: Any) -> CLIPConfig:

@@ -1,12 +1,12 @@
-"""StructXLIP on frozen towers: projection heads, an edge encoder and the logit scale."""
+"""What every StructXLIP model is: features for the losses, and embeddings for retrieval."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,125 +15,69 @@ from torch.nn.functional import normalize
 
 from structxlip.errors import UserError
 from structxlip.losses import Features
-from structxlip.models.edge_encoder import EdgeEncoder
+from structxlip.models.hf import load_strictly
+from structxlip.models.towers import ImageTower, Pixels, TextTower, Tokens
 
 MAX_LOG_SCALE = math.log(100)
 
 
 class Batch(TypedDict, total=False):
-    """``N`` pairs as cached features of the towers; the structural part may be absent."""
+    """``N`` pairs as a feature store holds them; the structural part may be absent.
 
-    image: Tensor  # [N, Di]
-    caption: Tensor  # [N, Dt]
-    group_ids: Tensor  # integer [N]
-    structure: Tensor  # [N, Dt]
-    chunks: Tensor  # [N, C, Dt]
-    chunk_mask: Tensor  # boolean [N, C]
-    edges: Tensor  # [N, 1, S, S] in [0, 1]
-    has_structure: Tensor  # boolean [N]
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What it takes to build the model again; saved beside its weights."""
-
-    image_tower: str
-    text_tower: str
-    image_px: int
-    max_tokens: int
-    image_dim: int
-    text_dim: int
-    embed_dim: int
-    hidden_dim: int
-    dropout: float
-    aligned: bool  # the towers share a space already: the heads start as the identity
-    edges: bool  # whether there is an edge encoder
-
-
-class ProjectionHead(nn.Module):
-    """From a frozen tower's feature to the joint space.
-
-    Features of aligned towers get a residual MLP that starts at the identity, so that an untrained
-    head is the zero-shot model; others are standardised with the statistics of the training split
-    (``set_statistics``) and projected by an MLP.
+    Of frozen towers images are ``[N, Di]``, texts ``[N, Dt]`` and chunks ``[N, C, Dt]``; for a CLIP
+    that is trained images are ``uint8 [N, S, S, 3]``, texts tokens ``[N, L]``, and chunks the
+    tokens [first, last) ``[N, C, 2]``.
     """
 
-    def __init__(
-        self, in_dim: int, embed_dim: int, hidden_dim: int, dropout: float, *, residual: bool
-    ) -> None:
-        super().__init__()
-        self.mean: Tensor
-        self.std: Tensor
-        self.residual = residual
-        self.register_buffer("mean", torch.zeros(in_dim))
-        self.register_buffer("std", torch.ones(in_dim))
-        last = nn.Linear(hidden_dim, embed_dim)
-        if residual:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        self.mlp = nn.Sequential(
-            nn.Linear(in_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), last
-        )
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Mean and standard deviation ``[in_dim]`` of the features of the training split."""
-        self.mean.copy_(mean)
-        self.std.copy_(std.clamp(min=1e-4))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """``[…, in_dim] -> […, embed_dim]``, not normalised."""
-        standard = (features - self.mean) / self.std
-        if self.residual:
-            return features + features.norm(dim=-1, keepdim=True) * self.mlp(standard)
-        return self.mlp(standard)
+    image: Tensor
+    caption: Tensor
+    group_ids: Tensor  # integer [N]
+    structure: Tensor  # as caption
+    chunks: Tensor
+    chunk_mask: Tensor  # boolean [N, C]
+    edges: Tensor  # [N, 1, E, E] in [0, 1]
+    has_structure: Tensor  # boolean [N]
+    regions: Tensor  # [N, K, 1, S, S] in [0, 1], crops of edge maps
+    region_mask: Tensor  # boolean [N, K]
 
 
-class StructXLIP(nn.Module):
-    """The trained part of the `seed` recipe, over cached features of frozen towers."""
+class StructXLIP(nn.Module, ABC):
+    """A model of images and texts with, where ``has_edges``, a branch for edge maps.
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        if config.aligned and not config.image_dim == config.text_dim == config.embed_dim:
-            raise UserError(
-                f"aligned towers keep their embedding size; set model.embed_dim to "
-                f"{config.image_dim}",
-                2,
-            )
+    ``logit_scale`` is the logarithm of the multiplier; ``embed_dim`` the size ``D``.
+    """
 
-        def head(in_dim: int) -> ProjectionHead:
-            return ProjectionHead(
-                in_dim,
-                config.embed_dim,
-                config.hidden_dim,
-                config.dropout,
-                residual=config.aligned,
-            )
+    logit_scale: Tensor
+    embed_dim: int
+    has_edges: bool
 
-        self.image_head, self.text_head = head(config.image_dim), head(config.text_dim)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        if config.edges:
-            self.edge_encoder = EdgeEncoder(config.embed_dim)
-
+    @abstractmethod
     def forward(self, batch: Batch) -> Features:
         """The named features that ``CompositeLoss`` takes."""
-        features = Features(
-            image_features=self.image_head(batch["image"]),
-            text_features=self.text_head(batch["caption"]),
-            logit_scale=self.logit_scale.exp(),
-            group_ids=batch["group_ids"],
-        )
-        if self.config.edges:
-            edge_features, patch_features = self.edge_encoder(batch["edges"])
-            features |= Features(
-                edge_features=edge_features,
-                patch_features=patch_features,
-                structure_features=self.text_head(batch["structure"]),
-                chunk_features=self.text_head(batch["chunks"]),
-                chunk_mask=batch["chunk_mask"],
-                has_structure=batch["has_structure"],
-            )
-        return features
+
+    @abstractmethod
+    def image_features(self, images: Tensor) -> Tensor:
+        """``[N, D]``, not normalised."""
+
+    @abstractmethod
+    def text_features(self, texts: Tensor) -> Tensor:
+        """``[M, D]``, not normalised."""
+
+    @abstractmethod
+    def edge_features(self, edges: Tensor) -> Tensor:
+        """``[N, D]`` of maps ``[N, 1, E, E]`` in [0, 1], not normalised."""
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write the weights, and ``config.json``, which ``load_model`` reads."""
+
+    @abstractmethod
+    def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
+        """What makes images and texts into what this model takes."""
+
+    def finish(self, start: StructXLIP, tuned_share: float) -> None:
+        """Make a trained model what is exported, where that is another one; ``start`` is the model
+        before the training."""
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
@@ -141,47 +85,53 @@ class StructXLIP(nn.Module):
         self.logit_scale.clamp_(max=MAX_LOG_SCALE)
 
     @torch.inference_mode()
-    def embed_images(self, image: Tensor, edges: Tensor | None, alpha: float) -> Tensor:
+    def embed_images(self, images: Tensor, edges: Tensor | None, alpha: float) -> Tensor:
         """Unit embeddings ``normalise(v + alpha·e)``, ``[N, D]``; ``alpha`` 0 is plain CLIP.
 
-        ``edges``: maps ``[N, 1, S, S]``, needed when ``alpha`` is not 0; an all-zero map adds
+        ``edges``: maps ``[N, 1, E, E]``, needed when ``alpha`` is not 0; an all-zero map adds
         nothing.
         """
-        embeddings = normalize(self.image_head(image), dim=-1)
+        embeddings = normalize(self.image_features(images), dim=-1)
         if alpha:
             assert edges is not None, "the edge branch needs edge maps"
-            edge_features, _ = self.edge_encoder(edges)
             present = edges.flatten(1).any(dim=1)[:, None]
-            embeddings = normalize(
-                embeddings + alpha * present * normalize(edge_features, dim=-1), dim=-1
-            )
+            added = normalize(self.edge_features(edges), dim=-1)
+            embeddings = normalize(embeddings + alpha * present * added, dim=-1)
         return embeddings
 
     @torch.inference_mode()
-    def embed_texts(self, text: Tensor) -> Tensor:
-        """Unit embeddings ``[M, D]`` of pooled text features ``[M, Dt]``."""
-        return normalize(self.text_head(text), dim=-1)
+    def embed_texts(self, texts: Tensor) -> Tensor:
+        """Unit embeddings ``[M, D]``."""
+        return normalize(self.text_features(texts), dim=-1)
 
-    def save(self, directory: Path) -> None:
-        """Write ``model.safetensors`` and ``config.json``."""
-        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, directory / "model.safetensors")
-        (directory / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
 
-    @classmethod
-    def load(cls, directory: Path) -> StructXLIP:
-        """The model of a folder, in evaluation mode.
+def write_model(directory: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """Write ``config.json`` and ``model.safetensors``."""
+    write_weights(weights, directory / "model.safetensors")
+    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
-        Raises ``UserError`` naming missing and unexpected weights, or a file that is not there.
-        """
-        try:
-            config = json.loads((directory / "config.json").read_text())
-            weights = load_file(directory / "model.safetensors")
-        except (OSError, ValueError) as error:
-            raise UserError(f"{directory} holds no StructXLIP model ({error})") from None
-        model = cls(ModelConfig(**config))
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise UserError(f"{directory}: {' '.join(str(error).split())}") from None
-        return model.eval()
+
+def write_weights(weights: dict[str, Tensor], file: Path) -> None:
+    """Write a ``.safetensors`` file, which takes no other layout than the plain one."""
+    save_file({name: value.contiguous() for name, value in weights.items()}, file)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The ``config.json`` of a model; ``UserError`` where there is none."""
+    try:
+        content: dict[str, Any] = json.loads((directory / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{directory} holds no StructXLIP model ({error})") from None
+    return content
+
+
+def read_weights(model: nn.Module, file: Path) -> None:
+    """Load a ``.safetensors`` file whole; ``UserError`` names what is missing or unexpected."""
+    try:
+        load_strictly(model, load_file(file), str(file))
+    except FileNotFoundError:
+        raise UserError(
+            f"{file.parent} holds no StructXLIP model ({file.name} is missing)"
+        ) from None
+    except Exception as error:  # safetensors has its own errors for bytes that are not its format
+        raise UserError(f"{file} cannot be loaded: {error}") from None

@@ -24,7 +24,7 @@ PARSE_BATCH = 32
 
 
 def captions(params: Params, dataset: str) -> None:
-    pairs, settings = DATA / dataset / "pairs", params.captions
+    pairs, settings = DATA / dataset / "pairs", params.active.captions
     try:
         load_lexicon(settings.lexicons)
         load_language_model(settings.language_model)
@@ -33,7 +33,7 @@ def captions(params: Params, dataset: str) -> None:
     total = kept = chunks = 0
     with atomic_directory(DATA / dataset / "captions") as directory:
         results = map_row_groups(
-            pairs, partial(_worker, pairs.resolve(), settings), description=f"captions {dataset}"
+            pairs, partial(_worker, pairs, settings), description=f"captions {dataset}"
         )
         for table in write_row_groups(results, directory):
             total += sum(len(text.as_py()) for text in table["text"])

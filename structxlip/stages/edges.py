@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def edges(params: Params, dataset: str) -> None:
-    pairs, settings = DATA / dataset / "pairs", params.edges
+    pairs, settings = DATA / dataset / "pairs", params.active.edges
     try:
         configured(settings)
     except ValueError as error:
@@ -27,7 +27,7 @@ def edges(params: Params, dataset: str) -> None:
     usable = total = 0
     with atomic_directory(DATA / dataset / "edges") as directory:
         results = map_row_groups(
-            pairs, partial(_worker, pairs.resolve(), settings), description=f"edges {dataset}"
+            pairs, partial(_worker, pairs, settings), description=f"edges {dataset}"
         )
         for table in write_row_groups(results, directory):
             usable += sum(table["has_structure"].to_pylist())

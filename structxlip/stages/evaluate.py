@@ -21,20 +21,19 @@ def evaluate(params: Params, dataset: str) -> None:
     from structxlip.data.feature_store import EdgeMaps, FeatureStore
     from structxlip.evaluation.protocol import compare
     from structxlip.evaluation.report import write_report
-    from structxlip.models.structxlip import StructXLIP
-    from structxlip.training.ray_train import build_model
+    from structxlip.models.build import build_model, load_model
 
     data, models = DATA / dataset, MODELS / dataset
     store = FeatureStore(data / "features")
     edges = EdgeMaps(data / "edges", store.ids)
     comparison = compare(
-        build_model(params, store, edges=False).eval(),
-        StructXLIP.load(models / "vanilla"),
-        StructXLIP.load(models / "structxlip"),
+        build_model(params.active.model, store, seed=params.seed, losses=None).eval(),
+        load_model(models / "vanilla"),
+        load_model(models / "structxlip"),
         store,
         edges,
-        alphas=params.evaluation.alphas,
-        bootstrap_samples=params.evaluation.bootstrap_samples,
+        alphas=params.active.evaluation.alphas,
+        bootstrap_samples=params.active.evaluation.bootstrap_samples,
         seed=params.seed,
     )
     histories = {

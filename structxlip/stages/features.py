@@ -1,4 +1,5 @@
-"""Stage `features`: what the frozen towers make of a dataset, `data/<dataset>/features`."""
+"""Stage `features`: what is trained on, `data/<dataset>/features`: outputs of frozen towers, or the
+pixels and tokens for towers that are trained."""
 
 from __future__ import annotations
 
@@ -8,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from structxlip.config import Model, Params
 from structxlip.data.feature_store import FeatureSizes, FeatureWriter
 from structxlip.data.images import decode_rgb
 from structxlip.data.pairs import shards
-from structxlip.models.towers import load_image_tower, load_text_tower
+from structxlip.models.towers import load_encoders
 from structxlip.stages.artifacts import DATA, atomic_directory
 from structxlip.stages.row_groups import RowGroup, Worker, map_row_groups
 
@@ -24,24 +24,21 @@ if TYPE_CHECKING:
 
 def features(params: Params, dataset: str) -> None:
     pairs, captions = DATA / dataset / "pairs", DATA / dataset / "captions"
-    settings = params.model
-    image_tower = load_image_tower(settings.image_tower, settings.image_px)
-    text_tower = load_text_tower(settings.text_tower, settings.max_tokens)
+    settings = params.active.model
+    images, texts = load_encoders(**settings.encoders())
     index = list(_columns(pairs, ["id", "split", "captions"]))
     parsed = list(_columns(captions, ["text", "chunks"]))
     chunk_counts = [len(row["chunks"]) for row in parsed]
     sizes = FeatureSizes(
+        encoders=settings.encoders(),
         pairs=len(index),
         captions=len(parsed),
         chunks=sum(chunk_counts),
-        image_dim=image_tower.dim,
-        text_dim=text_tower.dim,
-        image_tower=settings.image_tower,
-        text_tower=settings.text_tower,
-        image_px=settings.image_px,
-        max_tokens=settings.max_tokens,
+        image=images.row,
+        text=texts.row,
+        chunk=texts.chunk_row,
     )
-    worker = partial(_worker, pairs.resolve(), captions.resolve(), settings)
+    worker = partial(_worker, pairs, captions, settings)
     with atomic_directory(DATA / dataset / "features") as directory:
         writer = FeatureWriter(
             directory,
@@ -53,7 +50,7 @@ def features(params: Params, dataset: str) -> None:
             caption_texts=[row["text"] for row in parsed],
         )
         for _, table in map_row_groups(pairs, worker, description=f"features {dataset}"):
-            writer.append(**{name: _rows(table, name) for name in table.column_names})
+            writer.append(**{name: table[name][0].as_py() for name in table.column_names})
         writer.close()
 
 
@@ -65,8 +62,7 @@ def _columns(directory: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _worker(pairs: Path, captions: Path, settings: Model) -> Worker:
-    image_tower = load_image_tower(settings.image_tower, settings.image_px)
-    text_tower = load_text_tower(settings.text_tower, settings.max_tokens)
+    image_encoder, text_encoder = load_encoders(**settings.encoders())
 
     def work(group: RowGroup) -> pa.Table:
         import pyarrow as pa
@@ -74,14 +70,14 @@ def _worker(pairs: Path, captions: Path, settings: Model) -> Worker:
         images = group.read(pairs, ["image"])["image"]
         texts = group.read(captions, ["text", "structure", "weights", "chunks"]).to_pylist()
         spans = [[(chunk["start"], chunk["end"]) for chunk in row["chunks"]] for row in texts]
-        caption, _ = text_tower.encode([row["text"] for row in texts])
+        caption, _ = text_encoder.encode([row["text"] for row in texts])
         weights = [row["weights"] for row in texts]
         played_down = any(weight != 1.0 for row in weights for weight in row)
-        structure, chunks = text_tower.encode(
+        structure, chunks = text_encoder.encode(
             [row["structure"] for row in texts], spans, weights if played_down else None
         )
         arrays = {
-            "image": image_tower.encode([decode_rgb(image.as_py()) for image in images]),
+            "image": image_encoder.encode([decode_rgb(image.as_py()) for image in images]),
             "caption": caption,
             "structure": structure,
             "chunks": np.concatenate(chunks),
@@ -89,7 +85,3 @@ def _worker(pairs: Path, captions: Path, settings: Model) -> Worker:
         return pa.table({name: [array.tobytes()] for name, array in arrays.items()})
 
     return work
-
-
-def _rows(table: pa.Table, name: str) -> NDArray[np.float32]:
-    return np.frombuffer(table[name][0].as_py(), np.float32)

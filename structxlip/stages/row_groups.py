@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def _results(
     workers = min(cpus, len(groups))
     dataset = ray.data.from_items(groups, override_num_blocks=len(groups)).map(
         _Actor,  # type: ignore[arg-type]
-        fn_constructor_args=(make_worker,),
+        fn_constructor_args=(make_worker, Path.cwd()),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
     )
@@ -103,7 +104,8 @@ def _results(
 class _Actor:
     """What Ray Data keeps alive in each process."""
 
-    def __init__(self, make_worker: Callable[[], Worker]) -> None:
+    def __init__(self, make_worker: Callable[[], Worker], folder: Path) -> None:
+        os.chdir(folder)  # paths in the parameters are seen from there
         self.worker = make_worker()
 
     def __call__(self, group: dict[str, Any]) -> dict[str, Any]:

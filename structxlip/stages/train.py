@@ -22,8 +22,8 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
     with atomic_directory(MODELS / dataset / arm) as directory:
         model.save(directory)
         pd.DataFrame(history).to_parquet(directory / "history.parquet")
-        if weights := params.edges.weights:  # a model is whole where its folder is
+        if weights := params.active.edges.weights:  # a model is whole where its folder is
             shutil.copyfile(weights, directory / Path(weights).name)
-        described = {"edges": params.edges.model_dump(), "dataset": dataset, "arm": arm}
+        described = {"edges": params.active.edges.model_dump(), "dataset": dataset, "arm": arm}
         (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
     forget(run)

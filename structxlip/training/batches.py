@@ -20,6 +20,7 @@ class TrainingBatches:
         edges: None leaves out what only the structural losses need.
         edge_shift_px: edge maps are moved by up to so many pixels each way, drawn anew for every
             pair and batch; without it an edge encoder learns its training maps by heart.
+        regions_per_image: crops of edge regions of each pair, of ``crop_px`` pixels a side.
     """
 
     def __init__(
@@ -30,6 +31,8 @@ class TrainingBatches:
         batch_size: int,
         chunks_per_caption: int,
         edge_shift_px: int = 0,
+        regions_per_image: int = 0,
+        crop_px: int = 0,
         seed: int,
         rank: int = 0,
         workers: int = 1,
@@ -39,6 +42,7 @@ class TrainingBatches:
         self.batch_size = min(batch_size, len(self.rows) - len(self.rows) % workers)
         self.chunks_per_caption = chunks_per_caption
         self.edge_shift_px = edge_shift_px
+        self.regions_per_image, self.crop_px = regions_per_image, crop_px
         share = self.batch_size // workers
         self.mine = slice(rank * share, (rank + 1) * share)
 
@@ -67,15 +71,21 @@ class TrainingBatches:
         )
         if self.edges is not None:
             rows, mask = chunk_rows[self.mine], chunk_mask[self.mine]
-            chunks = np.zeros((*rows.shape, store.sizes.text_dim), np.float32)
+            chunks = np.zeros((*rows.shape, *store.chunks.shape[1:]), store.chunks.dtype)
             chunks[mask] = store.chunks[rows[mask]]
+            maps = self.edges.maps(pairs)
             batch |= Batch(
                 structure=torch.from_numpy(store.structure[captions]),
                 chunks=torch.from_numpy(chunks),
                 chunk_mask=torch.from_numpy(mask),
-                edges=torch.from_numpy(shift_maps(self.edges.maps(pairs), shifts)),
+                edges=torch.from_numpy(shift_maps(maps, shifts)),
                 has_structure=torch.from_numpy(self.edges.has_structure[pairs]),
             )
+            if self.regions_per_image:
+                crops, present = self.edges.crops(pairs, maps, self.regions_per_image, self.crop_px)
+                batch |= Batch(
+                    regions=torch.from_numpy(crops), region_mask=torch.from_numpy(present)
+                )
         return batch
 
     def _draw_chunks(

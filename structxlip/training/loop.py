@@ -15,28 +15,36 @@ from torch import Tensor, nn
 from structxlip.config import StructuralLosses, Train, Vanilla
 from structxlip.data.feature_store import FeatureStore
 from structxlip.errors import UserError
-from structxlip.evaluation.retrieval import retrieval_metrics
+from structxlip.evaluation.protocol import embed_split
 from structxlip.losses import CompositeLoss, weight_schedule
 from structxlip.models.structxlip import Batch, StructXLIP
 from structxlip.training.batches import TrainingBatches
 
 
 class Task(nn.Module):
-    """Model and loss: what is trained as one module, so that workers average all gradients."""
+    """Model and loss: what is trained as one module, so that workers average all gradients.
 
-    def __init__(self, model: StructXLIP, loss: CompositeLoss) -> None:
+    Args:
+        bf16: run the model in bfloat16 where torch does so by itself; the losses stay in float32.
+    """
+
+    def __init__(self, model: StructXLIP, loss: CompositeLoss, *, bf16: bool = False) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.loss, self.bf16 = model, loss, bf16
 
     def forward(self, batch: Batch, factors: dict[str, float]) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self.model(batch), factors)
+        device = self.model.logit_scale.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
+            features = self.model(batch)
+        whole: Any = {k: v.float() if v.is_floating_point() else v for k, v in features.items()}
+        losses: dict[str, Tensor] = self.loss(whole, factors)
         return losses
 
 
 def composite_loss(arm: StructuralLosses | Vanilla, dim: int, *, gather: bool) -> CompositeLoss:
     """The loss of an arm; vanilla differs from structxlip in nothing else."""
-    weights = arm.model_dump(exclude={"schedule", "edge_shift_px"})
-    return CompositeLoss(dim, gather=gather, **weights)
+    weights = arm.model_dump(exclude={"losses", "schedule", "edge_shift_px"})
+    return CompositeLoss(dim, recipe=getattr(arm, "losses", "seed"), gather=gather, **weights)
 
 
 @dataclass
@@ -154,11 +162,5 @@ def _parameter_groups(task: Task, weight_decay: float) -> Iterator[dict[str, Any
 
 def validation_recall(model: StructXLIP, store: FeatureStore) -> dict[str, float]:
     """R@1 both ways on the validation split, without the edge branch, in percent."""
-    model.eval()
-    device = model.logit_scale.device
-    rows = store.rows("val")
-    captions, owner = store.captions_of(rows)
-    images = model.embed_images(torch.from_numpy(store.image[rows]).to(device), None, 0.0)
-    texts = model.embed_texts(torch.from_numpy(store.caption[captions]).to(device))
-    metrics = retrieval_metrics(images.cpu().numpy(), texts.cpu().numpy(), owner, ks=(1,))
+    metrics = embed_split(model, store, None, "val", 0.0).ranks().recall((1,))
     return {f"val/{name}": value for name, value in metrics.items()}

@@ -15,8 +15,8 @@ import torch
 
 from structxlip.config import Arm, Params, StructuralLosses, Vanilla
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
-from structxlip.models.structxlip import ModelConfig, StructXLIP
-from structxlip.models.towers import is_aligned
+from structxlip.models.build import build_model
+from structxlip.models.structxlip import StructXLIP
 from structxlip.progress import say
 from structxlip.ray_session import users_own
 from structxlip.training.batches import TrainingBatches
@@ -37,14 +37,14 @@ class TrainingRun:
 
     @property
     def losses(self) -> StructuralLosses | Vanilla:
-        return getattr(self.params.arms, self.arm)
+        return getattr(self.params.active.arms, self.arm)
 
     def name(self) -> str:
         """A name that changes with the parameters and with the data: a stale checkpoint of other
         ones is never gone on from."""
         digest = hashlib.blake2b(digest_size=10)
         params = self.params
-        for section in (params.model, params.train, self.losses):
+        for section in (params.active.model, params.active.train, self.losses):
             digest.update(section.model_dump_json().encode())
         digest.update(str(params.seed).encode())
         for path in sorted([*self.features.iterdir(), *self.edges.iterdir()]):
@@ -52,40 +52,6 @@ class TrainingRun:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
         return f"{self.arm}-{digest.hexdigest()}"
-
-
-def build_model(params: Params, store: FeatureStore, *, edges: bool) -> StructXLIP:
-    """The untrained model of the towers that made the features, from the seed of the params.
-
-    The heads are built first and the edge encoder last: both arms start from the same heads.
-    """
-    sizes, settings = store.sizes, params.model
-    torch.manual_seed(params.seed)
-    model = StructXLIP(
-        ModelConfig(
-            image_tower=sizes.image_tower,
-            text_tower=sizes.text_tower,
-            image_px=sizes.image_px,
-            max_tokens=sizes.max_tokens,
-            image_dim=sizes.image_dim,
-            text_dim=sizes.text_dim,
-            embed_dim=settings.embed_dim,
-            hidden_dim=settings.hidden_dim,
-            dropout=settings.dropout,
-            aligned=is_aligned(sizes.image_tower, sizes.text_tower),
-            edges=edges,
-        )
-    )
-    rows = store.rows("train")
-    captions, _ = store.captions_of(rows)
-    for head, features in (
-        (model.image_head, store.image[rows]),
-        (model.text_head, store.caption[captions]),
-    ):
-        head.set_statistics(
-            torch.from_numpy(features.mean(axis=0)), torch.from_numpy(features.std(axis=0))
-        )
-    return model
 
 
 def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, float]]]:
@@ -99,7 +65,7 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
 
     # A report waits until the controller asks for it, which is every 2 s, and an epoch can be less.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    settings = run.params.train
+    settings = run.params.active.train
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -107,6 +73,7 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
             "arm": run.arm,
             "features": str(run.features.resolve()),
             "edges": str(run.edges.resolve()),
+            "folder": str(Path.cwd()),
         },
         scaling_config=ScalingConfig(
             num_workers=settings.workers,
@@ -127,11 +94,12 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
         raise users_own(error) or error from None
     assert result.checkpoint is not None, "every epoch reports a checkpoint"
     store = FeatureStore(run.features)
-    model = build_model(run.params, store, edges=_has_edges(run.losses))
+    model = _build(run.params, run.losses, store)
     with result.checkpoint.as_directory() as directory:
         loop = _loop(run.params, run.losses, model, _batches(run.params, run.losses, store, None))
         loop.restore(Path(directory))
-    return loop.inner.model.eval(), loop.progress.history
+    model.finish(_build(run.params, run.losses, store), settings.tuned_share)
+    return model.eval(), loop.progress.history
 
 
 def forget(run: TrainingRun) -> None:
@@ -139,8 +107,9 @@ def forget(run: TrainingRun) -> None:
     shutil.rmtree(run.storage / run.name(), ignore_errors=True)
 
 
-def _has_edges(losses: StructuralLosses | Vanilla) -> bool:
-    return isinstance(losses, StructuralLosses)
+def _build(params: Params, losses: StructuralLosses | Vanilla, store: FeatureStore) -> StructXLIP:
+    branch = getattr(losses, "losses", None)
+    return build_model(params.active.model, store, seed=params.seed, losses=branch)
 
 
 def _loop(
@@ -153,12 +122,17 @@ def _loop(
     workers: int = 1,
     device: torch.device | None = None,
 ) -> Loop:
-    task = Task(model, composite_loss(losses, params.model.embed_dim, gather=workers > 1))
+    settings = params.active.train
+    task = Task(
+        model,
+        composite_loss(losses, model.embed_dim, gather=workers > 1),
+        bf16=settings.precision == "bf16",
+    )
     task.to(device or torch.device("cpu"))
     trained: Any = task
     if workers > 1:
         trained = torch.nn.parallel.DistributedDataParallel(task)
-    return Loop(trained, batches, params.train, losses, seed=params.seed, rank=rank, device=device)
+    return Loop(trained, batches, settings, losses, seed=params.seed, rank=rank, device=device)
 
 
 def _batches(
@@ -170,12 +144,16 @@ def _batches(
     rank: int = 0,
     workers: int = 1,
 ) -> TrainingBatches:
+    settings = params.active.train
+    crops = getattr(losses, "losses", None) == "paper"
     return TrainingBatches(
         store,
         edges,
-        batch_size=params.train.batch_size,
-        chunks_per_caption=params.train.chunks_per_caption,
+        batch_size=settings.batch_size,
+        chunks_per_caption=settings.chunks_per_caption,
         edge_shift_px=getattr(losses, "edge_shift_px", 0),
+        regions_per_image=settings.regions_per_image if crops else 0,
+        crop_px=params.active.model.image_px,
         seed=params.seed,
         rank=rank,
         workers=workers,
@@ -188,13 +166,16 @@ def _worker(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     logging.getLogger().setLevel(logging.WARNING)  # every report is an INFO line, otherwise
+    os.chdir(config["folder"])  # paths in the parameters are seen from there
     params = Params.model_validate(config["params"])
-    losses = getattr(params.arms, config["arm"])
+    losses = getattr(params.active.arms, config["arm"])
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     store = FeatureStore(Path(config["features"]))
-    edges = EdgeMaps(Path(config["edges"]), store.ids) if _has_edges(losses) else None
-    model = build_model(params, store, edges=edges is not None)
+    edges = None
+    if isinstance(losses, StructuralLosses):
+        edges = EdgeMaps(Path(config["edges"]), store.ids)
+    model = _build(params, losses, store)
     loop = _loop(
         params,
         losses,
@@ -216,7 +197,7 @@ def _worker(config: dict[str, Any]) -> None:
             ray.train.report(last)
             return
         last |= validation_recall(loop.inner.model, store)
-        say(_line(config["arm"], last, params.train.epochs))
+        say(_line(config["arm"], last, params.active.train.epochs))
         with tempfile.TemporaryDirectory() as directory:
             loop.save(Path(directory))
             ray.train.report(last, checkpoint=ray.train.Checkpoint.from_directory(directory))

@@ -10,14 +10,14 @@ from structxlip.config import Params
 from structxlip.evaluation import protocol
 from structxlip.evaluation.comparison import table
 from structxlip.evaluation.protocol import choose_alpha, compare, embed_split
+from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
-from structxlip.training.ray_train import build_model
 from tests.store import Artifacts
 
 
 @pytest.fixture
 def model(artifacts: Artifacts, params: Params) -> StructXLIP:
-    return build_model(params, artifacts.store, edges=True).eval()
+    return build_model(params.active.model, artifacts.store, seed=params.seed, losses="seed").eval()
 
 
 def test_a_split_is_embedded_in_blocks_as_a_whole(
@@ -68,7 +68,9 @@ def test_alpha_comes_from_validation_alone(
 
 
 def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: StructXLIP) -> None:
-    vanilla = build_model(params, artifacts.store, edges=False).eval()
+    vanilla = build_model(
+        params.active.model, artifacts.store, seed=params.seed, losses=None
+    ).eval()
     metrics = compare(
         vanilla,
         vanilla,

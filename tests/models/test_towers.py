@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    CLIPConfig,
+    CLIPModel,
+    PreTrainedTokenizerFast,
+)
 
 from structxlip.errors import UserError
-from structxlip.models import towers
 from structxlip.models.towers import (
     OpenClipTextTower,
     TextTower,
+    encode_tokens,
+    finish_tokens,
     is_aligned,
+    load_clip,
+    load_encoders,
     load_image_tower,
     load_text_tower,
 )
+from structxlip.models.towers.offsets import character_offsets
+from structxlip.models.towers.running import autocast
+from tests.clips import TINY, write_tiny_clip
 
 TEXT = "A small circle, left of the cat's 2 balls &amp; über a SQUARE."
 TEXT_RED = (2, 5)  # the characters of "red" in "a red ball"
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
 
 
 @pytest.fixture(scope="module")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a random CLIP model of open_clip, with its weights in a file."""
-    folder = tmp_path_factory.mktemp("clip")
-    (folder / "tiny.json").write_text(json.dumps(TINY))
-    open_clip.add_model_config(folder / "tiny.json")
-    torch.manual_seed(0)
-    torch.save(open_clip.create_model("tiny").state_dict(), folder / "tiny.pt")
-    return f"open_clip:tiny/{folder / 'tiny.pt'}"
+    """The name of a random CLIP model of open_clip."""
+    return write_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +85,17 @@ def tiny_siglip(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"open_clip:tiny-siglip/{folder / 'tiny.pt'}"
 
 
-@pytest.fixture(scope="module", params=["packaged", "open_clip", "siglip"])
-def text_tower(request: pytest.FixtureRequest, tiny_clip: str, tiny_siglip: str) -> TextTower:
+@pytest.fixture(scope="module", params=["packaged", "open_clip", "siglip", "bert"])
+def text_tower(
+    request: pytest.FixtureRequest, tiny_clip: str, tiny_siglip: str, text_of_transformers: str
+) -> TextTower:
     names = {
         "packaged": "packaged:all-minilm-l6-v2",
         "open_clip": tiny_clip,
         "siglip": tiny_siglip,
+        "bert": text_of_transformers,
     }
-    return load_text_tower(names[request.param], 64)
+    return load_text_tower(names[request.param])
 
 
 def test_tokens_stand_for_the_characters_that_made_them(text_tower: TextTower) -> None:
@@ -105,7 +114,7 @@ def test_tokens_stand_for_the_characters_that_made_them(text_tower: TextTower) -
 
 
 def test_open_clip_offsets_have_one_span_a_token(tiny_clip: str) -> None:
-    tower = load_text_tower(tiny_clip, 64)
+    tower = load_text_tower(tiny_clip)
     assert isinstance(tower, OpenClipTextTower)
     inputs, (offsets,) = tower.tokenize([TEXT])
     end_of_text = int((inputs["text"][0] == 49407).nonzero()[0])
@@ -124,7 +133,7 @@ def test_a_chunk_pools_its_tokens_by_the_softmax_of_their_norms(text_tower: Text
     assert pooled.shape == (2, text_tower.dim)
     assert chunks[0].shape == (0, text_tower.dim)
     inputs, (offsets,) = text_tower.tokenize([TEXT])
-    with torch.inference_mode(), towers._autocast(torch.device("cpu")):
+    with torch.inference_mode(), autocast(torch.device("cpu")):
         _, tokens = text_tower(inputs)
         members = [
             row.float()
@@ -133,22 +142,22 @@ def test_a_chunk_pools_its_tokens_by_the_softmax_of_their_norms(text_tower: Text
         ]
         weights = torch.tensor([row.norm() for row in members]).softmax(dim=0)
         naive = text_tower.finish(sum(w * row for w, row in zip(weights, members, strict=True)))
-    assert 2 <= len(members) <= 4
+    assert len(members) >= 2
     np.testing.assert_allclose(chunks[1][0], naive.float(), atol=0.02)  # bf16 on some machines
     np.testing.assert_array_equal(chunks[1][1], 0)  # a span without a token
 
 
 def test_chunks_pass_the_last_norm_once(tiny_clip: str) -> None:
     """As a text does: the token that its feature is read from, finished, is that feature."""
-    tower = load_text_tower(tiny_clip, 64)
-    for parameter in tower.text.ln_final.parameters():  # type: ignore[union-attr, operator]
+    tower = load_text_tower(tiny_clip)
+    for parameter in tower.clip.ln_final.parameters():  # type: ignore[union-attr, operator]
         torch.nn.init.normal_(parameter, mean=0.5)
     inputs, _ = tower.tokenize([TEXT])
     with torch.inference_mode():
         pooled, tokens = tower(inputs)
         end = int(inputs["text"].argmax())
         torch.testing.assert_close(tower.finish(tokens[:, end]), pooled)
-        assert not torch.allclose(tower.finish(tower.text.ln_final(tokens[:, end])), pooled)  # type: ignore[union-attr, operator]
+        assert not torch.allclose(tower.finish(tower.clip.ln_final(tokens[:, end])), pooled)  # type: ignore[union-attr, operator]
 
 
 def test_words_of_weight_0_are_not_in_the_pooled_feature() -> None:
@@ -170,7 +179,7 @@ def test_words_of_weight_0_are_not_in_the_pooled_feature() -> None:
 
 def test_a_tower_that_does_not_pool_refuses_weights(tiny_clip: str) -> None:
     with pytest.raises(UserError, match="downweight needs a text tower that pools its tokens"):
-        load_text_tower(tiny_clip, 64).encode(["a red ball"], weights=[[1, 0, 1]])
+        load_text_tower(tiny_clip).encode(["a red ball"], weights=[[1, 0, 1]])
 
 
 def test_texts_are_embedded_alike_alone_and_in_company(text_tower: TextTower) -> None:
@@ -192,10 +201,168 @@ def test_packaged_image_tower_tells_colours_apart_and_takes_any_size() -> None:
     assert np.abs(features[0] - features[2]).max() > 0.2
 
 
+@pytest.fixture(scope="module")
+def text_of_transformers(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a random CLIP whose text encoder is a BERT of transformers."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz0123456789&üs"]
+    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
+    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(words)))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=100,
+    )
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)  # a configuration without weights starts from these
+    text = {
+        "hf_model_name": str(folder),
+        "hf_tokenizer_name": str(folder),
+        "hf_proj_type": "linear",
+        "hf_pooler_type": "cls_last_hidden_state_pooler",
+        "context_length": 90,
+    }
+    file = folder / "bert-clip.json"
+    file.write_text(json.dumps(TINY | {"text_cfg": text}))
+    return f"open_clip:{file}"
+
+
+def test_padding_is_not_computed_and_not_seen(tiny_clip: str) -> None:
+    """Fault 7: texts are as long as the longest of the batch, and the same as at full length."""
+    loaded = load_clip(tiny_clip)
+    ids = loaded.tokenizer(["a ball", TEXT])
+    longest = int((ids[1] != 0).sum())
+    seen: list[int] = []
+    first = loaded.model.transformer.resblocks[0]
+    first.register_forward_hook(lambda _module, inputs, _out: seen.append(inputs[0].shape[1]))
+    pooled, tokens = encode_tokens(loaded.model, ids)
+    assert tokens.shape[1] == seen[0] == longest < loaded.tokenizer.context_length
+    torch.testing.assert_close(pooled, loaded.model.encode_text(ids))
+
+
+@pytest.mark.parametrize("kind", ["siglip", "transformers"])
+def test_other_text_encoders_read_as_their_model_does(
+    kind: str, tiny_siglip: str, text_of_transformers: str
+) -> None:
+    loaded = load_clip({"siglip": tiny_siglip, "transformers": text_of_transformers}[kind])
+    ids = loaded.tokenizer(["a ball", TEXT])
+    pooled, tokens = encode_tokens(loaded.model, ids)
+    torch.testing.assert_close(pooled, loaded.model.encode_text(ids))
+    read_off = tokens[:, 0 if kind == "transformers" else -1]
+    torch.testing.assert_close(finish_tokens(loaded.model, read_off), pooled)
+
+
+def test_a_clip_comes_from_a_file_with_and_without_weights(tiny_clip: str, tmp_path: Path) -> None:
+    first, again = load_clip(tiny_clip, seed=1), load_clip(tiny_clip, seed=1)
+    other = load_clip(tiny_clip, seed=2)
+    ids = first.tokenizer([TEXT])
+    torch.testing.assert_close(first.model.encode_text(ids), again.model.encode_text(ids))
+    assert not torch.allclose(first.model.encode_text(ids), other.model.encode_text(ids))
+    torch.save(first.model.state_dict(), tmp_path / "weights.pt")
+    loaded = load_clip(f"{tiny_clip}/{tmp_path / 'weights.pt'}", seed=3)
+    torch.testing.assert_close(first.model.encode_text(ids), loaded.model.encode_text(ids))
+
+
+def test_a_clip_of_transformers_is_a_tower(tmp_path: Path) -> None:
+    text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    text |= {"num_attention_heads": 2, "vocab_size": 49408, "max_position_embeddings": 40}
+    text |= {"bos_token_id": 49406, "eos_token_id": 49407}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
+    torch.manual_seed(0)
+    model = CLIPModel(config).eval()
+    model.save_pretrained(tmp_path)
+    name = f"hf:{tmp_path}"
+    assert is_aligned(name, name)
+    tower = load_text_tower(name)
+    inputs, _ = tower.tokenize([TEXT])
+    expected = model.get_text_features(inputs["text"], attention_mask=inputs["text"] != 0)
+    torch.testing.assert_close(tower(inputs)[0], getattr(expected, "pooler_output", expected))
+    assert load_image_tower(name, 32).dim == 12
+    stretched = load_clip(name, 60)
+    assert stretched.tokenizer(["a ball " * 50]).shape == (1, 60)
+    assert stretched.cfg["text_cfg"]["context_length"] == 60
+    assert load_clip(name, 30).tokenizer(["a ball " * 50]).shape == (1, 30)
+
+
+def test_a_timm_tower_with_weights_from_a_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", num_classes=7).eval()
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    tower = load_image_tower(f"timm:test_resnet/{tmp_path / 'weights.safetensors'}", 64)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    mean, std = (
+        torch.tensor(network.pretrained_cfg[key])[:, None, None] for key in ("mean", "std")
+    )
+    pixels = (torch.from_numpy(image).permute(2, 0, 1) / 255 - mean) / std
+    with torch.inference_mode():
+        expected = network.forward_head(network.forward_features(pixels[None]), pre_logits=True)
+    np.testing.assert_allclose(tower.encode([image]), expected, atol=0.05, rtol=0.05)
+
+
+def test_tokens_and_pixels_are_what_a_trained_tower_reads(tiny_clip: str) -> None:
+    images, texts = load_encoders(tiny_clip, tiny_clip, 32, None, frozen=False)
+    rgb = np.full((50, 20, 3), 7, np.uint8)
+    assert images.encode([rgb]).shape == (1, *images.row.shape) == (1, 32, 32, 3)
+    start = TEXT.index("small circle")
+    spans = [(start, start + len("small circle")), (len(TEXT) + 5, len(TEXT) + 9)]
+    ids, (found, none) = texts.encode([TEXT, "a ball"], [spans, []])
+    assert ids.shape == (2, 40)
+    decoder = load_clip(tiny_clip).tokenizer.decoder
+    (first, last), gone = found.tolist()
+    assert [decoder[i] for i in ids[0, first:last]] == ["small</w>", "circle</w>"]
+    assert gone == [0, 0]
+    assert none.shape == (0, 2)
+    with pytest.raises(UserError, match="downweight needs a text tower that pools its tokens"):
+        texts.encode(["a ball"], weights=[[1.0, 0.5]])
+
+
+def test_a_tokenizer_that_tells_no_offsets_is_refused() -> None:
+    class Slow:
+        is_fast = False
+
+    class Tokenizer:
+        tokenizer = Slow()
+
+        def clean_fn(self, text: str) -> str:
+            return text
+
+    with pytest.raises(UserError, match="Slow does not say which characters its tokens stand for"):
+        character_offsets(Tokenizer(), "a ball")
+
+
+def test_a_configuration_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "clip.json"
+    for content, sentence in (
+        ("{", "cannot be read"),
+        ("{}", "is no model configuration of open_clip: it needs embed_dim, text_cfg, vision_cfg"),
+        (json.dumps(TINY | {"vision_cfg": {"wdth": 3}}), "could not be loaded"),
+    ):
+        file.write_text(content)
+        with pytest.raises(UserError) as refused:
+            load_text_tower(f"open_clip:{file}")
+        assert sentence in str(refused.value)
+
+
+def test_a_text_is_stretched_where_that_can_be_done(
+    tiny_clip: str, text_of_transformers: str
+) -> None:
+    assert load_text_tower(tiny_clip, 64).encode(["a ball " * 60])[0].shape == (1, 16)
+    with pytest.raises(UserError, match=r"the text tower reads 512 tokens, not 600; set model\."):
+        load_text_tower("packaged:all-minilm-l6-v2", 600)
+    with pytest.raises(UserError, match="reads 90 tokens and cannot be stretched to 95"):
+        load_text_tower(text_of_transformers, 95)
+
+
 def test_both_sides_of_one_open_clip_model_are_aligned(tiny_clip: str) -> None:
     assert is_aligned(tiny_clip, tiny_clip)
     assert not is_aligned("packaged:efficientnet-lite0", "packaged:all-minilm-l6-v2")
-    assert load_image_tower(tiny_clip, 32).dim == load_text_tower(tiny_clip, 64).dim == 16
+    assert load_image_tower(tiny_clip, 32).dim == load_text_tower(tiny_clip).dim == 16
     with pytest.raises(UserError, match=r"takes images of .*32.* px; set model\.image_px"):
         load_image_tower(tiny_clip, 224)
 
@@ -209,6 +376,19 @@ def test_both_sides_of_one_open_clip_model_are_aligned(tiny_clip: str) -> None:
         (load_text_tower, "open_clip:ViT-B-3", "open_clip has no model 'ViT-B-3'; did you mean"),
         (load_text_tower, "open_clip:ViT-B-32", "needs weights, as open_clip:ViT-B-32/PRETRAINED"),
         (load_text_tower, "open_clip:ViT-B-32/no.pt", "could not be loaded"),
+        (
+            load_text_tower,
+            "open_clip:ViT-B-32/openai",
+            "choose open_clip:ViT-B-32-quickgelu/openai",
+        ),
+        (
+            load_text_tower,
+            "open_clip:gone.json",
+            "the model configuration gone.json cannot be read",
+        ),
+        (load_text_tower, "open_clip:local-dir:gone", "could not be loaded"),
+        (load_text_tower, "hf:tests", "hf:tests could not be loaded: tests is no CLIP model"),
+        (load_image_tower, "timm:test_resnet/gone.pt", "timm could not load 'test_resnet/gone.pt'"),
         (load_image_tower, "torch:resnet", "no image tower of kind 'torch'; valid are: packaged"),
     ],
 )

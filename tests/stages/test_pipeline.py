@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
 
+import open_clip
 import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
@@ -16,10 +18,14 @@ from tests.operation import BIN, Project
 pytestmark = pytest.mark.e2e
 SMALL = {
     "datasets": {"scenes": {"train": 96, "val": 24, "test": 32, "image_px": 96}},
-    "model": {"image_px": 96, "max_tokens": 64},
-    "edges": {"size_px": 64},
-    "train": {"epochs": 12, "batch_size": 32, "warmup_epochs": 1, "workers": 2},
-    "evaluation": {"bootstrap_samples": 100},
+    "recipes": {
+        "seed": {
+            "model": {"image_px": 96, "max_tokens": 64},
+            "edges": {"size_px": 64},
+            "train": {"epochs": 12, "batch_size": 32, "warmup_epochs": 1, "workers": 2},
+            "evaluation": {"bootstrap_samples": 100},
+        }
+    },
 }
 
 
@@ -45,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A small copy of this project, in which `make up`, a run of the deployment and `make down`
     have done everything."""
     project = Project.create(tmp_path_factory.mktemp("project"))
-    project.copy("structxlip", "dvc.yaml")
+    project.copy("structxlip", "assets", "dvc.yaml")
     set_params(project, SMALL)
     try:
         up = project.services("up")
@@ -90,7 +96,7 @@ def test_artifacts_are_complete(project: Project) -> None:
 def test_repro_again_does_nothing_and_a_change_reruns_what_depends(project: Project) -> None:
     assert "up to date" in project.run("dvc", "repro").stdout
     before = (project.folder / "params.yaml").read_text()
-    set_params(project, {"arms": {"structxlip": {"edge_text": 0.4}}})
+    set_params(project, {"recipes": {"seed": {"arms": {"structxlip": {"edge_text": 0.4}}}}})
     changed = json.loads(project.run("dvc", "status", "--json").stdout)
     (project.folder / "params.yaml").write_text(before)
     assert set(changed) == {"train@scenes-structxlip"}
@@ -162,12 +168,12 @@ def test_report_prints_the_table(project: Project) -> None:
 def test_users_mistakes_are_one_sentence_and_write_nothing(project: Project) -> None:
     files = sorted(project.folder.rglob("*"))
     before = (project.folder / "params.yaml").read_text()
-    set_params(project, {"train": {"epoch": 3}})
+    set_params(project, {"recipes": {"seed": {"train": {"epoch": 3}}}})
     refused = project.run("structxlip", "edges", "--dataset", "scenes")
     (project.folder / "params.yaml").write_text(before)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "structxlip: params.yaml: train.epoch: unknown key; did you mean 'epochs'?\n"
+        "structxlip: params.yaml: recipes.seed.train.epoch: unknown key; did you mean 'epochs'?\n"
     )
     unknown = project.run("structxlip", "edges", "--dataset", "scnes")
     assert unknown.returncode == 2
@@ -176,6 +182,41 @@ def test_users_mistakes_are_one_sentence_and_write_nothing(project: Project) -> 
     assert nowhere.returncode == 1
     assert "no Ray cluster answers at RAY_ADDRESS=127.0.0.1:9" in nowhere.stderr
     assert sorted(project.folder.rglob("*")) == files
+
+
+def test_the_recipe_of_the_paper_runs_as_well(project: Project) -> None:
+    """All of a CLIP is trained, from pixels and tokens; then back to what was there before."""
+    before = (project.folder / "params.yaml").read_text()
+    tiny = {
+        "train": {"epochs": 2, "batch_size": 32},
+        "evaluation": {"bootstrap_samples": 100},
+    }
+    set_params(project, {"recipes": {"paper_tiny": tiny}})
+    chosen = project.run("structxlip", "recipe", "paper_tiny")
+    assert "the recipe is paper_tiny" in chosen.stderr
+    done = project.run(
+        *("structxlip", "with-ray", "dvc", "repro", "register@scenes"),
+        PATH=f"{BIN}:{os.environ['PATH']}",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    arms = [project.folder / "models/scenes" / arm for arm in ("vanilla", "structxlip")]
+    terms = [set(pq.read_table(arm / "history.parquet").column_names) for arm in arms]
+    assert {"edge_text_loss", "region_chunk_loss", "edge_image_loss"} <= terms[1] - terms[0]
+    for arm in arms:
+        clip = open_clip.create_model(f"local-dir:{arm}")
+        assert clip.encode_text(open_clip.get_tokenizer("ViT-B-32")(["a circle"])).shape == (1, 128)
+    metrics = json.loads((project.folder / "reports/scenes/metrics.json").read_text())
+    assert metrics["structxlip"] == metrics["structxlip_image_only"] != metrics["vanilla"]
+    page = (project.folder / "reports/scenes/report.html").read_text()
+    assert "assets/models/tiny_clip.json before it is trained" in page
+    registration = json.loads((project.folder / "reports/scenes/registration.json").read_text())
+    assert registration["model"] == "structxlip-scenes"
+
+    (project.folder / "params.yaml").write_text(before)
+    again = project.run("dvc", "repro", "evaluate@scenes")
+    assert again.returncode == 0, again.stderr
+    assert "is cached - skipping run" in again.stdout
+    assert "Running stage" not in again.stdout
 
 
 def test_a_killed_stage_leaves_its_output_as_it_was(project: Project) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from structxlip.config import Params, StructuralLosses
 from structxlip.errors import UserError
+from structxlip.models.build import build_model
 from structxlip.training.batches import TrainingBatches
 from structxlip.training.loop import (
     Loop,
@@ -19,30 +20,32 @@ from structxlip.training.loop import (
     validation_recall,
     weight_factors,
 )
-from structxlip.training.ray_train import build_model
+from tests.clips import IMAGE_PX
 from tests.store import Artifacts
 
 
-def new_loop(artifacts: Artifacts, params: Params) -> Loop:
-    arm = params.arms.structxlip
+def new_loop(artifacts: Artifacts, params: Params, *, bf16: bool = False) -> Loop:
+    arm = params.active.arms.structxlip
     torch.manual_seed(1)
-    task = Task(
-        build_model(params, artifacts.store, edges=True),
-        composite_loss(arm, params.model.embed_dim, gather=False),
-    )
+    model = build_model(params.active.model, artifacts.store, seed=params.seed, losses=arm.losses)
+    task = Task(model, composite_loss(arm, model.embed_dim, gather=False), bf16=bf16)
     batches = TrainingBatches(
         artifacts.store,
         artifacts.maps,
         batch_size=12,
         chunks_per_caption=2,
         edge_shift_px=2,
+        regions_per_image=2,
+        crop_px=IMAGE_PX,
         seed=params.seed,
     )
-    return Loop(task, batches, params.train, arm, seed=params.seed)
+    return Loop(task, batches, params.active.train, arm, seed=params.seed)
 
 
 def with_dropout(params: Params) -> Params:
-    return params.model_copy(update={"model": params.model.model_copy(update={"dropout": 0.3})})
+    content = params.model_dump(by_alias=True)
+    content["recipes"][params.recipe]["model"]["dropout"] = 0.3
+    return Params.model_validate(content)
 
 
 def test_going_on_gives_the_unbroken_run(
@@ -70,6 +73,21 @@ def test_going_on_gives_the_unbroken_run(
     assert again.progress.history == whole.progress.history
     for name, value in whole.inner.state_dict().items():
         assert torch.equal(again.inner.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_clip_is_trained_from_pixels_and_tokens(
+    raw_artifacts: Artifacts, paper_params: Params, bf16: bool
+) -> None:
+    loop = new_loop(raw_artifacts, paper_params, bf16=bf16)
+    loop.run(lambda _: None)
+    first, *_, last = loop.progress.history
+    assert {"clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(last)
+    assert last["clip_loss"] < first["clip_loss"]
+    again = new_loop(raw_artifacts, paper_params)
+    again.run(lambda _: None)
+    same = again.progress.history == loop.progress.history
+    assert same != bf16
 
 
 def test_losses_fall_and_are_told_apart(artifacts: Artifacts, params: Params) -> None:

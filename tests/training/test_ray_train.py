@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from structxlip.config import Params
+from structxlip.models.build import build_model
 from structxlip.ray_session import ray_head
-from structxlip.training.ray_train import TrainingRun, build_model
+from structxlip.training.ray_train import TrainingRun
 from tests.store import Artifacts
 
 CODE = """
@@ -38,13 +39,15 @@ pd.DataFrame(history).to_parquet(out)
 class Trainer:
     """Runs CODE in a process of its own, on one Ray head of two cores for all tests."""
 
-    def __init__(self, folder: Path, artifacts: Artifacts, environment: dict[str, str]) -> None:
-        self.folder, self.artifacts, self.environment = folder, artifacts, environment
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.environment = folder, environment
 
-    def start(self, params: Params, storage: str, out: str) -> subprocess.Popen[str]:
+    def start(
+        self, artifacts: Artifacts, params: Params, storage: str, out: str
+    ) -> subprocess.Popen[str]:
         file = self.folder / f"{out}.yaml"
         file.write_text(json.dumps(params.model_dump(by_alias=True)))
-        arguments = [file, self.artifacts.features, self.artifacts.edges, storage, out]
+        arguments = [file, artifacts.features, artifacts.edges, storage, out]
         return subprocess.Popen(
             [sys.executable, "-c", CODE, *map(str, arguments)],
             cwd=self.folder,
@@ -53,36 +56,38 @@ class Trainer:
             text=True,
         )
 
-    def run(self, params: Params, storage: str, out: str) -> tuple[pd.DataFrame, str]:
+    def run(
+        self, artifacts: Artifacts, params: Params, storage: str, out: str
+    ) -> tuple[pd.DataFrame, str]:
         """The history of a run, and what it said."""
-        process = self.start(params, storage, out)
+        process = self.start(artifacts, params, storage, out)
         _, said = process.communicate()
         assert process.returncode == 0, said
         return pd.read_parquet(self.folder / out), said
 
 
 @pytest.fixture(scope="module")
-def trainer(tmp_path_factory: pytest.TempPathFactory, artifacts: Artifacts) -> Iterator[Trainer]:
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     with ray_head() as environment:
-        yield Trainer(tmp_path_factory.mktemp("runs"), artifacts, environment)
+        yield Trainer(tmp_path_factory.mktemp("runs"), environment)
 
 
 def change(params: Params, **train: int) -> Params:
     content = params.model_dump(by_alias=True)
-    content["train"] |= train
+    content["recipes"][params.recipe]["train"] |= train
     return Params.model_validate(content)
 
 
 @pytest.mark.e2e
 def test_two_workers_that_were_killed_and_went_on_give_the_history_of_one(
-    trainer: Trainer, params: Params
+    trainer: Trainer, artifacts: Artifacts, params: Params
 ) -> None:
-    history, _ = trainer.run(change(params, epochs=12), "one", "one.parquet")
+    history, _ = trainer.run(artifacts, change(params, epochs=12), "one", "one.parquet")
     assert len(history) == 12
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
     params = change(params, epochs=12, workers=2)
-    process = trainer.start(params, "two", "two.parquet")
+    process = trainer.start(artifacts, params, "two", "two.parquet")
     assert process.stderr is not None
     for line in process.stderr:
         if "train structxlip: 3/12" in line:
@@ -91,9 +96,23 @@ def test_two_workers_that_were_killed_and_went_on_give_the_history_of_one(
     else:
         pytest.fail("the run ended before it could be killed")
     process.communicate()
-    again, said = trainer.run(params, "two", "two.parquet")
+    again, said = trainer.run(artifacts, params, "two", "two.parquet")
     assert re.search("going on after epoch [1-9]", said)
     pd.testing.assert_frame_equal(again, history, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.e2e
+def test_two_workers_train_a_clip_as_one_does(
+    trainer: Trainer, raw_artifacts: Artifacts, paper_params: Params
+) -> None:
+    histories = [
+        trainer.run(raw_artifacts, change(paper_params, workers=n), f"clip{n}", f"clip{n}.parquet")
+        for n in (1, 2)
+    ]
+    (one, _), (two, _) = histories
+    assert {"edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(one)
+    assert one["clip_loss"].iloc[-1] < one["clip_loss"].iloc[0]
+    pd.testing.assert_frame_equal(two, one, rtol=1e-3, atol=1e-4)
 
 
 def test_a_checkpoint_belongs_to_its_parameters_and_data(
@@ -114,7 +133,10 @@ def test_a_checkpoint_belongs_to_its_parameters_and_data(
 
 def test_both_arms_start_from_the_same_heads(artifacts: Artifacts, params: Params) -> None:
     vanilla, structxlip = (
-        build_model(params, artifacts.store, edges=edges).state_dict() for edges in (False, True)
+        build_model(
+            params.active.model, artifacts.store, seed=params.seed, losses=losses
+        ).state_dict()
+        for losses in (None, "seed")
     )
     assert set(vanilla) < set(structxlip)
     for name, value in vanilla.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from difflib import SequenceMatcher
 from typing import Any
 
+from structxlip.errors import UserError
+
 Span = tuple[int, int]  # characters [start, end) of a text
 
 
@@ -15,7 +17,7 @@ def character_offsets(tokenizer: Any, text: str) -> list[Span]:
     transformers (WordPiece, SentencePiece) give their own. Both count in the text that the
     tokenizer has cleaned (lower case, entities, punctuation, spaces) first.
 
-    Raises ``ValueError`` for a tokenizer of transformers that is not a fast one.
+    Raises ``UserError`` for a tokenizer of transformers that is not a fast one.
     """
     clean = tokenizer.clean_fn(text)
     if hasattr(tokenizer, "byte_encoder"):
@@ -23,7 +25,10 @@ def character_offsets(tokenizer: Any, text: str) -> list[Span]:
     else:
         inner = tokenizer.tokenizer
         if not inner.is_fast:
-            raise ValueError(f"{type(inner).__name__} gives no offsets; a fast tokenizer is needed")
+            raise UserError(
+                f"{type(inner).__name__} does not say which characters its tokens stand for; "
+                f"choose a text tower with a fast tokenizer of transformers"
+            )
         encoded = inner(
             clean,
             max_length=tokenizer.context_length,

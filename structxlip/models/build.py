@@ -1,0 +1,84 @@
+"""Models by their parameters, and from the folder that they were saved in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from structxlip.config import Model
+from structxlip.data.feature_store import FeatureStore
+from structxlip.errors import UserError
+from structxlip.models.heads import HeadsConfig, HeadsOnTowers
+from structxlip.models.structxlip import StructXLIP, read_config
+from structxlip.models.towers import is_aligned, load_clip
+from structxlip.models.tuned_clip import TunedClip, TunedClipConfig
+
+
+def build_model(
+    settings: Model, store: FeatureStore, *, seed: int, losses: Literal["seed", "paper"] | None
+) -> StructXLIP:
+    """The untrained model for what ``store`` holds.
+
+    The edge branch that ``losses`` need is built last: with and without it the rest starts alike.
+
+    Raises:
+        UserError: features that other parameters made, or a model that cannot be had.
+    """
+    if store.sizes.encoders != settings.encoders():
+        raise UserError("the features were made with other towers; run `dvc repro`")
+    torch.manual_seed(seed)
+    if settings.frozen:
+        return _heads(settings, store, edges=losses is not None)
+    config = TunedClipConfig(
+        image_tower=settings.image_tower,
+        text_tower=settings.text_tower,
+        image_px=settings.image_px,
+        max_tokens=settings.max_tokens,
+        trained=settings.trained,
+        lora_rank=settings.lora_rank,
+        edges={"seed": "cnn", "paper": "image_tower", None: None}[losses],
+    )
+    return TunedClip(config, load_clip(settings.image_tower, settings.max_tokens, seed))
+
+
+def _heads(settings: Model, store: FeatureStore, *, edges: bool) -> HeadsOnTowers:
+    model = HeadsOnTowers(
+        HeadsConfig(
+            image_tower=settings.image_tower,
+            text_tower=settings.text_tower,
+            image_px=settings.image_px,
+            max_tokens=settings.max_tokens,
+            image_dim=store.image.shape[1],
+            text_dim=store.caption.shape[1],
+            embed_dim=settings.embed_dim,
+            hidden_dim=settings.hidden_dim,
+            dropout=settings.dropout,
+            aligned=is_aligned(settings.image_tower, settings.text_tower),
+            edges=edges,
+        )
+    )
+    rows = store.rows("train")
+    captions, _ = store.captions_of(rows)
+    for head, features in (
+        (model.image_head, store.image[rows]),
+        (model.text_head, store.caption[captions]),
+    ):
+        head.set_statistics(
+            torch.from_numpy(features.mean(axis=0)), torch.from_numpy(features.std(axis=0))
+        )
+    return model
+
+
+def load_model(directory: Path) -> StructXLIP:
+    """The model of a folder that ``StructXLIP.save`` wrote, in evaluation mode.
+
+    Raises ``UserError`` naming missing and unexpected weights, or a file that is not there.
+    """
+    config = read_config(directory)
+    kind = HeadsOnTowers if config.get("trained") == "heads" else TunedClip
+    try:
+        return kind.load(directory, config)
+    except TypeError as error:
+        raise UserError(f"{directory} holds no StructXLIP model ({error})") from None

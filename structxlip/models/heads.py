@@ -1,0 +1,145 @@
+"""StructXLIP on frozen towers: projection heads, an edge encoder and the logit scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from structxlip.errors import UserError
+from structxlip.losses import Features
+from structxlip.models.edge_encoder import EdgeEncoder
+from structxlip.models.structxlip import Batch, StructXLIP, read_weights, write_model
+from structxlip.models.towers import ImageTower, Pixels, TextTower, Tokens, load_encoders
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """What it takes to build the model again; saved beside its weights."""
+
+    image_tower: str
+    text_tower: str
+    image_px: int
+    max_tokens: int | None
+    image_dim: int
+    text_dim: int
+    embed_dim: int
+    hidden_dim: int
+    dropout: float
+    aligned: bool  # the towers share a space already: the heads start as the identity
+    edges: bool  # whether there is an edge encoder
+    trained: str = "heads"
+
+
+class ProjectionHead(nn.Module):
+    """From a frozen tower's feature to the joint space.
+
+    Features of aligned towers get a residual MLP that starts at the identity, so that an untrained
+    head is the zero-shot model; others are standardised with the statistics of the training split
+    (``set_statistics``) and projected by an MLP.
+    """
+
+    def __init__(
+        self, in_dim: int, embed_dim: int, hidden_dim: int, dropout: float, *, residual: bool
+    ) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.residual = residual
+        self.register_buffer("mean", torch.zeros(in_dim))
+        self.register_buffer("std", torch.ones(in_dim))
+        last = nn.Linear(hidden_dim, embed_dim)
+        if residual:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(
+            nn.Linear(in_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), last
+        )
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation ``[in_dim]`` of the features of the training split."""
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=1e-4))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[…, in_dim] -> […, embed_dim]``, not normalised."""
+        standard = (features - self.mean) / self.std
+        if self.residual:
+            return features + features.norm(dim=-1, keepdim=True) * self.mlp(standard)
+        return self.mlp(standard)
+
+
+class HeadsOnTowers(StructXLIP):
+    """The trained part of the recipe `seed`, over cached features of frozen towers."""
+
+    def __init__(self, config: HeadsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_dim, self.has_edges = config.embed_dim, config.edges
+        if config.aligned and not config.image_dim == config.text_dim == config.embed_dim:
+            raise UserError(
+                f"aligned towers keep their embedding size; set model.embed_dim to "
+                f"{config.image_dim}",
+                2,
+            )
+
+        def head(in_dim: int) -> ProjectionHead:
+            return ProjectionHead(
+                in_dim,
+                config.embed_dim,
+                config.hidden_dim,
+                config.dropout,
+                residual=config.aligned,
+            )
+
+        self.image_head, self.text_head = head(config.image_dim), head(config.text_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        if config.edges:
+            self.edge_encoder = EdgeEncoder(config.embed_dim)
+
+    def forward(self, batch: Batch) -> Features:
+        features = Features(
+            image_features=self.image_head(batch["image"]),
+            text_features=self.text_head(batch["caption"]),
+            logit_scale=self.logit_scale.exp(),
+            group_ids=batch["group_ids"],
+        )
+        if self.has_edges:
+            edge_features, patch_features = self.edge_encoder(batch["edges"])
+            features |= Features(
+                edge_features=edge_features,
+                patch_features=patch_features,
+                structure_features=self.text_head(batch["structure"]),
+                chunk_features=self.text_head(batch["chunks"]),
+                chunk_mask=batch["chunk_mask"],
+                has_structure=batch["has_structure"],
+            )
+        return features
+
+    def image_features(self, images: Tensor) -> Tensor:
+        return self.image_head(images)
+
+    def text_features(self, texts: Tensor) -> Tensor:
+        return self.text_head(texts)
+
+    def edge_features(self, edges: Tensor) -> Tensor:
+        features: Tensor = self.edge_encoder(edges)[0]
+        return features
+
+    def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
+        names = self.config.image_tower, self.config.text_tower
+        return load_encoders(*names, self.config.image_px, self.config.max_tokens, frozen=True)
+
+    def save(self, directory: Path) -> None:
+        write_model(directory, asdict(self.config), self.state_dict())
+
+    @classmethod
+    def load(cls, directory: Path, config: dict[str, Any]) -> HeadsOnTowers:
+        """The model that was saved; see ``load_model``."""
+        model = cls(HeadsConfig(**config))
+        read_weights(model, directory / "model.safetensors")
+        return model.eval()

@@ -1,0 +1,238 @@
+"""CLIP models by name, and what their text encoders make of tokens."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from structxlip.errors import UserError
+from structxlip.models.hf import from_hf_clip, open_clip_parts
+from structxlip.models.weights import stretch_text
+
+CLIP_VOCABULARY = 49408  # of the tokenizer that open_clip carries
+CONFIG_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """A model of open_clip, its tokenizer, and the ``model_cfg`` that builds it again."""
+
+    model: Any
+    tokenizer: Any
+    cfg: dict[str, Any]
+
+
+def is_clip(name: str) -> bool:
+    """Whether a tower's name is that of a whole CLIP model."""
+    return name.startswith(("open_clip:", "hf:"))
+
+
+def is_aligned(image_tower: str, text_tower: str) -> bool:
+    """Whether two towers already share an embedding space: the two sides of one CLIP model."""
+    return image_tower == text_tower and is_clip(image_tower)
+
+
+def load_clip(name: str, max_tokens: int | None = None, seed: int = 0) -> LoadedClip:
+    """A CLIP model by name, in evaluation mode and frozen.
+
+    Args:
+        name: ``open_clip:NAME/PRETRAINED``, where PRETRAINED is a tag or the path of a file;
+            ``open_clip:CONFIG.json`` or ``open_clip:CONFIG.json/WEIGHTS``, a file in the form of
+            open_clip's own model configurations, with random weights where none are
+            given; ``open_clip:hf-hub:ORG/REPO`` or ``open_clip:local-dir:FOLDER``; or
+            ``hf:SOURCE``, what ``from_hf_clip`` takes.
+        max_tokens: None reads texts as long as the model does; more stretches its text encoder,
+            fewer cut its texts.
+        seed: of random weights.
+
+    Raises:
+        UserError: with what to do, where the model cannot be had.
+    """
+    kind, _, rest = name.partition(":")
+    loaded = _from_hf(rest) if kind == "hf" else _from_open_clip(rest, seed)
+    if max_tokens is not None:
+        _set_length(name, loaded, max_tokens)
+    loaded.model.eval().requires_grad_(False)
+    return loaded
+
+
+# Both towers of a frozen CLIP, and what only reads it, share one copy.
+shared_clip = functools.cache(load_clip)
+
+
+def open_clip_cfg(loaded: LoadedClip) -> dict[str, Any]:
+    """The content of ``open_clip_config.json``: with it and ``model.safetensors`` a folder is
+    ``local-dir:FOLDER`` to open_clip."""
+    preprocess = {**loaded.model.visual.preprocess_cfg, "resize_mode": "squash"}
+    return {"model_cfg": loaded.cfg, "preprocess_cfg": preprocess}
+
+
+def _from_open_clip(rest: str, seed: int) -> LoadedClip:
+    import open_clip
+
+    model, pretrained = _parts(rest)
+    try:
+        cfg: dict[str, Any] | None = open_clip.get_model_config(model)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"open_clip:{rest} could not be loaded ({_first_line(error)})") from None
+    if cfg is None:
+        close = difflib.get_close_matches(model, open_clip.list_models(), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"open_clip has no model {model!r}{hint}", 2)
+    tag = open_clip.get_pretrained_cfg(model, pretrained or "")
+    if tag and tag.get("quick_gelu", False) != cfg.get("quick_gelu", False):
+        other = model.removesuffix("-quickgelu") if "quick_gelu" in cfg else f"{model}-quickgelu"
+        raise UserError(
+            f"the weights {pretrained!r} were trained with another activation than {model} has; "
+            f"choose open_clip:{other}/{pretrained}",
+            2,
+        )
+    try:
+        with _quietly(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            clip = open_clip.create_model(model, pretrained=pretrained, weights_only=True)
+        tokenizer = open_clip.get_tokenizer(model)
+    except Exception as error:  # of the hub, of a configuration, of each format of weights
+        remedy = ""
+        if pretrained is not None or rest.startswith("hf-hub:"):
+            remedy = (
+                "; connect to the internet once to cache it, give the path of a file, or use "
+                "packaged: towers"
+            )
+        raise UserError(
+            f"open_clip:{rest} could not be loaded ({_first_line(error)}){remedy}"
+        ) from None
+    return LoadedClip(clip, tokenizer, cfg)
+
+
+def _parts(rest: str) -> tuple[str, str | None]:
+    """What ``open_clip.create_model`` takes: a model that open_clip knows from now on, and
+    weights."""
+    import open_clip
+
+    if rest.startswith(("hf-hub:", "local-dir:")):
+        return rest, None
+    config, is_file, weights = rest.partition(".json")
+    if is_file:
+        path = Path(config + is_file)
+        _check_config(path)
+        open_clip.add_model_config(path)
+        return path.stem, weights[1:] or None
+    model, _, pretrained = rest.partition("/")
+    if not pretrained and model in open_clip.list_models():
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "a file"
+        raise UserError(
+            f"open_clip:{model} needs weights, as open_clip:{model}/PRETRAINED; valid are: {tags}",
+            2,
+        )
+    return model, pretrained
+
+
+def _check_config(path: Path) -> None:
+    try:
+        cfg = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"the model configuration {path} cannot be read ({error})", 2) from None
+    if not isinstance(cfg, dict) or not cfg.keys() >= CONFIG_KEYS:
+        wanted = ", ".join(sorted(CONFIG_KEYS))
+        raise UserError(f"{path} is no model configuration of open_clip: it needs {wanted}", 2)
+
+
+def _from_hf(source: str) -> LoadedClip:
+    import open_clip
+
+    try:
+        clip = from_hf_clip(source)
+        cfg, _ = open_clip_parts(source)
+    except ValueError as error:
+        raise UserError(f"hf:{source} could not be loaded: {error}") from None
+    if clip.vocab_size != CLIP_VOCABULARY:
+        raise UserError(
+            f"hf:{source} has a vocabulary of {clip.vocab_size} tokens where CLIP's has "
+            f"{CLIP_VOCABULARY}; texts for another tokenizer cannot be read"
+        )
+    tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=clip.context_length)
+    return LoadedClip(clip, tokenizer, cfg)
+
+
+def _set_length(name: str, loaded: LoadedClip, max_tokens: int) -> None:
+    own = loaded.tokenizer.context_length
+    if max_tokens > own:
+        try:
+            stretch_text(loaded.model, max_tokens)
+        except (ValueError, AttributeError) as error:
+            raise UserError(
+                f"{name} reads {own} tokens and cannot be stretched to {max_tokens} "
+                f"({_first_line(error)}); set model.max_tokens to null",
+                2,
+            ) from None
+        loaded.cfg["text_cfg"] = loaded.cfg["text_cfg"] | {"context_length": max_tokens}
+    loaded.tokenizer.context_length = max_tokens
+
+
+def encode_tokens(clip: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """What the text encoder of a CLIP makes of token ids ``[N, L]``.
+
+    Returns pooled features ``[N, D]`` and the tokens ``[N, L', width]`` before the last norm;
+    ``L'`` is the longest text where the others' padding cannot be seen, and ``L`` otherwise.
+    """
+    text = getattr(clip, "text", clip)
+    if hasattr(text, "pooler"):  # an encoder of transformers
+        mask = (ids != text.config.pad_token_id).long()
+        out = text.transformer(input_ids=ids, attention_mask=mask)
+        return text.proj(text.pooler(out, mask)), out.last_hidden_state
+    if text is not clip:
+        out = text.forward_intermediates(ids, indices=1, output_fmt="NLC")
+        return out["text_features"], out["text_intermediates"][0]
+    from open_clip.transformer import text_global_pool
+
+    mask = clip.attn_mask
+    if mask is not None and clip.text_pool_type in ("argmax", "eos"):
+        # No token looks at a later one, and no text is read off its padding.
+        longest = int((ids != 0).any(dim=0).nonzero().max()) + 1
+        ids, mask = ids[:, :longest], mask[:longest, :longest]
+    dtype = clip.transformer.get_cast_dtype()
+    tokens = (clip.token_embedding(ids) + clip.positional_embedding[: ids.shape[1]]).to(dtype)
+    tokens = clip.transformer(tokens, attn_mask=mask)
+    pooled = text_global_pool(tokens, ids, clip.text_pool_type, eos_token_id=clip.text_eos_id)
+    return finish_tokens(clip, pooled), tokens
+
+
+def finish_tokens(clip: Any, tokens: Tensor) -> Tensor:
+    """Token features ``[…, width]`` through the last norm, once, and the projection."""
+    text = getattr(clip, "text", clip)
+    if hasattr(text, "pooler"):
+        return text.proj(tokens)
+    tokens = text.ln_final(tokens)
+    projection = text.text_projection
+    if projection is None:
+        return tokens
+    return projection(tokens) if isinstance(projection, nn.Linear) else tokens @ projection
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """open_clip warns on the root logger of random weights, which a configuration file asks for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

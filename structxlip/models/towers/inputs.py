@@ -1,0 +1,86 @@
+"""What a feature store holds: what frozen towers make, or the pixels and tokens for a tower that is
+trained itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip.data.feature_store import Row
+from structxlip.errors import UserError
+from structxlip.models.towers.clip import shared_clip
+from structxlip.models.towers.image import ImageTower, load_image_tower, squares
+from structxlip.models.towers.offsets import Span, character_offsets
+from structxlip.models.towers.text import TextTower, load_text_tower
+
+
+class Pixels:
+    """Images as a trained image tower reads them, ``uint8 [side, side, 3]``."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.row = Row("uint8", (side, side, 3))
+
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """RGB images of any size as ``[N, side, side, 3]``."""
+        return squares(images, self.side)
+
+
+class Tokens:
+    """Texts as a trained text tower reads them, ``int32 [L]``; chunks as tokens [first, last)."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.row = Row("int32", (tokenizer.context_length,))
+        self.chunk_row = Row("int32", (2,))
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        spans: Sequence[Sequence[Span]] | None = None,
+        weights: Sequence[Sequence[float]] | None = None,
+    ) -> tuple[NDArray[np.int32], list[NDArray[np.int32]]]:
+        """Token ids ``[N, L]`` of texts and, for each, the tokens of its spans ``[C_i, 2]``.
+
+        A span of which no token is left after truncation is empty, (0, 0). ``weights`` are refused
+        (``UserError``): a CLIP reads a text off its last token.
+        """
+        if weights is not None:
+            raise UserError(
+                "captions.mode downweight needs a text tower that pools its tokens, such as "
+                "packaged:all-minilm-l6-v2; use drop or mask",
+                2,
+            )
+        ids = self.tokenizer(list(texts)).numpy().astype(np.int32)
+        found = [np.zeros((0, 2), np.int32)] * len(texts)
+        for i, wanted in enumerate(spans or []):
+            if wanted:
+                offsets = np.array(character_offsets(self.tokenizer, texts[i]))
+                found[i] = np.array([_covered(offsets, span) for span in wanted], np.int32)
+        return ids, found
+
+
+def _covered(offsets: NDArray[np.int64], span: Span) -> tuple[int, int]:
+    start, end = offsets.T
+    inside = np.flatnonzero((start < span[1]) & (end > span[0]) & (end > start))
+    return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+
+
+def load_encoders(
+    image_tower: str, text_tower: str, image_px: int, max_tokens: int | None, *, frozen: bool
+) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
+    """What makes images and texts into the rows of a feature store.
+
+    Args:
+        frozen: whether the towers stay as they are, so that what they make can be kept.
+
+    Raises:
+        UserError: with what to do, where a tower cannot be had.
+    """
+    images = load_image_tower(image_tower, image_px)
+    if frozen:
+        return images, load_text_tower(text_tower, max_tokens)
+    return Pixels(image_px), Tokens(shared_clip(text_tower, max_tokens).tokenizer)

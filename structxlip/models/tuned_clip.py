@@ -1,0 +1,179 @@
+"""StructXLIP as a CLIP that is trained itself, from pixels and tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from structxlip.errors import UserError
+from structxlip.losses import Features
+from structxlip.models.edge_encoder import EdgeEncoder
+from structxlip.models.freezing import Trained, train_only
+from structxlip.models.structxlip import (
+    Batch,
+    StructXLIP,
+    read_weights,
+    write_model,
+    write_weights,
+)
+from structxlip.models.towers import (
+    ImageTower,
+    LoadedClip,
+    Pixels,
+    Standardise,
+    TextTower,
+    Tokens,
+    encode_tokens,
+    finish_tokens,
+    load_clip,
+    open_clip_cfg,
+    pool_spans,
+)
+from structxlip.models.weights import interpolate_weights
+
+EdgeBranch = Literal["cnn", "image_tower"]
+
+
+@dataclass(frozen=True)
+class TunedClipConfig:
+    """What it takes to build the model again; saved beside its weights."""
+
+    image_tower: str
+    text_tower: str
+    image_px: int
+    max_tokens: int | None
+    trained: Trained
+    lora_rank: int
+    edges: EdgeBranch | None  # what reads edge maps, if anything does
+
+
+class TunedClip(StructXLIP):
+    """A CLIP model of open_clip, all or a part of it trained.
+
+    With ``edges`` "image_tower" (the recipe `paper`) edge maps and their crops go through the image
+    tower as pictures of three equal channels, in one call with the images. With "cnn" an edge
+    encoder of its own gives an embedding and patches, as in the recipe `seed`.
+
+    Args:
+        loaded: the model that it starts from, which is changed.
+
+    Raises:
+        UserError: a model that cannot be trained in the way that ``config`` says.
+    """
+
+    def __init__(self, config: TunedClipConfig, loaded: LoadedClip) -> None:
+        super().__init__()
+        self.config, self.loaded = config, loaded
+        visual = loaded.model.visual
+        self.standardise = Standardise(visual.image_mean, visual.image_std)
+        try:
+            self.clip: Any = train_only(loaded.model, config.trained, lora_rank=config.lora_rank)
+        except ValueError as error:
+            raise UserError(f"model.trained: {error}", 2) from None
+        self.logit_scale = loaded.model.logit_scale
+        self.embed_dim = loaded.cfg["embed_dim"]
+        self.has_edges = config.edges is not None
+        if config.edges == "cnn":
+            self.edge_encoder = EdgeEncoder(self.embed_dim)
+
+    def forward(self, batch: Batch) -> Features:
+        count = len(batch["image"])
+        pictures = [self.standardise(batch["image"])]
+        texts = [batch["caption"]]
+        if self.config.edges == "image_tower":
+            crops = batch["regions"][batch["region_mask"]]
+            pictures += [self._drawn(batch["edges"]), self._drawn(crops)]
+        if self.has_edges:
+            texts.append(batch["structure"])
+        seen = self.clip.encode_image(torch.cat(pictures))
+        read, tokens = encode_tokens(self.clip, torch.cat(texts))
+        features = Features(
+            image_features=seen[:count],
+            text_features=read[:count],
+            logit_scale=self.logit_scale.exp(),
+            group_ids=batch["group_ids"],
+        )
+        if not self.has_edges:
+            return features
+        features |= Features(
+            structure_features=read[count:],
+            chunk_features=self._chunks(tokens[count:], batch["chunks"]),
+            chunk_mask=batch["chunk_mask"],
+            has_structure=batch["has_structure"],
+        )
+        if self.config.edges == "cnn":
+            edge_features, patches = self.edge_encoder(batch["edges"])
+            return features | Features(edge_features=edge_features, patch_features=patches)
+        mask = batch["region_mask"]
+        regions = seen.new_zeros(*mask.shape, seen.shape[-1])
+        regions[mask] = seen[2 * count :]
+        return features | Features(
+            edge_features=seen[count : 2 * count], region_features=regions, region_mask=mask
+        )
+
+    def _chunks(self, tokens: Tensor, spans: Tensor) -> Tensor:
+        """Features ``[N, C, D]`` of chunks, the tokens [first, last) ``[N, C, 2]``."""
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        first, last = spans[..., :1], spans[..., 1:]
+        return finish_tokens(self.clip, pool_spans(tokens, (first <= place) & (place < last)))
+
+    def _drawn(self, maps: Tensor) -> Tensor:
+        """Edge maps ``[n, 1, E, E]`` as the image tower reads pictures."""
+        if maps.shape[-1] != self.config.image_px:
+            size = (self.config.image_px, self.config.image_px)
+            maps = interpolate(maps, size, mode="bilinear", antialias=True)
+        return self.standardise(maps)
+
+    def image_features(self, images: Tensor) -> Tensor:
+        features: Tensor = self.clip.encode_image(self.standardise(images))
+        return features
+
+    def text_features(self, texts: Tensor) -> Tensor:
+        return encode_tokens(self.clip, texts)[0]
+
+    def edge_features(self, edges: Tensor) -> Tensor:
+        if self.config.edges == "cnn":
+            return self.edge_encoder(edges)[0]
+        features: Tensor = self.clip.encode_image(self._drawn(edges))
+        return features
+
+    def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
+        return Pixels(self.config.image_px), Tokens(self.loaded.tokenizer)
+
+    def finish(self, start: StructXLIP, tuned_share: float) -> None:
+        """Fold low-rank updates into the weights, and go only ``tuned_share`` of the way from
+        those of ``start`` (WiSE-FT; the edge CNN, which starts from nothing, goes all of it)."""
+        assert isinstance(start, TunedClip)
+        folded = [
+            model.clip.merge_and_unload() if self.config.trained == "lora" else model.clip
+            for model in (start, self)
+        ]
+        self.clip = folded[1]
+        if tuned_share < 1:
+            before, after = (clip.state_dict() for clip in folded)
+            self.clip.load_state_dict(interpolate_weights(before, after, tuned_share))
+
+    def save(self, directory: Path) -> None:
+        """Write the folder; without an edge CNN it is ``local-dir:FOLDER`` to open_clip as well."""
+        write_model(directory, asdict(self.config), self.clip.state_dict())
+        described = json.dumps(open_clip_cfg(self.loaded), indent=2)
+        (directory / "open_clip_config.json").write_text(described + "\n")
+        if self.config.edges == "cnn":
+            write_weights(self.edge_encoder.state_dict(), directory / "edge_encoder.safetensors")
+        if hasattr(self.loaded.tokenizer, "save_pretrained"):  # open_clip carries the other one
+            self.loaded.tokenizer.save_pretrained(directory)
+
+    @classmethod
+    def load(cls, directory: Path, config: dict[str, Any]) -> TunedClip:
+        """The model that was saved; see ``load_model``."""
+        settings = TunedClipConfig(**config | {"trained": "all"})
+        model = cls(settings, load_clip(f"open_clip:local-dir:{directory}"))
+        if settings.edges == "cnn":
+            read_weights(model.edge_encoder, directory / "edge_encoder.safetensors")
+        return model.eval()
