@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # One Ray head for all stages, started only when a stage is out of date.
 REPRO = dvc status --quiet --with-deps $(1) || structxlip with-ray dvc repro $(1)
 
-.PHONY: demo demo-photos up down test lint lock
+.PHONY: demo demo-photos demo-paper up down test lint lock
 
 demo: $(READY)
 	@$(call REPRO,register@scenes)
@@ -18,6 +18,11 @@ demo-photos: $(READY)
 	@structxlip activate photos --path "$(DATA)"
 	@$(call REPRO,register@photos)
 	@structxlip report --dataset photos
+
+demo-paper: $(READY)
+	@structxlip recipe paper_tiny
+	@$(call REPRO,register@scenes)
+	@structxlip report --dataset scenes
 
 up: $(READY)
 	@python -m tasks.services up

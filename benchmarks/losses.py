@@ -78,8 +78,9 @@ def region_chunk(_: Tensor, __: Tensor, chunks: Tensor, parts: Tensor) -> Tensor
 
 
 def projected_l2(images: Tensor, edges: Tensor, *_: Tensor) -> Tensor:
+    projection = torch.eye(DIM, requires_grad=True)
     distances = [
-        (normalize(v, dim=0) - normalize(e, dim=0)).square().sum()
+        (normalize(projection @ normalize(v, dim=0), dim=0) - normalize(e, dim=0)).square().sum()
         for v, e in zip(images, edges, strict=True)
     ]
     return torch.stack(distances).mean()

@@ -16,9 +16,10 @@ from typing import Any
 from structxlip.config import Arm, Params, load_params
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.evaluation.protocol import compare
+from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.ray_session import ray_session
-from structxlip.training.ray_train import TrainingRun, build_model, train_arm
+from structxlip.training.ray_train import TrainingRun, train_arm
 
 MODELS = ("vanilla", "structxlip_image_only", "structxlip")
 WAYS = ("image_to_text", "text_to_image")
@@ -33,13 +34,13 @@ def one_seed(params: Params, data: Path, cpus: int) -> dict[str, Any]:
             return train_arm(run, cpus)[0]
 
     return compare(
-        build_model(params, store, edges=False).eval(),
+        build_model(params.active.model, store, seed=params.seed, losses=None).eval(),
         train("vanilla"),
         train("structxlip"),
         store,
         EdgeMaps(data / "edges", store.ids),
-        alphas=params.evaluation.alphas,
-        bootstrap_samples=params.evaluation.bootstrap_samples,
+        alphas=params.active.evaluation.alphas,
+        bootstrap_samples=params.active.evaluation.bootstrap_samples,
         seed=params.seed,
     ).metrics
 

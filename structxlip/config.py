@@ -337,7 +337,8 @@ def _sentence(error: ValidationError) -> str:
     message = message[0].lower() + message[1:]
     given = problem["input"]
     shown = "" if isinstance(given, dict | list | BaseModel) else f", not {given!r}"
-    return f"{key}: {message}{shown}{more}"
+    where = f"{key}: " if path else ""  # what the file as a whole lacks names it in its message
+    return f"{where}{message}{shown}{more}"
 
 
 def _fields_at(loc: tuple[str | int, ...]) -> list[str]:

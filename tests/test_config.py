@@ -88,6 +88,50 @@ def test_refused_with_one_sentence(
     assert refused.value.exit_code == 2
 
 
+def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
+    params = validate_params(content)
+    seed, paper = params.recipes["seed"], params.recipes["paper"]
+    assert params.active == seed
+    assert (seed.train.learning_rate, seed.train.weight_decay) == (1e-3, 0.05)
+    weights = seed.arms.structxlip
+    assert (weights.edge_text, weights.region_chunk, weights.edge_image) == (0.5, 0.1, 0.05)
+    assert (paper.train.learning_rate, paper.train.weight_decay) == (5e-6, 0.05)
+    assert (paper.train.epochs, paper.train.batch_size) == (10, 16)
+    assert (paper.train.precision, paper.model.max_tokens) == ("bf16", 248)
+    weights = paper.arms.structxlip
+    assert (weights.edge_text, weights.region_chunk, weights.edge_image) == (0.25, 0.001, 0.001)
+    floors = weights.schedule.floors
+    assert (floors.edge_text, floors.region_chunk, floors.edge_image) == (0.7, 0.4, 0.5)
+    assert (weights.schedule.decay_start, weights.schedule.decay_end) == (1, 8)
+    assert paper.evaluation.alphas == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("recipe", "papr", "recipe: unknown recipe 'papr'; did you mean 'paper'?"),
+        ("recipes.paper.trian", {}, "recipes.paper.trian: unknown key; did you mean 'train'?"),
+        (
+            "recipes.seed.arms.structxlip.losses",
+            "paper",
+            "recipes.seed: the losses of the paper read edge maps with the image tower",
+        ),
+        (
+            "recipes.seed.train.tuned_share",
+            0.5,
+            "recipes.seed: train.tuned_share below 1 needs a CLIP model that is trained itself",
+        ),
+    ],
+)
+def test_recipes_that_cannot_be(
+    content: dict[str, Any], path: str, value: object, sentence: str
+) -> None:
+    change(content, path, value)
+    with pytest.raises(UserError) as refused:
+        validate_params(content)
+    assert sentence in str(refused.value)
+
+
 def test_missing_section_and_several_problems(content: dict[str, Any]) -> None:
     recipe = content["recipes"]["seed"]
     del recipe["train"], recipe["model"]["text_tower"]

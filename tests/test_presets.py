@@ -1,4 +1,4 @@
-"""`structxlip activate`: a preset becomes an active dataset, and the file stays as it was."""
+"""`structxlip activate` and `structxlip recipe` change one thing, and the file stays as it was."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from structxlip.config import Flickr, load_params
 from structxlip.errors import UserError
-from structxlip.presets import activate_preset
+from structxlip.presets import activate_preset, choose_recipe
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,3 +55,21 @@ def test_a_mistake_is_one_sentence_and_changes_nothing(
     assert refused.value.exit_code == 2
     assert params_file.read_bytes() == before
     assert list(params_file.parent.iterdir()) == [params_file]
+
+
+def test_another_recipe_is_one_changed_line(params_file: Path) -> None:
+    before = params_file.read_text()
+    choose_recipe(params_file, "paper")
+    params = load_params(params_file)
+    assert (params.active.model.trained, params.active.arms.structxlip.losses) == ("all", "paper")
+    changed = set(params_file.read_text().splitlines()) ^ set(before.splitlines())
+    assert changed == {"recipe: seed", "recipe: paper"}
+    choose_recipe(params_file, "seed")
+    assert params_file.read_text() == before
+
+
+def test_an_unknown_recipe_changes_nothing(params_file: Path) -> None:
+    before = params_file.read_bytes()
+    with pytest.raises(UserError, match=r"unknown recipe 'papr'; did you mean 'paper'\?"):
+        choose_recipe(params_file, "papr")
+    assert params_file.read_bytes() == before

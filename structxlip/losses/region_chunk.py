@@ -67,7 +67,7 @@ class RegionChunkLoss(nn.Module):
         queries, keys = scale * chunks[chunk_mask], regions[region_mask]
         block = max(BLOCK_ELEMENTS // max(len(keys), 1), 1)
         costs = [
-            checkpoint(_costs, q, keys, o[:, None] == region_owner, use_reentrant=False)
+            checkpoint(_costs, q, keys, o, region_owner, use_reentrant=False)
             for q, o in zip(queries.split(block), owner.split(block), strict=True)
         ]
         # A caption counts once, however many chunks it has.
@@ -75,5 +75,5 @@ class RegionChunkLoss(nn.Module):
         return (torch.cat(costs) * weight).sum() / usable.sum().clamp(min=1)
 
 
-def _costs(queries: Tensor, keys: Tensor, positives: Tensor) -> Tensor:
-    return multi_positive_nce(queries @ keys.T, positives)
+def _costs(queries: Tensor, keys: Tensor, owner: Tensor, region_owner: Tensor) -> Tensor:
+    return multi_positive_nce(queries @ keys.T, owner[:, None] == region_owner)

@@ -77,14 +77,17 @@ class RegionChunkAttentionLoss(nn.Module):
         flat = chunks[chunk_mask]
         per_image = max(len(flat) * patches.shape[1], 1)
         block = max(BLOCK_ELEMENTS // per_image, 1)
-        mean = 1.0 / chunk_mask.sum(dim=1, keepdim=True).clamp(min=1)
+        share = 1.0 / chunk_mask.sum(dim=1).clamp(min=1)[owner]
+
+        def block_of(flat: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
+            cosine = share[:, None] * self._chunk_cosine(flat, patches, mask)
+            return cosine.new_zeros(len(chunks), len(patches)).index_add(0, owner, cosine)
+
         columns = [
-            checkpoint(self._chunk_cosine, flat, p, m, use_reentrant=False)
+            checkpoint(block_of, flat, p, m, use_reentrant=False)
             for p, m in zip(patches.split(block), patch_mask.split(block), strict=True)
         ]
-        cosine = torch.cat(columns, dim=1) if len(patches) else flat @ flat.T
-        sums = cosine.new_zeros(len(chunks), cosine.shape[1]).index_add(0, owner, cosine)
-        return sums * mean
+        return torch.cat(columns, dim=1) if len(patches) else flat @ flat.T
 
     def _chunk_cosine(self, chunks: Tensor, patches: Tensor, patch_mask: Tensor) -> Tensor:
         """``cos(c_j, a)`` of every chunk ``[M, D]`` with every image ``[B, P, D]``: ``[M, B]``.

@@ -12,4 +12,4 @@ def language():
 
 @pytest.fixture(scope="session")
 def lexicon():
-    return load_lexicon(["general"])
+    return load_lexicon(["general", "medical", "fashion"])

@@ -171,6 +171,24 @@ def test_downweight(structure, caption, expected):
     assert " ".join(shown) == expected
 
 
+@pytest.mark.parametrize(
+    ("domain", "caption", "expected"),
+    [
+        ("medical", "Axial CT of a bilobed hypodense lesion", "Axial CT of a bilobed lesion"),
+        ("medical", "Supine view of the pleural fluid", "Supine view of the pleural fluid"),
+        ("fashion", "a sleeveless viscose dress", "a sleeveless dress"),
+        ("fashion", "a hooded quilted corduroy jacket", "a hooded jacket"),
+    ],
+)
+def test_a_domain_has_words_of_its_own(language, domain, caption, expected):
+    found = {
+        names: structure_caption(language(caption), lexicon=load_lexicon(names)).text
+        for names in (("general",), ("general", domain))
+    }
+    assert found["general", domain] == expected
+    assert found["general",] != expected
+
+
 def test_at_least_sixty_captions_are_checked_by_hand():
     assert len({caption for caption, _ in DROPPED}) >= 50
     assert len({caption for caption, _ in [*DROPPED, *MASKED, *LISTED, *PLAYED_DOWN]}) >= 60
