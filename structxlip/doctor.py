@@ -72,7 +72,7 @@ def _models(params_file: Path) -> list[Check]:
     checks.append((True, str(params_file), f"active: {', '.join(params.datasets)}", ""))
     for tower in dict.fromkeys((params.active.model.image_tower, params.active.model.text_tower)):
         if not tower.startswith("packaged:"):
-            checks.append((True, tower, "from a hub: needs the internet once", ""))
+            checks.append(_tower(tower))
     for name, dataset in params.datasets.items():
         there = Path(dataset.path).exists()
         remedy = f"put the data there, or `structxlip activate {name} --path DIR`"
@@ -83,3 +83,11 @@ def _models(params_file: Path) -> list[Check]:
         (there, f"language model {wanted}", ", ".join(known), "see the error of the stage")
     )
     return checks
+
+
+def _tower(name: str) -> Check:
+    config, is_file, _ = name.partition(":")[2].partition(".json")
+    path = Path(config + is_file)
+    if is_file or path.exists():
+        return path.exists(), name, "from a file", f"put {path} there"
+    return True, name, "from a hub: needs the internet once", ""

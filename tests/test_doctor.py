@@ -53,3 +53,16 @@ def test_parameters_that_are_wrong_are_said(
     file.write_text("seed: [")
     assert not doctor.examine(file)
     assert "is not valid YAML" in " ".join(capsys.readouterr().out.split())
+
+
+def test_towers_from_files_are_looked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    params = (ROOT / "params.yaml").read_text().replace("recipe: seed", "recipe: paper_tiny")
+    file = tmp_path / "params.yaml"
+    file.write_text(params)
+    assert doctor.examine(file)
+    assert "from a file" in capsys.readouterr().out
+    file.write_text(params.replace("tiny_clip.json", "gone.json"))
+    assert not doctor.examine(file)
+    assert "put assets/models/gone.json there" in capsys.readouterr().out
