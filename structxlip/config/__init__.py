@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from structxlip.config.datasets import Dataset, Flickr, Scenes
+from structxlip.config.datasets import KINDS, AnyDataset, Dataset, Flickr, Scenes
 from structxlip.config.recipe import (
     Arms,
     Captions,
@@ -28,6 +28,7 @@ from structxlip.config.section import Fraction, Name, Positive, Section
 from structxlip.errors import UserError
 
 __all__ = [
+    "AnyDataset",
     "Arm",
     "Arms",
     "Captions",
@@ -86,7 +87,7 @@ class Params(Section):
         """The recipe that is followed."""
         return self.recipes[self.recipe]
 
-    def dataset(self, name: str) -> Scenes | Flickr:
+    def dataset(self, name: str) -> AnyDataset:
         """The entry of an active dataset; ``UserError`` when there is none of that name."""
         if name not in self.datasets:
             hint = ""
@@ -142,9 +143,9 @@ def _sentence(error: ValidationError) -> str:
         return f"{key}: is missing{more}"
     if problem["type"] == "union_tag_invalid":
         tag = str(problem["ctx"]["tag"])
-        return f"{key}.kind: unknown kind {tag!r}{_nearest(tag, list(_KINDS))}{more}"
+        return f"{key}.kind: unknown kind {tag!r}{_nearest(tag, list(KINDS))}{more}"
     if problem["type"] == "union_tag_not_found":
-        return f"{key}.kind: is missing; valid are: {', '.join(sorted(_KINDS))}{more}"
+        return f"{key}.kind: is missing; valid are: {', '.join(sorted(KINDS))}{more}"
     if problem["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"{key}: must be a mapping, not {problem['input']!r}{more}"
     message = problem["msg"].removeprefix("Value error, ")
@@ -158,7 +159,7 @@ def _sentence(error: ValidationError) -> str:
 def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
     """The keys that are valid at a place in params.yaml."""
     if len(loc) >= 3 and loc[0] == "datasets":
-        return list(_KINDS[str(loc[2])].model_fields)
+        return list(KINDS[str(loc[2])].model_fields)
     model: type[BaseModel] = Params
     if len(loc) >= 2 and loc[0] == "recipes":
         model, loc = Recipe, loc[2:]
@@ -169,11 +170,6 @@ def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
         assert issubclass(annotation, BaseModel)
         model = annotation
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-_KINDS: dict[str, type[Section]] = {
-    get_args(model.model_fields["kind"].annotation)[0]: model for model in (Scenes, Flickr)
-}
 
 
 def _nearest(name: str, known: list[str]) -> str:

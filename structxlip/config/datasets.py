@@ -1,12 +1,18 @@
-"""The kinds of datasets: what an entry under `datasets:` says of each."""
+"""The kinds of datasets: what an entry under `datasets:` says of each.
+
+``path`` is the folder or file that the source reads and DVC watches; all other paths are seen from
+that folder.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from structxlip.config.section import Positive, Section
+
+Split = Literal["train", "val", "test"]
 
 
 class Scenes(Section):
@@ -22,13 +28,13 @@ class Scenes(Section):
 
 
 class Flickr(Section):
-    """The public Flickr8k/30k layout under the folder ``path``."""
+    """Flickr8k and Flickr30k: an image folder, a table of captions, lists of the splits."""
 
     kind: Literal["flickr"]
     path: str
     images: str = "Images"
     captions: str = "captions.txt"
-    splits: dict[Literal["train", "val", "test"], str] = Field(default_factory=dict)
+    splits: dict[Split, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _all_or_nothing(self) -> Flickr:
@@ -37,4 +43,173 @@ class Flickr(Section):
         return self
 
 
-Dataset = Annotated[Scenes | Flickr, Field(discriminator="kind")]
+class CocoSplit(Section):
+    captions: str
+    images: str
+
+
+COCO_2017: dict[Split, CocoSplit] = {
+    "train": CocoSplit(captions="annotations/captions_train2017.json", images="train2017"),
+    "test": CocoSplit(captions="annotations/captions_val2017.json", images="val2017"),
+}
+
+
+class Coco(Section):
+    """COCO: for each split a captions_*.json and the folder of its images."""
+
+    kind: Literal["coco"]
+    path: str
+    splits: dict[Split, CocoSplit] = Field(default_factory=lambda: dict(COCO_2017), min_length=1)
+
+
+class Karpathy(Section):
+    """Karpathy's dataset_coco.json, dataset_flickr30k.json or dataset_flickr8k.json with its
+    splits; `restval` belongs to train."""
+
+    kind: Literal["karpathy"]
+    path: str
+    captions: str = "dataset_coco.json"
+    images: str = "."
+
+
+class Docci(Section):
+    """DOCCI: docci_descriptions.jsonlines and images/; `qual_dev` is val, `qual_test` left out."""
+
+    kind: Literal["docci"]
+    path: str
+    descriptions: str = "docci_descriptions.jsonlines"
+    images: str = "images"
+
+
+class Dci(Section):
+    """Densely Captioned Images: a JSON file an image, with its masks as boxes."""
+
+    kind: Literal["dci"]
+    path: str
+    annotations: str = "annotations"
+    images: str = "photos"
+    splits: str | None = "splits.json"
+
+
+ReportSection = Literal["findings", "impression"]
+SECTIONS: tuple[ReportSection, ...] = get_args(ReportSection)
+
+
+class MimicCxr(Section):
+    """MIMIC-CXR: tables of the splits and views, one report a study; JPG, or DICOM with the extra
+    `dicom`."""
+
+    kind: Literal["mimic_cxr"]
+    path: str
+    splits: str = "mimic-cxr-2.0.0-split.csv"
+    metadata: str = "mimic-cxr-2.0.0-metadata.csv"
+    files: str = "files"
+    reports: str = "files"
+    views: list[str] = Field(default_factory=lambda: ["PA", "AP"])
+    sections: list[ReportSection] = Field(default_factory=lambda: list(SECTIONS), min_length=1)
+
+
+class Medpix(Section):
+    """MedPix 2.0: Descriptions.json, uid_list.json and images/; cases stay together."""
+
+    kind: Literal["medpix"]
+    path: str
+    descriptions: str = "Descriptions.json"
+    images: str = "images"
+    splits: str | None = "uid_list.json"
+    caption: str = "{Modality}, {Plane}, {Location}. {Caption}"
+
+
+class DeepFashionMultimodal(Section):
+    """DeepFashion-MultiModal: captions.json and images/; pictures of a product stay together."""
+
+    kind: Literal["deepfashion_multimodal"]
+    path: str
+    captions: str = "captions.json"
+    images: str = "images"
+
+
+class FashionProducts(Section):
+    """Product photographs with HTML descriptions, as JSON lines."""
+
+    kind: Literal["fashion_products"]
+    path: str
+    products: str = "products.jsonl"
+    images: str = "images"
+    caption: str = "{name}. {description_html}"
+
+
+class StructxlipJson(Section):
+    """The JSON list that the authors train on; its edge maps and boxes are used."""
+
+    kind: Literal["structxlip_json"]
+    path: str
+    annotations: str = "train.json"
+    images: str = "."
+    edges: str | None = "."
+
+
+class Table(Section):
+    """A table in CSV, TSV, JSON lines or Parquet, of which columns say what is what."""
+
+    kind: Literal["table"]
+    path: str
+    table: str
+    image: str = "image"
+    captions: Annotated[list[str], Field(min_length=1)]
+    id: str | None = None
+    split: str | None = None
+    group: str | None = None
+    images: str = "."
+    html: bool = False
+
+
+class ImageFolder(Section):
+    """Hugging Face's imagefolder: metadata.jsonl or metadata.csv beside the images, one for all or
+    one in the folder of each split."""
+
+    kind: Literal["imagefolder"]
+    path: str
+    caption: str = "text"
+
+
+class WebDataset(Section):
+    """Tar shards of files that share a name: KEY.jpg with KEY.txt or KEY.json."""
+
+    kind: Literal["webdataset"]
+    path: str
+    shards: str = "*.tar"
+    caption: str = "txt"
+
+
+class HfDataset(Section):
+    """A folder that `datasets` wrote (`save_to_disk`), or the Parquet files of a dataset's
+    repository."""
+
+    kind: Literal["hf_dataset"]
+    path: str
+    image: str = "image"
+    caption: str = "text"
+
+
+AnyDataset = (
+    Scenes
+    | Flickr
+    | Coco
+    | Karpathy
+    | Docci
+    | Dci
+    | MimicCxr
+    | Medpix
+    | DeepFashionMultimodal
+    | FashionProducts
+    | StructxlipJson
+    | Table
+    | ImageFolder
+    | WebDataset
+    | HfDataset
+)
+Dataset = Annotated[AnyDataset, Field(discriminator="kind")]
+KINDS: dict[str, type[Section]] = {
+    get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(AnyDataset)
+}

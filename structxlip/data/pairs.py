@@ -37,7 +37,8 @@ class RawPair:
     """One image with its captions as a source found them, not yet looked at.
 
     ``read_image`` returns the encoded bytes and raises ``OSError`` when there are none to read.
-    ``split`` is None where the source gives none; ``group`` is what must not straddle splits.
+    ``split`` is None where the source gives none; ``group`` is what must not straddle splits;
+    ``read_edges`` reads an edge map that the source brings along.
     """
 
     id: str
@@ -47,6 +48,7 @@ class RawPair:
     source: str
     split: str | None = None
     boxes: Sequence[Box] = ()
+    read_edges: Callable[[], bytes] | None = None
 
 
 @dataclass(frozen=True)

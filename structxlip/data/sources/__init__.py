@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from importlib import import_module
 
-from structxlip.config import Flickr, Scenes
-from structxlip.data.pairs import RawPair
+from structxlip.config.datasets import AnyDataset, Scenes
+from structxlip.data.sources.base import Source
+
+__all__ = ["Source", "open_source"]
 
 
-@dataclass(frozen=True)
-class Source:
-    """A sized stream of pairs.
+def open_source(dataset: AnyDataset, *, seed: int) -> Source:
+    """The pairs of a dataset's entry; ``UserError`` when its files are not what it says.
 
-    ``splits`` names the splits that the source itself gives (none: split by hash), ``unlisted``
-    counts the images that its own lists leave out.
+    The kind ``x`` is opened by ``open_x`` of the file ``x.py``.
     """
-
-    pairs: Iterator[RawPair]
-    size: int
-    splits: frozenset[str]
-    unlisted: int = 0
-
-
-def open_source(dataset: Scenes | Flickr, *, seed: int) -> Source:
-    """The pairs of a dataset's entry; ``UserError`` when its files are not what it says."""
-    if isinstance(dataset, Scenes):
-        from structxlip.data.sources.scenes import open_scenes
-
-        return open_scenes(dataset, seed=seed)
-    from structxlip.data.sources.flickr import open_flickr
-
-    return open_flickr(dataset)
+    module = import_module(f"structxlip.data.sources.{dataset.kind}")
+    open_kind = getattr(module, f"open_{dataset.kind}")
+    # Drawings alone are made, not read.
+    source: Source = open_kind(dataset, **({"seed": seed} if isinstance(dataset, Scenes) else {}))
+    return source

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from structxlip.config import Flickr
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources import Source
+from structxlip.data.sources.base import Source
+from structxlip.data.sources.files import existing, reader
 from structxlip.errors import UserError
 
 IMAGE_COLUMNS, CAPTION_COLUMNS = ("image", "image_name"), ("caption", "comment")
@@ -21,11 +22,11 @@ def open_flickr(dataset: Flickr) -> Source:
     the table, its columns or a list is not there, saying what was found instead.
     """
     root = Path(dataset.path)
-    images = _existing(root, dataset.images)
-    captions = _read_captions(_existing(root, dataset.captions))
+    images = existing(root, dataset.images)
+    captions = _read_captions(existing(root, dataset.captions))
     splits: dict[str, str] = {}
     for split, name in dataset.splits.items():
-        for image in _existing(root, name).read_text(encoding="utf-8").split():
+        for image in existing(root, name).read_text(encoding="utf-8").split():
             if splits.setdefault(image, split) != split:
                 raise UserError(
                     f"{root}: {image} is listed in both {splits[image]} and {split}; "
@@ -47,7 +48,7 @@ def _pairs(
     for name in names:
         yield RawPair(
             id=name,
-            read_image=(images / name).read_bytes,
+            read_image=reader(images, name),
             captions=captions.get(name, []),
             group=name,
             source="flickr",
@@ -70,12 +71,3 @@ def _read_captions(path: Path) -> dict[str, list[str]]:
         for row in table:
             captions.setdefault(row[image], []).append(row[caption] or "")
         return captions
-
-
-def _existing(root: Path, name: str) -> Path:
-    path = root / name
-    if not path.exists():
-        found = sorted(p.name for p in root.iterdir())[:8] if root.is_dir() else []
-        inside = f"; {root} holds: {', '.join(found) or 'nothing'}" if root.is_dir() else ""
-        raise UserError(f"{path} does not exist{inside}")
-    return path

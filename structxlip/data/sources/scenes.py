@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from structxlip.config import Scenes
 from structxlip.data.pairs import Box, RawPair
 from structxlip.data.scenes import SceneObject, Vocabulary, draw_scene, load_vocabulary
-from structxlip.data.sources import Source
+from structxlip.data.sources.base import Source
 from structxlip.errors import UserError
 
 # Each split draws from its own range of indices, so that growing one moves nothing in another.

@@ -1,0 +1,22 @@
+"""What every source opens to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from structxlip.data.pairs import RawPair
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sized stream of pairs.
+
+    ``splits`` names the splits that the source itself gives (none: split by hash), ``unlisted``
+    counts the images that its own lists leave out.
+    """
+
+    pairs: Iterator[RawPair]
+    size: int
+    splits: frozenset[str]
+    unlisted: int = 0

@@ -1,0 +1,37 @@
+"""DOCCI: one long description an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from structxlip.config.datasets import Docci
+from structxlip.data.pairs import RawPair
+from structxlip.data.sources.base import Source
+from structxlip.data.sources.files import existing, json_lines, need, reader
+
+SPLITS = {"train": "train", "qual_dev": "val", "test": "test"}
+
+
+def open_docci(dataset: Docci) -> Source:
+    """Images in the order of the descriptions; `qual_test` is left out and counted."""
+    root = Path(dataset.path)
+    path, folder = existing(root, dataset.descriptions), existing(root, dataset.images)
+    pairs = []
+    unlisted = 0
+    for record in json_lines(path):
+        need(record, ("example_id", "image_file", "description", "split"), path)
+        if record["split"] not in SPLITS:
+            unlisted += 1
+            continue
+        pairs.append(
+            RawPair(
+                id=record["example_id"],
+                read_image=reader(folder, record["image_file"]),
+                captions=[record["description"]],
+                group=record["example_id"],
+                source="docci",
+                split=SPLITS[record["split"]],
+            )
+        )
+    given = frozenset(pair.split for pair in pairs if pair.split)
+    return Source(iter(pairs), len(pairs), given, unlisted)

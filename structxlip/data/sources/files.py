@@ -1,0 +1,123 @@
+"""What sources share: reading their files, and saying what was found instead."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from structxlip.data.images import BadImage
+from structxlip.errors import UserError
+
+SHOWN = 8
+
+
+def existing(root: Path, name: str) -> Path:
+    """``root / name``; ``UserError`` with what ``root`` holds where that does not exist."""
+    path = root / name
+    if not path.exists():
+        found = sorted(p.name for p in root.iterdir())[:SHOWN] if root.is_dir() else []
+        inside = f"; {root} holds: {', '.join(found) or 'nothing'}" if root.is_dir() else ""
+        raise UserError(f"{path} does not exist{inside}")
+    return path
+
+
+def reader(folder: Path, name: str) -> Callable[[], bytes]:
+    """What reads an image; ``BadImage`` for a name or a link that leads out of the folder."""
+
+    def read() -> bytes:
+        root = folder.resolve()
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise BadImage("outside_folder", f"{name} leads out of {folder}")
+        return path.read_bytes()
+
+    return read
+
+
+def read_text(path: Path) -> str:
+    """A text file; bytes that are not UTF-8 stay visible as surrogates, and a caption that holds
+    one is quarantined later."""
+    return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+
+
+def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """A JSON file that holds a ``dict`` or a ``list``; ``UserError`` for another one."""
+    try:
+        content = json.loads(read_text(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no JSON that can be read ({error})") from None
+    if not isinstance(content, kind):
+        wanted = "a mapping" if kind is dict else "a list"
+        raise UserError(f"{path} must hold {wanted}, not {_shown(content)}")
+    return content
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The mappings of a file with one in each line."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}, line {number} is no JSON ({error})") from None
+            if not isinstance(record, dict):
+                raise UserError(f"{path}, line {number} must hold a mapping, not {_shown(record)}")
+            yield record
+
+
+def csv_rows(path: Path, delimiter: str = ",") -> Iterator[dict[str, str]]:
+    """The rows of a table whose first line names its columns."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        for row in csv.DictReader(file, delimiter=delimiter, skipinitialspace=True):
+            yield {key: value or "" for key, value in row.items() if key is not None}
+
+
+def need(record: Mapping[str, Any], names: Iterable[str], where: Path | str) -> None:
+    """``UserError`` with what there is where a record lacks some names."""
+    if missing := [name for name in names if name not in record]:
+        found = ", ".join(map(str, record)) or "nothing"
+        raise UserError(f"{where} needs {', '.join(missing)}, found: {found}")
+
+
+def columns_of(template: str) -> list[str]:
+    """The names in a caption template such as ``"{name}. {description}"``; a text without any is
+    itself the name of a column."""
+    import string
+
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise UserError(f"the caption template {template!r} cannot be read ({error})", 2) from None
+    return names or [template]
+
+
+def filled(template: str, record: Mapping[str, Any]) -> str:
+    """A caption by its template; what is null or absent leaves its place empty."""
+    names = columns_of(template)
+    if names == [template]:
+        template = f"{{{template}}}"
+    values = {name: "" if record.get(name) is None else str(record[name]) for name in names}
+    for name, value in values.items():
+        template = template.replace(f"{{{name}}}", value)
+    return template
+
+
+def plain_text(html: str) -> str:
+    """The text of HTML, entities decoded, with a space where a tag was."""
+    import warnings
+
+    from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
+        return BeautifulSoup(html, "html.parser").get_text(" ")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -1,0 +1,50 @@
+"""Hugging Face's imagefolder: a metadata file beside the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from structxlip.config.datasets import ImageFolder
+from structxlip.data.pairs import RawPair
+from structxlip.data.sources.base import Source
+from structxlip.data.sources.files import csv_rows, json_lines, need, reader
+from structxlip.errors import UserError
+
+FOLDERS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
+METADATA = ("metadata.jsonl", "metadata.csv")
+
+
+def open_imagefolder(dataset: ImageFolder) -> Source:
+    """Images in the order of the metadata; a folder named after a split is that split."""
+    root = Path(dataset.path)
+    folders = {root / name: split for name, split in FOLDERS.items() if (root / name).is_dir()}
+    files = {
+        folder / name: split
+        for folder, split in {root: None, **folders}.items()
+        for name in METADATA
+        if (folder / name).is_file()
+    }
+    if not files:
+        found = ", ".join(sorted(path.name for path in root.glob("*"))[:8]) or "nothing"
+        raise UserError(f"{root} has no metadata.jsonl or metadata.csv; it holds: {found}")
+    pairs = [pair for file, split in files.items() for pair in _pairs(file, split, root, dataset)]
+    given = frozenset(pair.split for pair in pairs if pair.split)
+    return Source(iter(pairs), len(pairs), given)
+
+
+def _pairs(file: Path, split: str | None, root: Path, dataset: ImageFolder) -> Iterator[RawPair]:
+    rows = csv_rows(file) if file.suffix == ".csv" else json_lines(file)
+    for row in rows:
+        need(row, ("file_name", dataset.caption), file)
+        captions: Any = row[dataset.caption]
+        name = str((file.parent / row["file_name"]).relative_to(root))
+        yield RawPair(
+            id=name,
+            read_image=reader(root, name),
+            captions=captions if isinstance(captions, list) else [captions or ""],
+            group=name,
+            source="imagefolder",
+            split=split or FOLDERS.get(Path(row["file_name"]).parts[0]),
+        )
