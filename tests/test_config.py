@@ -43,7 +43,7 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
             "flicker",
             "datasets.scenes.kind: unknown kind 'flicker'; did you",
         ),
-        ("datasets.scenes", {"path": "x"}, "datasets.scenes.kind: is missing; valid are: flickr, "),
+        ("datasets.scenes", {"path": "x"}, "datasets.scenes.kind: is missing; valid are: coco, "),
         ("datasets.scenes", 3, "datasets.scenes: must be a mapping, not 3"),
         ("datasets.scenes.train", "9", "datasets.scenes.train: input should be a valid integer"),
         ("train.epochs", "3", "train.epochs: input should be a valid integer, not '3'"),

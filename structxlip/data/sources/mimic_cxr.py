@@ -55,10 +55,10 @@ def open_mimic_cxr(dataset: MimicCxr) -> Source:
 def sections_of(report: str) -> dict[str, str]:
     """The sections of a radiology report by their headings in lower case, each as one line."""
     found = list(HEADING.finditer(report))
-    ends = [heading.start() for heading in found[1:]] + [len(report)]
+    ends = [*(heading.start() for heading in found), len(report)][1:]
     return {
         heading[1].strip().lower(): " ".join(report[heading.end() : end].split())
-        for heading, end in zip(found, ends, strict=True)
+        for heading, end in zip(found, ends, strict=bool(found))
     }
 
 
