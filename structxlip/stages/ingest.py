@@ -39,12 +39,11 @@ def ingest(params: Params, dataset: str) -> None:
 
 
 def _split(raw: RawPair, source: Source, params: Params) -> str:
-    """The source's own split; what it does not give is carved out by a hash of the group."""
-    val, test = params.ingest.val_fraction, params.ingest.test_fraction
-    if raw.split is None:
-        fractions = {"test": test, "val": val, "train": 1 - val - test}
-    elif raw.split == "train" and "val" not in source.splits:
-        fractions = {"val": val, "train": 1 - val}
-    else:
+    """The source's own split; those that it does not give are carved out of the training pairs by a
+    hash of the group."""
+    if raw.split not in (None, "train"):
         return raw.split
-    return split_of(raw.group, fractions, seed=params.seed)
+    given = source.splits if raw.split else frozenset()
+    fractions = {"test": params.ingest.test_fraction, "val": params.ingest.val_fraction}
+    fractions = {split: share for split, share in fractions.items() if split not in given}
+    return split_of(raw.group, fractions | {"train": 1 - sum(fractions.values())}, seed=params.seed)

@@ -9,7 +9,7 @@ from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import columns_of, existing, filled, need, read_json, reader
 
-SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+SPLITS = {"train": "train", "validation": "val", "dev": "val", "test": "test"}
 
 
 def open_medpix(dataset: Medpix) -> Source:
