@@ -117,6 +117,14 @@ def activate(
 
 
 @app.command(rich_help_panel="Project")
+def sources() -> None:
+    """List the kinds of datasets that can be read, with an example of each."""
+    from structxlip.config.datasets import examples
+
+    sys.stdout.write(examples())
+
+
+@app.command(rich_help_panel="Project")
 def recipe(
     name: Annotated[str, typer.Argument(help="An entry under `recipes:`.")],
     params: ParamsFile = PARAMS,

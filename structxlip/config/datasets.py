@@ -6,7 +6,7 @@ that folder.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -213,3 +213,44 @@ Dataset = Annotated[AnyDataset, Field(discriminator="kind")]
 KINDS: dict[str, type[Section]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(AnyDataset)
 }
+
+
+def examples() -> str:
+    """Every kind as an entry for `datasets:`, with what may be left out at its default."""
+    import io
+    import textwrap
+
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    parts = []
+    for kind, model in sorted(KINDS.items()):
+        entry: dict[str, Any] = {"kind": kind, "path": EXAMPLES.get((kind, "path"), "DIR")}
+        for name, field in model.model_fields.items():
+            if name not in entry:
+                given = EXAMPLES.get((kind, name))
+                entry[name] = given or field.get_default(call_default_factory=True)
+        out = io.StringIO()
+        yaml.dump({"my_" + kind: _plain(entry)}, out)
+        about = textwrap.wrap(" ".join((model.__doc__ or "").split()), 88)
+        parts.append("".join(f"# {line}\n" for line in about) + out.getvalue())
+    return "\n".join(parts)
+
+
+# Of what has no default.
+EXAMPLES: dict[tuple[str, str], Any] = {
+    ("scenes", "path"): "structxlip/data/scenes.yaml",
+    ("scenes", "train"): 3000,
+    ("scenes", "val"): 400,
+    ("scenes", "test"): 800,
+    ("table", "table"): "products.csv",
+    ("table", "captions"): ["{name}. {description}"],
+}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        return _plain(value.model_dump())
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return value

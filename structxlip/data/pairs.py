@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structxlip.data.images import BadImage, decode_rgb
+from structxlip.data.text import BadCaption, clean_caption
 from structxlip.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SPLITS = ("train", "val", "test")
+MIN_SIDE = 8  # pixels; nothing has a structure that is smaller
 ROW_GROUP_PAIRS = 64  # the unit of work of the later stages
 
 
@@ -108,13 +109,6 @@ def split_of(group: str, fractions: dict[str, float], *, seed: int) -> str:
     return split
 
 
-def normalise_caption(text: str) -> str:
-    """Compose Unicode, drop control characters and make every run of white space one space."""
-    composed = unicodedata.normalize("NFC", text)
-    visible = "".join(c if unicodedata.category(c) != "Cc" else " " for c in composed)
-    return " ".join(visible.split())
-
-
 def write_pairs(
     raw_pairs: Iterable[RawPair],
     directory: Path,
@@ -159,17 +153,19 @@ def _good_rows(
         seen.add(raw.id)
         captions = []
         for index, text in enumerate(raw.captions):
-            if caption := normalise_caption(text):
-                captions.append(caption)
-            else:
+            try:
+                captions.append(clean_caption(text))
+            except BadCaption as bad:
                 report.bad_captions += 1
-                detail = f"caption {index} of {len(raw.captions)}"
-                report.quarantine.append(Rejected(raw.id, "empty_caption", detail))
+                detail = f"caption {index} of {len(raw.captions)} {bad.detail}"
+                report.quarantine.append(Rejected(raw.id, bad.reason, detail))
         try:
             if not captions:
-                raise BadImage("no_caption", "the image has no caption that is not empty")
+                raise BadImage("no_caption", "the image has no caption that can be used")
             data = _read(raw)
             height, width = decode_rgb(data).shape[:2]
+            if min(height, width) < MIN_SIDE:
+                raise BadImage("tiny_image", f"{width} x {height} pixels")
         except BadImage as bad:
             report.bad_pairs += 1
             report.quarantine.append(Rejected(raw.id, bad.reason, bad.detail))

@@ -17,8 +17,9 @@ import pytest
 from pydantic import TypeAdapter
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from ruamel.yaml import YAML
 
-from structxlip.config.datasets import KINDS, Dataset
+from structxlip.config.datasets import KINDS, Dataset, examples
 from structxlip.data.images import BadImage, decode_rgb
 from structxlip.data.pairs import Box, RawPair
 from structxlip.data.sources import Source, open_source
@@ -496,3 +497,10 @@ def test_no_image_is_read_outside_of_its_folder(tmp_path: Path) -> None:
             return bad.reason
 
     assert [outcome(pair) for pair in pairs] == ["in"] + ["outside_folder"] * 3
+
+
+def test_the_example_of_every_kind_is_valid() -> None:
+    shown = YAML(typ="safe").load(examples())
+    assert {entry["kind"] for entry in shown.values()} == set(KINDS)
+    for entry in shown.values():
+        TypeAdapter(Dataset).validate_python(entry)

@@ -18,7 +18,6 @@ from structxlip.data.images import BadImage, decode_rgb
 from structxlip.data.pairs import (
     IngestReport,
     RawPair,
-    normalise_caption,
     shards,
     split_of,
     write_pairs,
@@ -153,10 +152,3 @@ def test_split_shares() -> None:
     splits = [split_of(str(i), fractions, seed=0) for i in range(5000)]
     for split, fraction in fractions.items():
         assert splits.count(split) / 5000 == pytest.approx(fraction, abs=0.02)
-
-
-@given(st.text())
-def test_normalised_captions_are_one_clean_line(text: str) -> None:
-    clean = normalise_caption(text)
-    assert clean == " ".join(clean.split()) == normalise_caption(clean)
-    assert not any(ord(c) < 32 for c in clean)

@@ -13,9 +13,9 @@ from structxlip.data.sources.files import (
     filled,
     json_lines,
     need,
-    plain_text,
     reader,
 )
+from structxlip.data.text import plain_text
 
 
 def open_fashion_products(dataset: FashionProducts) -> Source:

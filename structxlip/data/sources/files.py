@@ -107,17 +107,6 @@ def filled(template: str, record: Mapping[str, Any]) -> str:
     return template
 
 
-def plain_text(html: str) -> str:
-    """The text of HTML, entities decoded, with a space where a tag was."""
-    import warnings
-
-    from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
-        return BeautifulSoup(html, "html.parser").get_text(" ")
-
-
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) < 60 else f"{text[:57]}..."

@@ -16,9 +16,9 @@ from structxlip.data.sources.files import (
     filled,
     json_lines,
     need,
-    plain_text,
     reader,
 )
+from structxlip.data.text import plain_text
 from structxlip.errors import UserError
 
 OTHER_NAMES = {"valid": "val", "validation": "val", "dev": "val"}
