@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from structxlip.config import Edges
 from structxlip.cues.canny import canny
-from structxlip.cues.encoding import decode_edges, encode_edges
+from structxlip.cues.encoding import decode_edges, encode_edges, given_edges
 from structxlip.cues.gradients import scharr, sobel
 from structxlip.cues.learned import LearnedDetector
 from structxlip.cues.quality import edge_density, has_structure
@@ -34,6 +34,7 @@ __all__ = [
     "edge_density",
     "edge_regions",
     "encode_edges",
+    "given_edges",
     "has_structure",
     "log",
     "lsd",

@@ -17,6 +17,20 @@ def encode_edges(edges: NDArray[np.bool_]) -> bytes:
     return png.tobytes()
 
 
+def given_edges(rgb: NDArray[np.uint8], size_px: int) -> NDArray[np.bool_]:
+    """An edge map that somebody else drew, ``uint8 [height, width, 3]``, as ours: ``[S, S]``.
+
+    Lines may be bright on dark or dark on bright; the rarer of the two is taken for them. A line
+    stays one when the map shrinks: a quarter of a pixel is enough.
+    """
+    grey = rgb.mean(axis=2).astype(np.float32) / 255
+    if grey.mean() > 0.5:
+        grey = 1 - grey
+    method = cv2.INTER_AREA if grey.shape[0] > size_px else cv2.INTER_LINEAR
+    resized: NDArray[np.bool_] = cv2.resize(grey, (size_px, size_px), interpolation=method) > 0.25
+    return resized
+
+
 def decode_edges(png: bytes) -> NDArray[np.bool_]:
     """The edge map, ``bool [height, width]``, that ``encode_edges`` stored.
 

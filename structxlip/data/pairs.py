@@ -162,10 +162,13 @@ def _good_rows(
         try:
             if not captions:
                 raise BadImage("no_caption", "the image has no caption that can be used")
-            data = _read(raw)
+            data = _read(raw.read_image)
             height, width = decode_rgb(data).shape[:2]
             if min(height, width) < MIN_SIDE:
                 raise BadImage("tiny_image", f"{width} x {height} pixels")
+            edges = _read(raw.read_edges) if raw.read_edges else None
+            if edges is not None:
+                decode_rgb(edges)
         except BadImage as bad:
             report.bad_pairs += 1
             report.quarantine.append(Rejected(raw.id, bad.reason, bad.detail))
@@ -184,12 +187,13 @@ def _good_rows(
             "source": raw.source,
             "sha256": hashlib.sha256(data).hexdigest(),
             "boxes": [vars(box) for box in raw.boxes],
+            "edges": edges,
         }
 
 
-def _read(raw: RawPair) -> bytes:
+def _read(read: Callable[[], bytes]) -> bytes:
     try:
-        return raw.read_image()
+        return read()
     except OSError as error:
         reason = "missing_image" if isinstance(error, FileNotFoundError) else "unreadable_image"
         raise BadImage(reason, error.strerror or str(error)) from None
@@ -270,6 +274,7 @@ def pair_schema() -> pa.Schema:
             ("source", pa.string()),
             ("sha256", pa.string()),
             ("boxes", pa.list_(box)),
+            ("edges", pa.binary()),  # that the source brings along, encoded
         ]
     )
 

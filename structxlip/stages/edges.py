@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structxlip.config import Edges, Params
-from structxlip.cues import configured, edge_density, edge_regions, encode_edges, has_structure
+from structxlip.cues import (
+    configured,
+    edge_density,
+    edge_regions,
+    encode_edges,
+    given_edges,
+    has_structure,
+)
 from structxlip.data.images import decode_rgb
 from structxlip.errors import UserError
 from structxlip.progress import say
@@ -41,8 +48,14 @@ def _worker(pairs: Path, settings: Edges) -> Worker:
     def work(group: RowGroup) -> pa.Table:
         import pyarrow as pa
 
-        rows = group.read(pairs, ["id", "image", "width", "height", "boxes"])
-        maps = [detect(decode_rgb(image.as_py())) for image in rows["image"]]
+        rows = group.read(pairs, ["id", "image", "edges", "width", "height", "boxes"])
+        given = rows["edges"].to_pylist()
+        maps = [
+            given_edges(decode_rgb(drawn), settings.size_px)
+            if drawn is not None
+            else detect(decode_rgb(image.as_py()))
+            for image, drawn in zip(rows["image"], given, strict=True)
+        ]
         densities = [edge_density(edges) for edges in maps]
         boxes = _fractions(rows) if settings.own_boxes else [[] for _ in maps]
         regions = [
@@ -54,7 +67,7 @@ def _worker(pairs: Path, settings: Edges) -> Worker:
         return pa.table(
             {
                 "id": rows["id"],
-                "cue": pa.array([settings.cue] * len(maps)),
+                "cue": ["given" if drawn is not None else settings.cue for drawn in given],
                 "edges": pa.array([encode_edges(edges) for edges in maps], pa.binary()),
                 "density": pa.array(densities, pa.float32()),
                 "has_structure": pa.array([has_structure(d, **limits) for d in densities]),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from structxlip.cues import decode_edges, edge_density, encode_edges, has_structure
+from structxlip.cues import decode_edges, edge_density, encode_edges, given_edges, has_structure
 
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=40)
 
@@ -55,3 +55,17 @@ def test_has_structure_has_both_bounds():
         *[False, True, True, True, False]
     ]
     assert not has_structure(0.1, min_density=0.2, max_density=0.3)
+
+
+@pytest.mark.parametrize("bright", [True, False])
+def test_edges_that_somebody_drew_become_a_map(bright: bool) -> None:
+    drawn = np.zeros((200, 300), bool)
+    drawn[50:150, 40], drawn[50, 40:260], drawn[150, 40:261] = True, True, True
+    picture = np.repeat(np.where(drawn == bright, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
+    found = given_edges(picture, 64)
+    assert found.shape == (64, 64)
+    assert found.dtype == np.bool_
+    rows, columns = np.nonzero(found)
+    assert (rows.min(), rows.max(), columns.min()) == (16, 48, 8)
+    assert found[16, 10:50].all()  # a line of one pixel in 3 rows and 5 columns stays whole
+    assert found.mean() < 0.1
