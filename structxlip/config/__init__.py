@@ -56,6 +56,7 @@ class Ingest(Section):
     max_bad_fraction: Fraction = 0.05
     val_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.08
     test_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    near_duplicates: Literal["drop", "keep"] = "drop"
     shard_mib: Positive = 256
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from structxlip.data.duplicates import HeldOut
 from structxlip.data.images import BadImage, decode_rgb
 from structxlip.data.text import BadCaption, clean_caption
 from structxlip.errors import UserError
@@ -116,9 +117,12 @@ def write_pairs(
     shard_bytes: int,
     max_bad_fraction: float,
     split_for: Callable[[RawPair], str],
+    held_out: HeldOut | None = None,
 ) -> IngestReport:
     """Validate pairs and write the good ones as Parquet shards, with ``report.json`` and
     ``quarantine.parquet``, into ``directory``, holding one row group in memory.
+
+    What comes again in ``held_out`` is left out and listed, and does not count as bad.
 
     Raises ``UserError`` with the counts by reason when more than ``max_bad_fraction`` of the pairs
     or of the captions are bad, when an id comes twice, or when no pair is left for a split.
@@ -128,7 +132,7 @@ def write_pairs(
 
     report = IngestReport()
     with _ShardWriter(directory, pair_schema(), shard_bytes) as writer:
-        for row in _good_rows(raw_pairs, report, split_for):
+        for row in _good_rows(raw_pairs, report, split_for, held_out or HeldOut()):
             writer.add(row)
     _refuse_bad(report, max_bad_fraction)
     (directory / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
@@ -140,7 +144,10 @@ def write_pairs(
 
 
 def _good_rows(
-    raw_pairs: Iterable[RawPair], report: IngestReport, split_for: Callable[[RawPair], str]
+    raw_pairs: Iterable[RawPair],
+    report: IngestReport,
+    split_for: Callable[[RawPair], str],
+    held_out: HeldOut,
 ) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     for raw in raw_pairs:
@@ -163,7 +170,8 @@ def _good_rows(
             if not captions:
                 raise BadImage("no_caption", "the image has no caption that can be used")
             data = _read(raw.read_image)
-            height, width = decode_rgb(data).shape[:2]
+            rgb = decode_rgb(data)
+            height, width = rgb.shape[:2]
             if min(height, width) < MIN_SIDE:
                 raise BadImage("tiny_image", f"{width} x {height} pixels")
             edges = _read(raw.read_edges) if raw.read_edges else None
@@ -174,6 +182,10 @@ def _good_rows(
             report.quarantine.append(Rejected(raw.id, bad.reason, bad.detail))
             continue
         split = split_for(raw)
+        if found := held_out.again(split, rgb):
+            reason, detail = f"again_in_{found[0]}", f"nearly the picture of {found[1]}"
+            report.quarantine.append(Rejected(raw.id, reason, detail))
+            continue
         report.splits[split] += 1
         report.captions += len(captions)
         yield {
@@ -285,3 +297,19 @@ def shards(directory: Path) -> list[Path]:
     if not paths:
         raise UserError(f"{directory} holds no shards; run the stage that makes them (`dvc repro`)")
     return paths
+
+
+def remember_held_out(raw_pairs: Iterable[RawPair], split_for: Callable[[RawPair], str]) -> HeldOut:
+    """The pictures of the validation and test splits; those that cannot be read are passed over,
+    since ``write_pairs`` lists them."""
+    held_out = HeldOut()
+    for raw in raw_pairs:
+        split = split_for(raw)
+        if split == "train":
+            continue
+        try:
+            rgb = decode_rgb(_read(raw.read_image))
+        except BadImage:
+            continue
+        held_out.add(split, raw.id, rgb)
+    return held_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from structxlip.config import Params
-from structxlip.data.pairs import RawPair, split_of, write_pairs
+from structxlip.data.pairs import RawPair, remember_held_out, split_of, write_pairs
 from structxlip.data.sources import Source, open_source
 from structxlip.progress import progress, say
 from structxlip.stages.artifacts import DATA, atomic_directory
@@ -13,6 +13,14 @@ from structxlip.stages.artifacts import DATA, atomic_directory
 
 def ingest(params: Params, dataset: str) -> None:
     source = open_source(params.dataset(dataset), seed=params.seed)
+
+    def split_for(raw: RawPair) -> str:
+        return _split(raw, source, params)
+
+    held_out = None
+    if params.ingest.near_duplicates == "drop":
+        again = open_source(params.dataset(dataset), seed=params.seed)
+        held_out = remember_held_out(again.pairs, split_for)
     with (
         atomic_directory(DATA / dataset / "pairs") as directory,
         progress(f"ingest {dataset}", source.size, "pairs") as advance,
@@ -28,7 +36,8 @@ def ingest(params: Params, dataset: str) -> None:
             directory,
             shard_bytes=params.ingest.shard_mib * 2**20,
             max_bad_fraction=params.ingest.max_bad_fraction,
-            split_for=lambda raw: _split(raw, source, params),
+            split_for=split_for,
+            held_out=held_out,
         )
     counts = report.as_dict()
     unlisted = f", in no split list {source.unlisted}" if source.unlisted else ""
