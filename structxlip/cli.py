@@ -65,7 +65,7 @@ def captions(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
 
 @app.command(rich_help_panel="Stages")
 def features(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
-    """Cache what the frozen towers make of images, captions and chunks."""
+    """Cache what is trained on: outputs of frozen towers, or pixels and tokens."""
     _stage("features", params, dataset)
 
 

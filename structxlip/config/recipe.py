@@ -139,7 +139,9 @@ class StructuralLosses(Section):
     region_chunk: Annotated[float, Field(ge=0)] = 0.1
     edge_image: Annotated[float, Field(ge=0)] = 0.05
     attention_temperature: Annotated[float, Field(gt=0)] = 0.1
-    temperature: Annotated[float, Field(gt=0)] = 0.07
+    # Of the region-chunk loss; null: 0.07 for `seed`, and for `paper` 1: there it divides the logit
+    # scale, the result ends at 100, and a pretrained scale is 100 already.
+    temperature: Annotated[float, Field(gt=0)] | None = None
     edge_shift_px: Annotated[int, Field(ge=0)] = 0
     schedule: Schedule = Schedule()
 
@@ -176,7 +178,20 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Recipe:
-        if self.model.frozen:
+        if self.arms.structxlip.edge_shift_px >= self.edges.size_px:
+            raise ValueError("arms.structxlip.edge_shift_px must be below edges.size_px")
+        if not self.model.frozen:
+            if self.captions.mode == "downweight":
+                raise ValueError(
+                    "captions.mode downweight needs a frozen text tower that pools its tokens; use "
+                    "drop or mask"
+                )
+            if given := self.model.model_fields_set & {"embed_dim", "hidden_dim", "dropout"}:
+                raise ValueError(
+                    f"model.{min(given)} is of heads on frozen towers and has no effect with "
+                    f"trained {self.model.trained}; remove it"
+                )
+        else:
             if self.arms.structxlip.losses == "paper":
                 raise ValueError(
                     "the losses of the paper read edge maps with the image tower that is trained; "

@@ -59,7 +59,7 @@ class FeatureStore:
     def __init__(self, directory: Path) -> None:
         try:
             self.sizes = FeatureSizes.read(directory)
-        except OSError:
+        except (OSError, KeyError, TypeError, ValueError):  # none, or of an older version
             raise UserError(f"{directory} holds no features; run the stage `features`") from None
 
         def array(name: str) -> NDArray[Any]:

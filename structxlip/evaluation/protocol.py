@@ -72,6 +72,9 @@ def choose_alpha(
 ) -> float:
     """The weight of the edge branch with the best mean R@1 on validation; the smallest on a tie."""
 
+    if len(alphas) == 1:
+        return alphas[0]
+
     def score(alpha: float) -> float:
         recalls = embed_split(model, store, edges, "val", alpha).ranks().recall((1,))
         return float(np.mean(list(recalls.values())))
@@ -100,8 +103,10 @@ def compare(
         "base": embed_split(base, store, None, "test", 0.0),
         "vanilla": embed_split(vanilla, store, None, "test", 0.0),
         "structxlip_image_only": embed_split(structxlip, store, None, "test", 0.0),
-        "structxlip": embed_split(structxlip, store, edges, "test", alpha),
     }
+    test["structxlip"] = test["structxlip_image_only"]
+    if alpha:
+        test["structxlip"] = embed_split(structxlip, store, edges, "test", alpha)
     ranks = {name: embeddings.ranks() for name, embeddings in test.items()}
     metrics: dict[str, Any] = {name: found.recall() for name, found in ranks.items()}
     for name, arm in (("delta", "structxlip"), ("delta_image_only", "structxlip_image_only")):

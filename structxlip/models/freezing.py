@@ -77,4 +77,8 @@ def _with_lora(clip: nn.Module, rank: int) -> nn.Module:
         clip, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(_LORA_TARGETS))
     )
     _unfreeze(clip, _HEADS)
+    for name, module in updated.named_modules():
+        # peft adds the update of an attention's output projection twice, forward and at the merge.
+        if name.endswith("attn.base_layer.out_proj"):
+            module.scaling = {key: scale / 2 for key, scale in module.scaling.items()}
     return updated

@@ -64,12 +64,18 @@ def from_hf_clip(source: str | Path | CLIPModel) -> Any:
         ValueError: a file that cannot be read, weights that are missing, unexpected or of another
             shape, each by its name, or a model that open_clip cannot express.
     """
+    cfg, state = open_clip_parts(source)
+    return build_open_clip(cfg, state, str(getattr(source, "name_or_path", source)))
+
+
+def build_open_clip(cfg: dict[str, Any], state: Mapping[str, Tensor], source: str) -> Any:
+    """The model of a configuration and a state dict, in evaluation mode; ``source`` names them in
+    the ``ValueError`` for weights that do not fit."""
     from open_clip.model import CLIP, set_model_preprocess_cfg
     from open_clip.transform import PreprocessCfg
 
-    cfg, state = open_clip_parts(source)
     clip = CLIP(**cfg)
-    load_strictly(clip, state, str(getattr(source, "name_or_path", source)))
+    load_strictly(clip, state, source)
     set_model_preprocess_cfg(clip, vars(PreprocessCfg(size=clip.visual.image_size)))
     return clip.eval()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -75,9 +76,9 @@ class StructXLIP(nn.Module, ABC):
     def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
         """What makes images and texts into what this model takes."""
 
-    def finish(self, start: StructXLIP, tuned_share: float) -> None:
-        """Make a trained model what is exported, where that is another one; ``start`` is the model
-        before the training."""
+    def finish(self, start: Callable[[], StructXLIP], tuned_share: float) -> None:
+        """Make a trained model what is exported, where that is another one; ``start`` builds the
+        model as it was before the training."""
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,8 +88,9 @@ class TunedClip(StructXLIP):
         pictures = [self.standardise(batch["image"])]
         texts = [batch["caption"]]
         if self.config.edges == "image_tower":
-            crops = batch["regions"][batch["region_mask"]]
-            pictures += [self._drawn(batch["edges"]), self._drawn(crops)]
+            pictures.append(self._drawn(batch["edges"]))
+            if "regions" in batch:  # only where a loss needs them
+                pictures.append(self._drawn(batch["regions"][batch["region_mask"]]))
         if self.has_edges:
             texts.append(batch["structure"])
         seen = self.clip.encode_image(torch.cat(pictures))
@@ -110,12 +112,13 @@ class TunedClip(StructXLIP):
         if self.config.edges == "cnn":
             edge_features, patches = self.edge_encoder(batch["edges"])
             return features | Features(edge_features=edge_features, patch_features=patches)
+        features |= Features(edge_features=seen[count : 2 * count])
+        if "regions" not in batch:
+            return features
         mask = batch["region_mask"]
         regions = seen.new_zeros(*mask.shape, seen.shape[-1])
         regions[mask] = seen[2 * count :]
-        return features | Features(
-            edge_features=seen[count : 2 * count], region_features=regions, region_mask=mask
-        )
+        return features | Features(region_features=regions, region_mask=mask)
 
     def _chunks(self, tokens: Tensor, spans: Tensor) -> Tensor:
         """Features ``[N, C, D]`` of chunks, the tokens [first, last) ``[N, C, 2]``."""
@@ -146,18 +149,18 @@ class TunedClip(StructXLIP):
     def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
         return Pixels(self.config.image_px), Tokens(self.loaded.tokenizer)
 
-    def finish(self, start: StructXLIP, tuned_share: float) -> None:
+    def finish(self, start: Callable[[], StructXLIP], tuned_share: float) -> None:
         """Fold low-rank updates into the weights, and go only ``tuned_share`` of the way from
-        those of ``start`` (WiSE-FT; the edge CNN, which starts from nothing, goes all of it)."""
-        assert isinstance(start, TunedClip)
-        folded = [
-            model.clip.merge_and_unload() if self.config.trained == "lora" else model.clip
-            for model in (start, self)
-        ]
-        self.clip = folded[1]
+        those at the start (WiSE-FT; the edge CNN, which starts from nothing, goes all of it)."""
+        self.clip = self._folded()
         if tuned_share < 1:
-            before, after = (clip.state_dict() for clip in folded)
-            self.clip.load_state_dict(interpolate_weights(before, after, tuned_share))
+            before = start()
+            assert isinstance(before, TunedClip)
+            states = before._folded().state_dict(), self.clip.state_dict()
+            self.clip.load_state_dict(interpolate_weights(*states, tuned_share))
+
+    def _folded(self) -> Any:
+        return self.clip.merge_and_unload() if self.config.trained == "lora" else self.clip
 
     def save(self, directory: Path) -> None:
         """Write the folder; without an edge CNN it is ``local-dir:FOLDER`` to open_clip as well."""
@@ -173,7 +176,7 @@ class TunedClip(StructXLIP):
     def load(cls, directory: Path, config: dict[str, Any]) -> TunedClip:
         """The model that was saved; see ``load_model``."""
         settings = TunedClipConfig(**config | {"trained": "all"})
-        model = cls(settings, load_clip(f"open_clip:local-dir:{directory}"))
+        model = cls(settings, load_clip(f"open_clip:local-dir:{directory}", settings.max_tokens))
         if settings.edges == "cnn":
             read_weights(model.edge_encoder, directory / "edge_encoder.safetensors")
         return model.eval()

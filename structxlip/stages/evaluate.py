@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def evaluate(params: Params, dataset: str) -> None:
     import pandas as pd
+    import torch
 
     from structxlip.data.feature_store import EdgeMaps, FeatureStore
     from structxlip.evaluation.protocol import compare
@@ -26,10 +27,11 @@ def evaluate(params: Params, dataset: str) -> None:
     data, models = DATA / dataset, MODELS / dataset
     store = FeatureStore(data / "features")
     edges = EdgeMaps(data / "edges", store.ids)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     comparison = compare(
-        build_model(params.active.model, store, seed=params.seed, losses=None).eval(),
-        load_model(models / "vanilla"),
-        load_model(models / "structxlip"),
+        build_model(params.active.model, store, seed=params.seed, losses=None).eval().to(device),
+        load_model(models / "vanilla").to(device),
+        load_model(models / "structxlip").to(device),
         store,
         edges,
         alphas=params.active.evaluation.alphas,

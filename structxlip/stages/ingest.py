@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from structxlip.config import Params
+from structxlip.config import Params, Scenes
 from structxlip.data.pairs import RawPair, remember_held_out, split_of, write_pairs
 from structxlip.data.sources import Source, open_source
 from structxlip.progress import progress, say
@@ -12,14 +12,16 @@ from structxlip.stages.artifacts import DATA, atomic_directory
 
 
 def ingest(params: Params, dataset: str) -> None:
-    source = open_source(params.dataset(dataset), seed=params.seed)
+    entry = params.dataset(dataset)
+    source = open_source(entry, seed=params.seed)
 
     def split_for(raw: RawPair) -> str:
         return _split(raw, source, params)
 
     held_out = None
-    if params.ingest.near_duplicates == "drop":
-        again = open_source(params.dataset(dataset), seed=params.seed)
+    # Drawings are drawn apart, and to look at them first is to draw them twice.
+    if params.ingest.near_duplicates == "drop" and not isinstance(entry, Scenes):
+        again = open_source(entry, seed=params.seed)
         held_out = remember_held_out(again.pairs, split_for)
     with (
         atomic_directory(DATA / dataset / "pairs") as directory,

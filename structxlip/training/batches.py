@@ -73,6 +73,8 @@ class TrainingBatches:
             rows, mask = chunk_rows[self.mine], chunk_mask[self.mine]
             chunks = np.zeros((*rows.shape, *store.chunks.shape[1:]), store.chunks.dtype)
             chunks[mask] = store.chunks[rows[mask]]
+            # A chunk that truncation cut away has no feature, or no token.
+            mask &= chunks.any(axis=-1)
             maps = self.edges.maps(pairs)
             batch |= Batch(
                 structure=torch.from_numpy(store.structure[captions]),

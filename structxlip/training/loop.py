@@ -43,8 +43,11 @@ class Task(nn.Module):
 
 def composite_loss(arm: StructuralLosses | Vanilla, dim: int, *, gather: bool) -> CompositeLoss:
     """The loss of an arm; vanilla differs from structxlip in nothing else."""
-    weights = arm.model_dump(exclude={"losses", "schedule", "edge_shift_px"})
-    return CompositeLoss(dim, recipe=getattr(arm, "losses", "seed"), gather=gather, **weights)
+    if isinstance(arm, Vanilla):
+        return CompositeLoss(dim, gather=gather)
+    settings = arm.model_dump(exclude={"losses", "schedule", "edge_shift_px"})
+    settings["temperature"] = arm.temperature or {"seed": 0.07, "paper": 1.0}[arm.losses]
+    return CompositeLoss(dim, recipe=arm.losses, gather=gather, **settings)
 
 
 @dataclass

@@ -15,6 +15,7 @@ import torch
 
 from structxlip.config import Arm, Params, StructuralLosses, Vanilla
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
+from structxlip.errors import UserError
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.progress import say
@@ -23,6 +24,7 @@ from structxlip.training.batches import TrainingBatches
 from structxlip.training.loop import Loop, Task, composite_loss, validation_recall
 
 STORAGE = Path(".cache/train")
+WEIGHTS = Path("assets/models")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class TrainingRun:
         for section in (params.active.model, params.active.train, self.losses):
             digest.update(section.model_dump_json().encode())
         digest.update(str(params.seed).encode())
-        for path in sorted([*self.features.iterdir(), *self.edges.iterdir()]):
+        weights = WEIGHTS.rglob("*")  # that the parameters name
+        files = [*self.features.iterdir(), *self.edges.iterdir(), *filter(Path.is_file, weights)]
+        for path in sorted(files):
             digest.update(path.name.encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
@@ -60,12 +64,19 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
     Returns the trained model and its history, one row an epoch. Call it inside a Ray session with
     that many ``cpus``; ``forget`` removes its checkpoints when the result is safe.
     """
+    import ray
     from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     # A report waits until the controller asks for it, which is every 2 s, and an epoch can be less.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     settings = run.params.active.train
+    gpus = int(ray.cluster_resources().get("GPU", 0)) if torch.cuda.is_available() else 0
+    if gpus and settings.workers > gpus:
+        raise UserError(
+            f"train.workers is {settings.workers}, each takes a GPU, and there are {gpus}",
+            2,
+        )
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -77,7 +88,7 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
         },
         scaling_config=ScalingConfig(
             num_workers=settings.workers,
-            use_gpu=torch.cuda.is_available(),
+            use_gpu=gpus > 0,
             resources_per_worker={"CPU": max(cpus // settings.workers, 1)},
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # mypy sees the RunConfig of Ray Train V1
@@ -98,7 +109,7 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
     with result.checkpoint.as_directory() as directory:
         loop = _loop(run.params, run.losses, model, _batches(run.params, run.losses, store, None))
         loop.restore(Path(directory))
-    model.finish(_build(run.params, run.losses, store), settings.tuned_share)
+    model.finish(lambda: _build(run.params, run.losses, store), settings.tuned_share)
     return model.eval(), loop.progress.history
 
 
@@ -131,7 +142,10 @@ def _loop(
     task.to(device or torch.device("cpu"))
     trained: Any = task
     if workers > 1:
-        trained = torch.nn.parallel.DistributedDataParallel(task)
+        trained = torch.nn.parallel.DistributedDataParallel(
+            task,
+            find_unused_parameters=True,  # of a loss with weight 0, or SigLIP's bias
+        )
     return Loop(trained, batches, settings, losses, seed=params.seed, rank=rank, device=device)
 
 
@@ -145,7 +159,8 @@ def _batches(
     workers: int = 1,
 ) -> TrainingBatches:
     settings = params.active.train
-    crops = getattr(losses, "losses", None) == "paper"
+    crops = isinstance(losses, StructuralLosses) and losses.losses == "paper"
+    crops = crops and losses.region_chunk > 0  # type: ignore[union-attr]
     return TrainingBatches(
         store,
         edges,

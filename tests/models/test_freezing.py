@@ -92,3 +92,29 @@ def test_what_cannot_be_trained_is_refused(trained: Any) -> None:
         train_only(clip(), "lora", lora_rank=0)
     with pytest.raises(ValueError, match="Linear has no two towers of transformer blocks"):
         train_only(nn.Linear(2, 2), "heads")
+
+
+def test_every_low_rank_update_has_the_scale_that_it_says() -> None:
+    """``W + 2·B·A`` for each, attention's output projection too, in forward and after the merge."""
+    model = clip()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    updated = train_only(model, "lora", lora_rank=2)
+    factors = {name: p for name, p in updated.named_parameters() if "lora_" in name}
+    with torch.no_grad():
+        for parameter in factors.values():
+            torch.nn.init.normal_(parameter, std=0.1)
+    updates = {
+        name.split("lora_B")[0].removeprefix("base_model.model."): b.detach()
+        @ factors[name.replace("lora_B", "lora_A")].detach()
+        for name, b in factors.items()
+        if "lora_B" in name
+    }
+    expected = updated.encode_image(torch.ones(1, 3, 32, 32))  # type: ignore[operator]
+    merged = updated.merge_and_unload()  # type: ignore[operator]
+    torch.testing.assert_close(merged.encode_image(torch.ones(1, 3, 32, 32)), expected)
+    state = merged.state_dict()
+    assert len(updates) == 24  # two towers of three blocks with four matrices each
+    for name, update in updates.items():
+        path = name.rstrip(".").replace(".base_layer", "")
+        weight = f"{path}.in_proj_weight" if path.endswith("attn") else f"{path}.weight"
+        torch.testing.assert_close(state[weight] - before[weight], 2 * update)

@@ -143,7 +143,7 @@ def test_what_is_trained_is_saved_and_loaded(
         optimizer.step()
         losses.append(float(found.detach()))
     assert losses[-1] < losses[0]
-    model.finish(start, 1.0)
+    model.finish(lambda: start, 1.0)
     model.eval().save(tmp_path)
     loaded = load_model(tmp_path)
     expected = model.embed_images(batch["image"], batch["edges"], 0.3)
@@ -190,12 +190,28 @@ def test_export_goes_a_share_of_the_way(paper_params: Params, trained: Any, batc
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
     whole = clip_of(paper_params, trained=trained)
     whole.load_state_dict(model.state_dict())
-    whole.finish(clip_of(paper_params, trained=trained), 1.0)
-    model.finish(start, 0.5)
+    whole.finish(lambda: clip_of(paper_params, trained=trained), 1.0)
+    model.finish(lambda: start, 0.5)
     before, after = clip_of(paper_params).clip.state_dict(), whole.clip.state_dict()
     for name, value in model.clip.state_dict().items():
         torch.testing.assert_close(value, (before[name] + after[name]) / 2)
     assert not torch.allclose(before["text_projection"], after["text_projection"])
+
+
+def test_a_shorter_text_stays_shorter(paper_params: Params, tmp_path: Path) -> None:
+    model = clip_of(paper_params, max_tokens=10).eval()
+    model.save(tmp_path)
+    _, texts = load_model(tmp_path).encoders()
+    assert texts.encode(["a ball left of a house " * 9])[0].shape == (1, 10)
+
+
+def test_regions_are_not_read_where_no_loss_needs_them(paper_params: Params, batch: Batch) -> None:
+    seen: list[int] = []
+    model = clip_of(paper_params)
+    model.clip.visual.register_forward_hook(lambda _m, inputs, _o: seen.append(len(inputs[0])))
+    without: Any = {k: v for k, v in batch.items() if not k.startswith("region")}
+    assert "region_features" not in model(without)
+    assert seen == [24]
 
 
 def test_both_arms_start_from_the_same_clip(raw_artifacts: Artifacts, paper_params: Params) -> None:
@@ -219,6 +235,9 @@ def test_mistakes_are_one_sentence(
         build_model(paper_params.active.model, artifacts.store, seed=0, losses=None)
     clip_of(paper_params).save(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="could not be loaded"):
+        load_model(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match="could not be loaded"):
         load_model(tmp_path)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from structxlip.errors import UserError
-from structxlip.models.hf import from_hf_clip, open_clip_parts
+from structxlip.models.hf import build_open_clip, open_clip_parts
 from structxlip.models.weights import stretch_text
 
 CLIP_VOCABULARY = 49408  # of the tokenizer that open_clip carries
@@ -101,7 +101,13 @@ def _from_open_clip(rest: str, seed: int) -> LoadedClip:
     try:
         with _quietly(), torch.random.fork_rng():
             torch.manual_seed(seed)
-            clip = open_clip.create_model(model, pretrained=pretrained, weights_only=True)
+            clip = open_clip.create_model(
+                model,
+                pretrained=pretrained,
+                weights_only=True,
+                # Only a configuration file may be without weights.
+                require_pretrained=pretrained is not None or model == rest,
+            )
         tokenizer = open_clip.get_tokenizer(model)
     except Exception as error:  # of the hub, of a configuration, of each format of weights
         remedy = ""
@@ -153,8 +159,8 @@ def _from_hf(source: str) -> LoadedClip:
     import open_clip
 
     try:
-        clip = from_hf_clip(source)
-        cfg, _ = open_clip_parts(source)
+        cfg, state = open_clip_parts(source)
+        clip = build_open_clip(cfg, state, source)
     except ValueError as error:
         raise UserError(f"hf:{source} could not be loaded: {error}") from None
     if clip.vocab_size != CLIP_VOCABULARY:

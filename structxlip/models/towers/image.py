@@ -93,22 +93,30 @@ def squares(images: Sequence[NDArray[np.uint8]], side: int) -> NDArray[np.uint8]
     ).astype(np.uint8, copy=False)
 
 
-def load_image_tower(name: str, image_px: int) -> ImageTower:
-    """An image tower by name; ``UserError`` with what to do when it cannot be had."""
+def load_image_tower(name: str, image_px: int, max_tokens: int | None = None) -> ImageTower:
+    """An image tower by name; ``UserError`` with what to do when it cannot be had.
+
+    ``max_tokens`` are those of the text tower, which shares its CLIP.
+    """
     kind, _, rest = name.partition(":")
     if kind == "packaged":
         network = _efficientnet_lite0(packaged(rest, PACKAGED_IMAGE))
         return ImageTower(network, image_px, [127 / 255] * 3, [128 / 255] * 3)
     if is_clip(name):
-        visual = shared_clip(name, None).model.visual
-        if visual.image_size not in (image_px, (image_px, image_px)):
-            raise UserError(
-                f"{name} takes images of {visual.image_size} px; set model.image_px to that", 2
-            )
+        visual = shared_clip(name, max_tokens).model.visual
+        check_image_px(name, visual, image_px)
         return ImageTower(visual, image_px, visual.image_mean, visual.image_std)
     if kind == "timm":
         return _timm(rest, image_px)
     raise UserError(f"no image tower of kind {kind!r}; valid are: packaged, timm, open_clip, hf", 2)
+
+
+def check_image_px(name: str, visual: Any, image_px: int) -> None:
+    """``UserError`` unless the image encoder of a CLIP takes images of that size."""
+    if visual.image_size not in (image_px, (image_px, image_px)):
+        raise UserError(
+            f"{name} takes images of {visual.image_size} px; set model.image_px to that", 2
+        )
 
 
 def _efficientnet_lite0(path: Any) -> nn.Module:

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from structxlip.data.feature_store import Row
 from structxlip.errors import UserError
 from structxlip.models.towers.clip import shared_clip
-from structxlip.models.towers.image import ImageTower, load_image_tower, squares
+from structxlip.models.towers.image import (
+    ImageTower,
+    check_image_px,
+    load_image_tower,
+    squares,
+)
 from structxlip.models.towers.offsets import Span, character_offsets
 from structxlip.models.towers.text import TextTower, load_text_tower
 
@@ -80,7 +85,9 @@ def load_encoders(
     Raises:
         UserError: with what to do, where a tower cannot be had.
     """
-    images = load_image_tower(image_tower, image_px)
     if frozen:
+        images = load_image_tower(image_tower, image_px, max_tokens)
         return images, load_text_tower(text_tower, max_tokens)
-    return Pixels(image_px), Tokens(shared_clip(text_tower, max_tokens).tokenizer)
+    loaded = shared_clip(text_tower, max_tokens)
+    check_image_px(image_tower, loaded.model.visual, image_px)
+    return Pixels(image_px), Tokens(loaded.tokenizer)
