@@ -121,6 +121,21 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
             0.5,
             "recipes.seed: train.tuned_share below 1 needs a CLIP model that is trained itself",
         ),
+        (
+            "recipes.paper.model.embed_dim",
+            1024,
+            "recipes.paper: model.embed_dim is of heads on frozen towers and has no effect",
+        ),
+        (
+            "recipes.paper.captions.mode",
+            "downweight",
+            "recipes.paper: captions.mode downweight needs a frozen text tower",
+        ),
+        (
+            "recipes.seed.arms.structxlip.edge_shift_px",
+            128,
+            "recipes.seed: arms.structxlip.edge_shift_px must be below edges.size_px",
+        ),
     ],
 )
 def test_recipes_that_cannot_be(

@@ -43,6 +43,9 @@ class Captions(Section):
     max_chunks: Annotated[int, Field(ge=1, le=64)] = 32
 
 
+HEADS = ("embed_dim", "hidden_dim", "dropout")  # what only heads on frozen towers have
+
+
 class Model(Section):
     image_tower: Annotated[str, Field(pattern=r"^(packaged|timm|open_clip|hf):.+$")]
     text_tower: Annotated[str, Field(pattern=r"^(packaged|open_clip|hf):.+$")]
@@ -71,6 +74,10 @@ class Model(Section):
     def frozen(self) -> bool:
         """Whether both towers stay as they are."""
         return self.trained == "heads"
+
+    def changes(self, name: str) -> bool:
+        """Whether a value is another one than the default."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
     def encoders(self) -> dict[str, Any]:
         """What the cached inputs of training depend on."""
@@ -186,9 +193,9 @@ class Recipe(Section):
                     "captions.mode downweight needs a frozen text tower that pools its tokens; use "
                     "drop or mask"
                 )
-            if given := self.model.model_fields_set & {"embed_dim", "hidden_dim", "dropout"}:
+            if given := [name for name in HEADS if self.model.changes(name)]:
                 raise ValueError(
-                    f"model.{min(given)} is of heads on frozen towers and has no effect with "
+                    f"model.{given[0]} is of heads on frozen towers and has no effect with "
                     f"trained {self.model.trained}; remove it"
                 )
         else:

@@ -31,9 +31,9 @@ def stretch_positions(positions: Tensor, length: int, keep: int = KEPT_POSITIONS
             f"a text of {len(positions)} tokens can be stretched, not cut to {length}; "
             f"truncate the tokens instead"
         )
-    rest = positions[keep:].T[None]
+    rest = positions[keep:].T[None].double()  # in single precision the last place drifts
     stretched = interpolate(rest, length - keep, mode="linear", align_corners=True)[0].T
-    return torch.cat([positions[:keep], stretched])
+    return torch.cat([positions[:keep], stretched.to(positions.dtype)])
 
 
 @torch.no_grad()
