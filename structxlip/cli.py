@@ -117,6 +117,15 @@ def activate(
 
 
 @app.command(rich_help_panel="Project")
+def inspect(
+    dataset: Annotated[str, typer.Argument(help="An entry under `datasets:`.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Write a page to look at a dataset: lengths, edges, structure, what was left out."""
+    _stage("inspect", params, dataset)
+
+
+@app.command(rich_help_panel="Project")
 def sources() -> None:
     """List the kinds of datasets that can be read, with an example of each."""
     from structxlip.config.datasets import examples

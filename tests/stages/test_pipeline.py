@@ -165,6 +165,20 @@ def test_report_prints_the_table(project: Project) -> None:
         assert f'{attribute}="http' not in page, "the report must need nothing but itself"
 
 
+def test_the_data_can_be_looked_at(project: Project) -> None:
+    done = project.run("structxlip", "inspect", "scenes")
+    assert done.returncode == 0, done.stderr
+    page = (project.folder / "reports/scenes/inspection.html").read_text()
+    assert page.count("data:image/jpeg") == 24  # 12 pairs, each with its edges
+    assert page.count('class="gone"') > 12
+    assert page.count('class="chunk"') > 24
+    assert '<td class="number">96</td>' in page
+    assert "0.0 % of the captions are cut" in page
+    assert 'src="http' not in page
+    nothing = project.run("structxlip", "inspect", "scenes", "--params", "nowhere.yaml")
+    assert nothing.returncode == 2
+
+
 def test_users_mistakes_are_one_sentence_and_write_nothing(project: Project) -> None:
     files = sorted(project.folder.rglob("*"))
     before = (project.folder / "params.yaml").read_text()

@@ -18,7 +18,7 @@ from structxlip.models.towers.image import (
     load_image_tower,
     squares,
 )
-from structxlip.models.towers.offsets import Span, character_offsets
+from structxlip.models.towers.offsets import Span, character_offsets, token_counts
 from structxlip.models.towers.text import TextTower, load_text_tower
 
 
@@ -39,8 +39,13 @@ class Tokens:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self.row = Row("int32", (tokenizer.context_length,))
+        self.limit: int = tokenizer.context_length
+        self.row = Row("int32", (self.limit,))
         self.chunk_row = Row("int32", (2,))
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens texts have before they are cut."""
+        return token_counts(self.tokenizer, texts)
 
     def encode(
         self,

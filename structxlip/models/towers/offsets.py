@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -39,6 +40,14 @@ def character_offsets(tokenizer: Any, text: str) -> list[Span]:
         spans = [_stripped(clean, start, end) for start, end in encoded["offset_mapping"]]
     place = _places(clean, text)
     return [(place[start], place[end - 1] + 1) if end > start else (0, 0) for start, end in spans]
+
+
+def token_counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """How many tokens texts have, with those at both ends, where nothing is cut."""
+    if hasattr(tokenizer, "byte_encoder"):
+        return [len(tokenizer.encode(text)) + 2 for text in texts]
+    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    return [len(ids) for ids in inner(list(texts), verbose=False)["input_ids"]]
 
 
 def _byte_pair_words(tokenizer: Any, text: str) -> list[Span]:

@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from structxlip.models.towers.clip import (
     is_clip,
     shared_clip,
 )
-from structxlip.models.towers.offsets import Span, character_offsets
+from structxlip.models.towers.offsets import Span, character_offsets, token_counts
 from structxlip.models.towers.running import autocast, packaged
 
 TEXT_BATCH = 32
@@ -33,6 +34,12 @@ class TextTower(nn.Module, ABC):
     """A frozen text encoder; ``dim`` is the size of its pooled and chunk features."""
 
     dim: int
+    tokenizer: Any
+    limit: int  # of tokens; what is longer is cut
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens texts have before they are cut."""
+        return token_counts(self.tokenizer, texts)
 
     @property
     def row(self) -> Row:
@@ -152,7 +159,7 @@ class HuggingFaceTextTower(TextTower):
                 f"null for all of them",
                 2,
             )
-        self.max_tokens = max_tokens or most
+        self.limit = max_tokens or most
         self.dim = self.network.config.hidden_size
 
     def tokenize(self, texts: Sequence[str]) -> tuple[dict[str, Tensor], list[list[Span]]]:
@@ -160,7 +167,7 @@ class HuggingFaceTextTower(TextTower):
             list(texts),
             padding=True,
             truncation=True,
-            max_length=self.max_tokens,
+            max_length=self.limit,
             return_offsets_mapping=True,
             return_tensors="pt",
         )
@@ -185,6 +192,7 @@ class OpenClipTextTower(TextTower):
     def __init__(self, loaded: LoadedClip) -> None:
         super().__init__()
         self.clip, self.tokenizer = loaded.model, loaded.tokenizer
+        self.limit = loaded.tokenizer.context_length
         with torch.inference_mode():
             self.dim = int(self(self.tokenize([""])[0])[0].shape[-1])
 

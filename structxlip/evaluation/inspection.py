@@ -1,0 +1,146 @@
+"""A page to look at a dataset before anything is trained on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip.config import Params
+from structxlip.data.images import BadImage, decode_rgb
+from structxlip.data.pairs import shards
+from structxlip.evaluation.pictures import Pictures, data_url, figure, resized
+
+EXAMPLES, REJECTED, SAMPLED = 12, 24, 5000
+
+
+@dataclass(frozen=True)
+class TextLengths:
+    """How long texts are to a text tower, and how much of them it reads."""
+
+    count: Callable[[Sequence[str]], list[int]]
+    limit: int
+
+
+def write_inspection(
+    path: Path,
+    *,
+    dataset: str,
+    params: Params,
+    data: Path,
+    lengths: TextLengths,
+    read_rejected: Callable[[set[str]], dict[str, bytes]],
+) -> None:
+    """Write the page of the artifacts under ``data``.
+
+    ``read_rejected`` reads the images of quarantined ids, where they can be read.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    report = json.loads((data / "pairs" / "report.json").read_text())
+    densities, usable = _densities(data / "edges")
+    texts, chunks = _captions(data / "captions")
+    tokens = np.array(lengths.count(_evenly(texts, SAMPLED)))
+    rows = np.unique(np.linspace(0, report["pairs"] - 1, EXAMPLES).astype(int))
+    pictures = Pictures(data, rows)
+    limits = params.active.edges.min_density, params.active.edges.max_density
+    template = Environment(
+        loader=PackageLoader("structxlip.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("inspection.html.j2")
+    page = template.render(
+        dataset=dataset,
+        params=params,
+        report=report,
+        limit=lengths.limit,
+        longest=int(tokens.max()),
+        median=int(np.median(tokens)),
+        cut=100 * float((tokens > lengths.limit).mean()),
+        usable=usable,
+        lengths=figure(lambda axes: _draw_lengths(axes[0], tokens, lengths.limit), 1),
+        densities=figure(lambda axes: _draw_densities(axes[0], densities, limits), 1),
+        examples=[_example(pictures, row, chunks) for row in rows.tolist()],
+        rejected=_rejected(data / "pairs" / "quarantine.parquet", read_rejected),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def marked(text: str, structure: str) -> list[tuple[str, bool]]:
+    """The words of a caption, and whether its structural form keeps each."""
+    words, kept = text.split(), structure.split()
+    plain = [[word.strip(",.;:()").lower() for word in found] for found in (words, kept)]
+    blocks = SequenceMatcher(None, plain[0], plain[1], autojunk=False).get_matching_blocks()
+    inside = {block.a + i for block in blocks for i in range(block.size)}
+    return [(word, i in inside) for i, word in enumerate(words)]
+
+
+def _example(pictures: Pictures, row: int, chunks: dict[str, list[str]]) -> dict[str, Any]:
+    found = pictures.example(row)
+    found["words"] = marked(found["caption"], found["structure"])
+    found["chunks"] = chunks[found["id"]]
+    return found
+
+
+def _densities(edges: Path) -> tuple[NDArray[np.float32], int]:
+    import pyarrow.dataset as ds
+
+    table = ds.dataset(shards(edges)).to_table(["density", "has_structure"])
+    return table["density"].to_numpy(), sum(table["has_structure"].to_pylist())
+
+
+def _captions(captions: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """All captions, and the chunks of the first caption of each pair."""
+    import pyarrow.dataset as ds
+
+    table = ds.dataset(shards(captions)).to_table(["id", "caption_index", "structure", "chunks"])
+    first = table.filter(ds.field("caption_index") == 0).to_pylist()
+    chunks = {
+        row["id"]: [row["structure"][c["start"] : c["end"]] for c in row["chunks"]] for row in first
+    }
+    texts = ds.dataset(shards(captions)).to_table(["text"])["text"].to_pylist()
+    return texts, chunks
+
+
+def _evenly(values: list[str], most: int) -> list[str]:
+    return values[:: max(1, len(values) // most)]
+
+
+def _rejected(
+    quarantine: Path, read: Callable[[set[str]], dict[str, bytes]]
+) -> list[dict[str, str | None]]:
+    import pyarrow.parquet as pq
+
+    shown = pq.read_table(quarantine).to_pylist()[:REJECTED]
+    images = read({row["id"] for row in shown}) if shown else {}
+    return [row | {"image": _thumbnail(images.get(row["id"]))} for row in shown]
+
+
+def _thumbnail(data: bytes | None) -> str | None:
+    try:
+        return data_url(resized(decode_rgb(data))) if data else None
+    except BadImage:
+        return None
+
+
+def _draw_lengths(axis: Any, tokens: NDArray[np.int64], limit: int) -> None:
+    axis.hist(tokens, bins=min(40, int(tokens.max() - tokens.min()) + 1), color="#4c78a8")
+    if tokens.max() > limit / 3:
+        axis.axvline(limit, color="#c81e1e")
+    axis.set(xlabel="tokens of a caption", ylabel="captions")
+
+
+def _draw_densities(axis: Any, densities: NDArray[np.float32], limits: tuple[float, float]) -> None:
+    axis.hist(densities, bins=40, color="#4c78a8")
+    for limit in limits:
+        if limit <= densities.max() * 1.5:
+            axis.axvline(limit, color="#c81e1e")
+    axis.set(xlabel="share of edge pixels", ylabel="images")

@@ -1,0 +1,105 @@
+"""Pictures of a dataset for its pages: thumbnails, edge overlays, and figures as SVG."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip.cues import decode_edges
+from structxlip.data.images import decode_rgb
+from structxlip.data.pairs import shards
+
+THUMBNAIL_PX = 150
+
+
+class Pictures:
+    """Thumbnails, overlays and captions of a few pairs, read from the artifacts."""
+
+    def __init__(self, data: Path, rows: NDArray[np.int64]) -> None:
+        self.pairs = take(data / "pairs", rows, ["id", "image", "captions"])
+        self.edges = take(data / "edges", rows, ["edges", "density"])
+        self.structure = _structures(data / "captions", {p["id"] for p in self.pairs.values()})
+
+    def captions(self, row: int) -> list[str]:
+        found: list[str] = self.pairs[row]["captions"]
+        return found
+
+    def thumbnail(self, row: int) -> str:
+        return data_url(resized(decode_rgb(self.pairs[row]["image"])))
+
+    def example(self, row: int) -> dict[str, Any]:
+        image = resized(decode_rgb(self.pairs[row]["image"]))
+        edges = decode_edges(self.edges[row]["edges"]).astype(np.uint8)
+        drawn = cv2.resize(edges, image.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+        overlay = image // 2 + 96
+        overlay[drawn] = (200, 30, 30)
+        identifier = self.pairs[row]["id"]
+        return {
+            "id": identifier,
+            "image": data_url(image),
+            "overlay": data_url(overlay),
+            "density": self.edges[row]["density"],
+            "caption": self.captions(row)[0],
+            "structure": self.structure[identifier],
+        }
+
+
+def take(directory: Path, rows: NDArray[np.int64], columns: list[str]) -> dict[int, dict[str, Any]]:
+    """Some columns of some rows of an artifact, by their place; only their row groups are read."""
+    import pyarrow.parquet as pq
+
+    found: dict[int, dict[str, Any]] = {}
+    start = 0
+    for path in shards(directory):
+        with pq.ParquetFile(path) as file:
+            for index in range(file.num_row_groups):
+                stop = start + file.metadata.row_group(index).num_rows
+                inside = rows[(rows >= start) & (rows < stop)]
+                if len(inside):
+                    group = file.read_row_group(index, columns=columns)
+                    taken = group.take((inside - start).tolist()).to_pylist()
+                    found |= dict(zip(inside.tolist(), taken, strict=True))
+                start = stop
+    return found
+
+
+def _structures(directory: Path, ids: set[str]) -> dict[str, str]:
+    import pyarrow.dataset as ds
+
+    wanted = (ds.field("id").isin(sorted(ids))) & (ds.field("caption_index") == 0)
+    read = ds.dataset(shards(directory)).to_table(["id", "structure"], filter=wanted)
+    return dict(zip(read["id"].to_pylist(), read["structure"].to_pylist(), strict=True))
+
+
+def resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image no larger than a thumbnail."""
+    scale = THUMBNAIL_PX / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def data_url(image: NDArray[np.uint8]) -> str:
+    """An image as the source of an ``img`` that needs no file."""
+    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+
+
+def figure(draw: Any, panels: int) -> str:
+    """An inline SVG of ``draw(axes)``."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    # A fixed salt and no date: the same numbers make the same bytes.
+    with rc_context({"svg.hashsalt": "structxlip", "font.size": 9, "axes.spines.top": False,
+                     "axes.spines.right": False}):  # fmt: skip
+        figure = Figure(figsize=(4.8 * panels, 2.8), layout="constrained")
+        draw(figure.subplots(1, panels, squeeze=False)[0])
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()[out.getvalue().index("<svg") :]
