@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from structxlip.config import Params
 from structxlip.data.images import BadImage, decode_rgb
 from structxlip.data.pairs import shards
-from structxlip.evaluation.pictures import Pictures, data_url, figure, resized
+from structxlip.evaluation.pictures import Pictures, data_url, figure, render, resized
 
 EXAMPLES, REJECTED, SAMPLED = 12, 24, 5000
 
@@ -41,8 +41,6 @@ def write_inspection(
 
     ``read_rejected`` reads the images of quarantined ids, where they can be read.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     report = json.loads((data / "pairs" / "report.json").read_text())
     densities, usable = _densities(data / "edges")
     texts, chunks = _captions(data / "captions")
@@ -50,14 +48,8 @@ def write_inspection(
     rows = np.unique(np.linspace(0, report["pairs"] - 1, EXAMPLES).astype(int))
     pictures = Pictures(data, rows)
     limits = params.active.edges.min_density, params.active.edges.max_density
-    template = Environment(
-        loader=PackageLoader("structxlip.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("inspection.html.j2")
-    page = template.render(
+    page = render(
+        "inspection.html.j2",
         dataset=dataset,
         params=params,
         report=report,

@@ -1,4 +1,4 @@
-"""Pictures of a dataset for its pages: thumbnails, edge overlays, and figures as SVG."""
+"""What pages are made of: their templates, thumbnails, edge overlays, and figures as SVG."""
 
 from __future__ import annotations
 
@@ -103,3 +103,17 @@ def figure(draw: Any, panels: int) -> str:
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()[out.getvalue().index("<svg") :]
+
+
+def render(template: str, **values: Any) -> str:
+    """A page by its template in this room; a value that is not given is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("structxlip.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)

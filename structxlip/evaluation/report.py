@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from structxlip.config import Params
 from structxlip.data.feature_store import FeatureStore
 from structxlip.evaluation.comparison import table
-from structxlip.evaluation.pictures import Pictures, figure
+from structxlip.evaluation.pictures import Pictures, figure, render
 from structxlip.evaluation.protocol import Comparison, Embeddings
 
 if TYPE_CHECKING:
@@ -33,26 +33,18 @@ def write_report(
 ) -> None:
     """Write ``path``, and its figures beside it as ``losses.svg`` and ``recall.svg``; ``data`` is
     the folder of the dataset's artifacts."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     rows = store.rows("test")
     examples = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
     grids = _retrieval(comparison.test["structxlip"], rows)
     wanted = sorted({*examples.tolist(), *(row for grid in grids for row, _ in grid["answers"])})
     pictures = Pictures(data, np.array(wanted))
     header, *body = table(comparison.metrics)
-    template = Environment(
-        loader=PackageLoader("structxlip.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("report.html.j2")
     figures = {
         "losses": figure(lambda axes: _draw_losses(axes, histories), 2),
         "recall": figure(lambda axes: _draw_recall(axes, histories), 1),
     }
-    page = template.render(
+    page = render(
+        "report.html.j2",
         dataset=dataset,
         params=params,
         metrics=comparison.metrics,

@@ -18,10 +18,14 @@ def existing(root: Path, name: str) -> Path:
     """``root / name``; ``UserError`` with what ``root`` holds where that does not exist."""
     path = root / name
     if not path.exists():
-        found = sorted(p.name for p in root.iterdir())[:SHOWN] if root.is_dir() else []
-        inside = f"; {root} holds: {', '.join(found) or 'nothing'}" if root.is_dir() else ""
+        inside = f"; {root} holds: {contents(root)}" if root.is_dir() else ""
         raise UserError(f"{path} does not exist{inside}")
     return path
+
+
+def contents(root: Path) -> str:
+    """The first names in a folder, in words."""
+    return ", ".join(sorted(path.name for path in root.glob("*"))[:SHOWN]) or "nothing"
 
 
 def reader(folder: Path, name: str) -> Callable[[], bytes]:

@@ -10,7 +10,7 @@ from structxlip.config.datasets import HfDataset
 from structxlip.data.images import BadImage
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import need, read_json
+from structxlip.data.sources.files import contents, need, read_json
 from structxlip.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ def open_hf_dataset(dataset: HfDataset) -> Source:
     root = Path(dataset.path)
     files = _files(root)
     if not files:
-        found = ", ".join(sorted(path.name for path in root.glob("*"))[:8]) or "nothing"
         raise UserError(
-            f"{root} is no dataset on disk (no dataset_info.json and no Parquet); it holds: {found}"
+            f"{root} is no dataset on disk (no state.json and no Parquet); it holds: "
+            f"{contents(root)}"
         )
     size = 0
     for path, _ in files:

@@ -9,7 +9,7 @@ from typing import Any
 from structxlip.config.datasets import ImageFolder
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import csv_rows, json_lines, need, reader
+from structxlip.data.sources.files import contents, csv_rows, json_lines, need, reader
 from structxlip.errors import UserError
 
 FOLDERS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
@@ -27,8 +27,7 @@ def open_imagefolder(dataset: ImageFolder) -> Source:
         if (folder / name).is_file()
     }
     if not files:
-        found = ", ".join(sorted(path.name for path in root.glob("*"))[:8]) or "nothing"
-        raise UserError(f"{root} has no metadata.jsonl or metadata.csv; it holds: {found}")
+        raise UserError(f"{root} has no metadata.jsonl or metadata.csv; it holds: {contents(root)}")
     pairs = [pair for file, split in files.items() for pair in _pairs(file, split, root, dataset)]
     given = frozenset(pair.split for pair in pairs if pair.split)
     return Source(iter(pairs), len(pairs), given)

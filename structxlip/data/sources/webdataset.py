@@ -12,7 +12,7 @@ from structxlip.config.datasets import WebDataset
 from structxlip.data.images import BadImage
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import need
+from structxlip.data.sources.files import contents, need
 from structxlip.errors import UserError
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
@@ -27,8 +27,7 @@ def open_webdataset(dataset: WebDataset) -> Source:
     root = Path(dataset.path)
     shards = sorted(path for path in root.glob(dataset.shards) if path.is_file())
     if not shards:
-        found = ", ".join(sorted(path.name for path in root.glob("*"))[:8]) or "nothing"
-        raise UserError(f"{root} has no {dataset.shards}; it holds: {found}")
+        raise UserError(f"{root} has no {dataset.shards}; it holds: {contents(root)}")
     samples = [(shard, key, files) for shard in shards for key, files in _samples(shard).items()]
     splits = {shard: _split(shard.relative_to(root)) for shard in shards}
     pairs = (
