@@ -122,6 +122,11 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
             "recipes.seed: train.tuned_share below 1 needs a CLIP model that is trained itself",
         ),
         (
+            "recipes.seed.train.clip_learning_rate",
+            1e-5,
+            "recipes.seed: train.clip_learning_rate needs a CLIP model that is trained itself",
+        ),
+        (
             "recipes.paper.model.embed_dim",
             1024,
             "recipes.paper: model.embed_dim is of heads on frozen towers and has no effect",

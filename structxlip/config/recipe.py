@@ -89,6 +89,7 @@ class Train(Section):
     epochs: Positive = 14
     batch_size: Annotated[int, Field(ge=2)] = 256
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    clip_learning_rate: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_epochs: Annotated[int, Field(ge=0)] = 2
     chunks_per_caption: Positive = 4
@@ -203,6 +204,11 @@ class Recipe(Section):
                 raise ValueError(
                     "the losses of the paper read edge maps with the image tower that is trained; "
                     "set model.trained to all, lora or a number of blocks"
+                )
+            if self.train.clip_learning_rate is not None:
+                raise ValueError(
+                    "train.clip_learning_rate needs a CLIP model that is trained itself; set "
+                    "model.trained to all, lora or a number of blocks"
                 )
             if self.train.tuned_share < 1:
                 raise ValueError(

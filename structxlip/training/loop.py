@@ -82,8 +82,9 @@ class Loop:
         self.seed, self.rank = seed, rank
         self.device = device or torch.device("cpu")
         self.optimizer = torch.optim.AdamW(
-            list(_parameter_groups(self.inner, settings.weight_decay)), lr=settings.learning_rate
+            list(_parameter_groups(self.inner, settings)), lr=settings.learning_rate
         )
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.progress = Progress()
 
     def run(self, after_epoch: Callable[[Loop], None]) -> None:
@@ -102,11 +103,9 @@ class Loop:
             moved: Batch = {k: v.to(self.device) for k, v in batch.items()}  # type: ignore[assignment, attr-defined]
             now = epoch + step / steps
             torch.manual_seed(hash((self.seed, epoch, step, self.rank)) % 2**63)
-            rate = self.settings.learning_rate * rate_factor(
-                now, self.settings.warmup_epochs, self.settings.epochs
-            )
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            share = rate_factor(now, self.settings.warmup_epochs, self.settings.epochs)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * share
             try:
                 losses = self.task(moved, weight_factors(self.arm, now))
             except ValueError as error:  # features that are not finite
@@ -123,7 +122,12 @@ class Loop:
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / steps
         scale = float(self.inner.model.logit_scale.detach().exp())
-        return {"epoch": epoch + 1, **totals, "learning_rate": rate, "logit_scale": scale}
+        return {
+            "epoch": epoch + 1,
+            **totals,
+            "learning_rate": share * self.settings.learning_rate,
+            "logit_scale": scale,
+        }
 
     def save(self, directory: Path) -> None:
         """Write everything that going on needs."""
@@ -156,11 +160,16 @@ def rate_factor(epoch: float, warmup_epochs: int, epochs: int) -> float:
     return (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs))) / 2
 
 
-def _parameter_groups(task: Task, weight_decay: float) -> Iterator[dict[str, Any]]:
-    """Weight decay on matrices and convolutions; not on biases, norms and the logit scale."""
-    parameters = [p for p in task.parameters() if p.requires_grad]
-    yield {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay}
-    yield {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}
+def _parameter_groups(task: Task, settings: Train) -> Iterator[dict[str, Any]]:
+    """Weight decay on matrices and convolutions, not on biases, norms and the logit scale; a CLIP
+    that is trained may have a learning rate of its own, beside parts that start from nothing."""
+    clip = {id(p) for p in getattr(task.model, "clip", nn.Module()).parameters()}
+    rates = settings.learning_rate, settings.clip_learning_rate or settings.learning_rate
+    for of_clip, rate in enumerate(rates):
+        chosen = [p for p in task.parameters() if p.requires_grad and (id(p) in clip) == of_clip]
+        for decays, decay in ((True, settings.weight_decay), (False, 0.0)):
+            group = [p for p in chosen if (p.dim() > 1) == decays]
+            yield {"params": group, "weight_decay": decay, "lr": rate}
 
 
 def validation_recall(model: StructXLIP, store: FeatureStore) -> dict[str, float]:

@@ -90,6 +90,25 @@ def test_a_clip_is_trained_from_pixels_and_tokens(
     assert same != bf16
 
 
+def test_a_clip_has_a_learning_rate_of_its_own(
+    raw_artifacts: Artifacts, paper_params: Params
+) -> None:
+    content = paper_params.model_dump(by_alias=True)
+    recipe = content["recipes"]["paper"]
+    recipe["train"] |= {"clip_learning_rate": 1e-5, "warmup_epochs": 0}
+    recipe["arms"]["structxlip"]["losses"] = "seed"  # with an edge CNN that starts from nothing
+    loop = new_loop(raw_artifacts, Params.model_validate(content))
+    before = {name: value.clone() for name, value in loop.inner.named_parameters()}
+    loop._epoch(0)
+    moved = {
+        name: float((value - before[name]).detach().abs().max())
+        for name, value in loop.inner.named_parameters()
+    }
+    assert 1e-6 < moved["model.clip.text_projection"] < 1e-4
+    assert moved["model.edge_encoder.projection.weight"] > 5e-4
+    assert moved["loss.edge_image.projection.weight"] > 5e-4
+
+
 def test_losses_fall_and_are_told_apart(artifacts: Artifacts, params: Params) -> None:
     loop = new_loop(artifacts, params)
     loop.run(lambda _: None)
