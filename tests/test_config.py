@@ -141,6 +141,11 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
             128,
             "recipes.seed: arms.structxlip.edge_shift_px must be below edges.size_px",
         ),
+        (
+            "recipes.paper.edges.max_regions",
+            0,
+            "recipes.paper: the region-chunk loss of the paper needs regions; set edges.max",
+        ),
     ],
 )
 def test_recipes_that_cannot_be(

@@ -18,7 +18,7 @@ class Edges(Section):
     high: Annotated[float, Field(ge=0)] | None = None
     min_density: Fraction = 0.005
     max_density: Fraction = 0.5
-    max_regions: Annotated[int, Field(ge=1, le=64)] = 8
+    max_regions: Annotated[int, Field(ge=0, le=64)] = 8
     own_boxes: bool = True
 
     @model_validator(mode="after")
@@ -215,4 +215,10 @@ class Recipe(Section):
                     "train.tuned_share below 1 needs a CLIP model that is trained itself; set "
                     "model.trained to all, lora or a number of blocks"
                 )
+        structural = self.arms.structxlip
+        if structural.losses == "paper" and structural.region_chunk and not self.edges.max_regions:
+            raise ValueError(
+                "the region-chunk loss of the paper needs regions; set edges.max_regions, or "
+                "arms.structxlip.region_chunk to 0"
+            )
         return self

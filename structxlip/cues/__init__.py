@@ -46,12 +46,13 @@ __all__ = [
 class Detector(Protocol):
     """Turns an image, ``uint8 [height, width, 3]``, into an edge map, ``bool [size_px, size_px]``.
 
-    ``low`` and ``high`` are in the detector's own units; ``None`` sets them from the image.
+    Those of ``CUES`` take grey images, ``uint8 [height, width]``, as well. ``low`` and ``high`` are
+    in the detector's own units; ``None`` sets them from the image.
     """
 
     def __call__(
         self,
-        rgb: NDArray[np.uint8],
+        image: NDArray[np.uint8],
         *,
         size_px: int,
         blur_sigma: float = 1.0,

@@ -16,14 +16,15 @@ MIN_HIGH = 16.0
 
 
 def canny(
-    rgb: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     *,
     size_px: int,
     blur_sigma: float = 1.0,
     low: float | None = None,
     high: float | None = None,
 ) -> NDArray[np.bool_]:
-    """Edges of an image, ``uint8 [height, width, 3]``, as ``bool [size_px, size_px]``.
+    """Edges of an image, ``uint8 [height, width, 3]`` or grey ``[height, width]``, as ``bool
+    [size_px, size_px]``.
 
     The image is prepared by ``grey_square``. ``low`` and ``high`` are the hysteresis thresholds on
     the gradient ``|dx| + |dy|`` of a 3x3 Sobel filter, whose range is 0 to 2040. Without them
@@ -35,10 +36,9 @@ def canny(
     with ``0 <= low < high``.
     """
     check_thresholds(low, high)
-    grey = grey_square(rgb, size_px=size_px, blur_sigma=blur_sigma)
+    grey = grey_square(image, size_px=size_px, blur_sigma=blur_sigma)
     # The borders as cv2.Canny itself treats them, so that fixed thresholds mean the same here.
-    dx = cv2.Sobel(grey, cv2.CV_16S, 1, 0, borderType=cv2.BORDER_REPLICATE)
-    dy = cv2.Sobel(grey, cv2.CV_16S, 0, 1, borderType=cv2.BORDER_REPLICATE)
+    dx, dy = cv2.spatialGradient(grey, borderType=cv2.BORDER_REPLICATE)
     if low is None or high is None:
         low, high = _thresholds(dx, dy)
     return cv2.Canny(dx, dy, low, high) > 0

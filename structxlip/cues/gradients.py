@@ -14,7 +14,7 @@ MIN_HIGH = 4.0  # grey levels: fainter steps are noise and compression
 
 
 def sobel(
-    rgb: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     *,
     size_px: int,
     blur_sigma: float = 1.0,
@@ -28,13 +28,13 @@ def sobel(
     wide as the filter sees them, where Canny's are one pixel. Errors are those of ``canny``.
     """
     check_thresholds(low, high)
-    grey = grey_square(rgb, size_px=size_px, blur_sigma=blur_sigma)
+    grey = grey_square(image, size_px=size_px, blur_sigma=blur_sigma)
     dx, dy = (cv2.Sobel(grey, cv2.CV_32F, *axis, scale=1 / 4) for axis in ((1, 0), (0, 1)))
     return _large(cv2.magnitude(dx, dy), low, high)
 
 
 def scharr(
-    rgb: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     *,
     size_px: int,
     blur_sigma: float = 1.0,
@@ -43,7 +43,7 @@ def scharr(
 ) -> NDArray[np.bool_]:
     """As ``sobel``, with Scharr's filter (2000), whose gradient depends less on the direction."""
     check_thresholds(low, high)
-    grey = grey_square(rgb, size_px=size_px, blur_sigma=blur_sigma)
+    grey = grey_square(image, size_px=size_px, blur_sigma=blur_sigma)
     dx, dy = (cv2.Scharr(grey, cv2.CV_32F, *axis, scale=1 / 16) for axis in ((1, 0), (0, 1)))
     return _large(cv2.magnitude(dx, dy), low, high)
 

@@ -34,7 +34,7 @@ class LearnedDetector:
 
     def __call__(
         self,
-        rgb: NDArray[np.uint8],
+        image: NDArray[np.uint8],
         *,
         size_px: int,
         blur_sigma: float = 0.0,
@@ -47,9 +47,11 @@ class LearnedDetector:
         used: such networks are trained on images as they are.
         """
         check_thresholds(low, high)
-        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
-            raise ValueError(f"rgb must be uint8 [height, width, 3], not {rgb.dtype} {rgb.shape}")
-        square = cv2.resize(rgb, (size_px, size_px), interpolation=cv2.INTER_AREA)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ValueError(
+                f"image must be uint8 [height, width, 3], not {image.dtype} {image.shape}"
+            )
+        square = cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_AREA)
         self.network.setInput(cv2.dnn.blobFromImage(square, scalefactor=1 / 255))
         try:
             found = np.asarray(self.network.forward(self.outputs)[-1])

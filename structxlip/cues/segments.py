@@ -10,7 +10,7 @@ from structxlip.cues.prepare import check_thresholds, grey_square
 
 
 def lsd(
-    rgb: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     *,
     size_px: int,
     blur_sigma: float = 1.0,
@@ -24,7 +24,7 @@ def lsd(
     ``canny``.
     """
     check_thresholds(low, high)
-    grey = grey_square(rgb, size_px=size_px, blur_sigma=blur_sigma)
+    grey = grey_square(image, size_px=size_px, blur_sigma=blur_sigma)
     lines, *_ = cv2.createLineSegmentDetector().detect(grey)
     drawn = np.zeros((size_px, size_px), np.uint8)
     for x1, y1, x2, y2 in [] if lines is None else lines.reshape(-1, 4):

@@ -16,7 +16,7 @@ SCALE_RATIO = 1.6
 
 
 def log(
-    rgb: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     *,
     size_px: int,
     blur_sigma: float = 1.0,
@@ -30,12 +30,12 @@ def log(
     without them. Errors are those of ``canny``.
     """
     check_thresholds(low, high)
-    grey = grey_square(rgb, size_px=size_px, blur_sigma=blur_sigma)
+    grey = grey_square(image, size_px=size_px, blur_sigma=blur_sigma)
     return _crossings(cv2.Laplacian(grey, cv2.CV_32F, ksize=3), low, high)
 
 
 def dog(
-    rgb: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     *,
     size_px: int,
     blur_sigma: float = 1.0,
@@ -49,7 +49,7 @@ def dog(
     check_thresholds(low, high)
     if not blur_sigma:
         raise ValueError("dog needs a blur_sigma above 0")
-    grey = grey_square(rgb, size_px=size_px, blur_sigma=blur_sigma).astype(np.float32)
+    grey = grey_square(image, size_px=size_px, blur_sigma=blur_sigma).astype(np.float32)
     wider = cv2.GaussianBlur(grey, (0, 0), blur_sigma * float(np.sqrt(SCALE_RATIO**2 - 1)))
     # The Laplacian of a scale is about this many times the difference.
     gain = 2 / (blur_sigma**2 * (SCALE_RATIO**2 - 1))

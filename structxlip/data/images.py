@@ -5,10 +5,16 @@ from __future__ import annotations
 import io
 import warnings
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_PIXELS = 100_000_000
+_SHRUNK = {
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+}
 
 
 class BadImage(ValueError):
@@ -55,3 +61,19 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return np.array(image.convert("RGB"))
+
+
+def decode_grey(data: bytes, at_least_px: int, side_px: int) -> NDArray[np.uint8]:
+    """Decode an image that ``decode_rgb`` has accepted before to grey, ``uint8 [height, width]``.
+
+    A JPEG, whose shorter side is ``side_px``, is decoded straight to brightness, and shrunk by 2, 4
+    or 8 while it is decoded, as long as ``at_least_px`` are left of that side. Raises ``BadImage``
+    as ``decode_rgb`` does.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return np.asarray(cv2.cvtColor(decode_rgb(data), cv2.COLOR_RGB2GRAY), np.uint8)
+    shrinks = (flag for factor, flag in _SHRUNK.items() if side_px >= factor * at_least_px)
+    grey = cv2.imdecode(np.frombuffer(data, np.uint8), next(shrinks, cv2.IMREAD_GRAYSCALE))
+    if grey is None:
+        raise BadImage("corrupt_image", "no JPEG that can be decoded")
+    return np.asarray(grey, np.uint8)

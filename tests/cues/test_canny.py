@@ -71,11 +71,11 @@ def test_compression_noise_is_no_structure():
         ({"low": -1.0, "high": 10.0}, "low < high or neither"),
         ({"size_px": 0}, "size_px >= 1"),
         ({"blur_sigma": -1.0}, "blur_sigma >= 0"),
-        ({"rgb": np.zeros((4, 4), np.uint8)}, "rgb must be uint8"),
-        ({"rgb": np.zeros((4, 4, 3), np.float32)}, "rgb must be uint8"),
-        ({"rgb": np.zeros((0, 4, 3), np.uint8)}, "rgb must be uint8"),
+        ({"image": np.zeros((4, 4, 2), np.uint8)}, "an image must be uint8"),
+        ({"image": np.zeros((4, 4, 3), np.float32)}, "an image must be uint8"),
+        ({"image": np.zeros((0, 4, 3), np.uint8)}, "an image must be uint8"),
     ],
 )
 def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message):
-        canny(**{"rgb": np.zeros((4, 4, 3), np.uint8), "size_px": 8, **arguments})
+        canny(**{"image": np.zeros((4, 4, 3), np.uint8), "size_px": 8, **arguments})

@@ -8,10 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from structxlip import cues
 from structxlip.cues import CUES, Detector, detector, edge_density, has_structure
+from structxlip.cues.prepare import percentiles
 from tests.networks import write_red_detector
 
 
@@ -26,6 +30,17 @@ def distance_to_outline(edges: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How far each edge pixel is from the disc's outline, in pixels of a map of 128."""
     y, x = np.nonzero(edges)
     return np.abs(np.hypot(x + 0.5 - 64, y + 0.5 - 64) - 60 * 128 / 200)
+
+
+@given(
+    grey=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))),
+    percents=st.tuples(*2 * [st.floats(0, 100)]),
+)
+def test_percentiles_are_those_of_numpy(
+    grey: NDArray[np.uint8], percents: tuple[float, float]
+) -> None:
+    found = percentiles(grey, percents)
+    np.testing.assert_allclose(found, np.percentile(grey, percents), atol=1e-6)
 
 
 @pytest.fixture(params=sorted(CUES))
@@ -45,6 +60,12 @@ def test_edges_are_on_the_outline_whatever_the_contrast(
     y, x = np.nonzero(edges)
     sectors = np.unique(np.arctan2(y - 64, x - 64) // (np.pi / 6))
     assert len(sectors) >= 11, "the outline has holes"
+
+
+def test_grey_images_are_taken_too(cue: Detector) -> None:
+    colour = disc(220, 30)
+    grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
+    np.testing.assert_array_equal(cue(grey, size_px=64), cue(colour, size_px=64))
 
 
 @pytest.mark.parametrize("grey", [0, 127, 255])
@@ -72,12 +93,12 @@ def test_thresholds_bound_the_edges(cue: Detector) -> None:
         ({"low": 20.0, "high": 10.0}, "low < high or neither"),
         ({"size_px": 0}, "size_px >= 1"),
         ({"blur_sigma": -1.0}, "blur_sigma >= 0"),
-        ({"rgb": np.zeros((4, 4), np.uint8)}, "rgb must be uint8"),
+        ({"image": np.zeros((4, 4, 2), np.uint8)}, "an image must be uint8"),
     ],
 )
 def test_refusals(cue: Detector, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        cue(**{"rgb": np.zeros((4, 4, 3), np.uint8), "size_px": 8, **arguments})
+        cue(**{"image": np.zeros((4, 4, 3), np.uint8), "size_px": 8, **arguments})
 
 
 def test_a_difference_needs_a_blur() -> None:
