@@ -127,20 +127,24 @@ def write_pairs(
     Raises ``UserError`` with the counts by reason when more than ``max_bad_fraction`` of the pairs
     or of the captions are bad, when an id comes twice, or when no pair is left for a split.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     report = IngestReport()
     with _ShardWriter(directory, pair_schema(), shard_bytes) as writer:
         for row in _good_rows(raw_pairs, report, split_for, held_out or HeldOut()):
             writer.add(row)
     _refuse_bad(report, max_bad_fraction)
     (directory / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
-    listed = [[r.id for r in report.quarantine], [r.reason for r in report.quarantine]]
-    columns = [*listed, [r.detail for r in report.quarantine]]
-    arrays = [pa.array(column, pa.string()) for column in columns]
-    pq.write_table(pa.table(arrays, ["id", "reason", "detail"]), directory / "quarantine.parquet")
+    write_quarantine(report.quarantine, directory)
     return report
+
+
+def write_quarantine(rejected: Sequence[Rejected], directory: Path) -> None:
+    """List what was left out as ``quarantine.parquet`` in a folder."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.string()) for name in ("id", "reason", "detail")])
+    table = pa.Table.from_pylist([vars(entry) for entry in rejected], schema=schema)
+    pq.write_table(table, directory / "quarantine.parquet")
 
 
 def _good_rows(

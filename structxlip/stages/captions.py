@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from structxlip import captions as rooms
 from structxlip.captions import (
     load_language_model,
     load_lexicon,
@@ -14,65 +17,111 @@ from structxlip.captions import (
 from structxlip.config import Captions, Params
 from structxlip.errors import UserError
 from structxlip.progress import say
-from structxlip.stages.artifacts import DATA, atomic_directory
-from structxlip.stages.row_groups import RowGroup, Worker, map_row_groups, write_row_groups
+from structxlip.stages.artifacts import DATA
+from structxlip.stages.derived import ERROR, Derivation, Make, derive
+from structxlip.stages.made import signature
+from structxlip.stages.row_groups import RowGroup
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from spacy.language import Language
+    from spacy.tokens import Doc
 
-PARSE_BATCH = 32
+UNIT, PARSE_BATCH = 512, 128
 
 
 def captions(params: Params, dataset: str) -> None:
     pairs, settings = DATA / dataset / "pairs", params.active.captions
     try:
         load_lexicon(settings.lexicons)
-        load_language_model(settings.language_model)
+        model = load_language_model(settings.language_model)
     except ValueError as error:
         raise UserError(f"captions: {error}") from None
+    derivation = Derivation(
+        stage="captions",
+        samples=partial(_samples, pairs),
+        make_worker=partial(_make_worker, pairs, settings),
+        failed="not_parsed",
+        signature=_signature(settings, model),
+        unit=UNIT,
+    )
     total = kept = chunks = 0
-    with atomic_directory(DATA / dataset / "captions") as directory:
-        results = map_row_groups(
-            pairs, partial(_worker, pairs, settings), description=f"captions {dataset}"
-        )
-        for table in write_row_groups(results, directory):
-            total += sum(len(text.as_py()) for text in table["text"])
-            kept += sum(len(text.as_py()) for text in table["structure"])
-            chunks += sum(len(found.as_py()) for found in table["chunks"])
+
+    def count(table: pa.Table) -> None:
+        nonlocal total, kept, chunks
+        total += sum(len(text.as_py()) for text in table["text"])
+        kept += sum(len(text.as_py()) for text in table["structure"])
+        chunks += sum(len(found.as_py()) for found in table["chunks"])
+
+    derive(derivation, dataset, max_bad_fraction=params.ingest.max_bad_fraction, watch=count)
     say(f"captions {dataset}: {100 * kept / total:.0f} % of the text kept, {chunks} chunks")
 
 
-def _worker(pairs: Path, settings: Captions) -> Worker:
+def _signature(settings: Captions, model: Language) -> str:
+    lexicons = [path for path in map(Path, settings.lexicons) if path.suffix]
+    code = [Path(__file__), Path(rooms.__file__).parent]
+    return signature(
+        settings.model_dump_json(), version("spacy"), model.to_bytes(), *code, *lexicons
+    )
+
+
+def _samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
+    import pyarrow as pa
+
+    rows = group.read(pairs, ["id", "captions"]).to_pylist()
+    texts = [text for row in rows for text in row["captions"]]
+    index = [index for row in rows for index in range(len(row["captions"]))]
+    table = pa.table(
+        {
+            "id": [row["id"] for row in rows for _ in row["captions"]],
+            "caption_index": pa.array(index, pa.int32()),
+            "text": texts,
+        }
+    )
+    return table, [text.encode() for text in texts]
+
+
+def _make_worker(pairs: Path, settings: Captions) -> Make:
+    import pyarrow as pa
+
     model, lexicon = load_language_model(settings.language_model), load_lexicon(settings.lexicons)
-
-    def work(group: RowGroup) -> pa.Table:
-        import pyarrow as pa
-
-        rows = group.read(pairs, ["id", "captions"]).to_pylist()
-        texts = [text for row in rows for text in row["captions"]]
-        structural = [
-            structure_caption(
-                doc, lexicon=lexicon, **settings.model_dump(exclude={"language_model", "lexicons"})
-            )
-            for doc in model.pipe(texts, batch_size=PARSE_BATCH)
+    how = settings.model_dump(exclude={"language_model", "lexicons"})
+    chunk = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("kind", pa.string())])
+    schema = pa.schema(
+        [
+            ("structure", pa.string()),
+            ("weights", pa.list_(pa.float32())),
+            ("chunks", pa.list_(chunk)),
+            (ERROR, pa.string()),
         ]
-        chunk = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("kind", pa.string())])
-        return pa.table(
-            {
-                "id": [row["id"] for row in rows for _ in row["captions"]],
-                "caption_index": pa.array(
-                    [index for row in rows for index in range(len(row["captions"]))], pa.int32()
-                ),
-                "text": texts,
-                "structure": [caption.text for caption in structural],
-                "weights": pa.array(
-                    [caption.weights for caption in structural], pa.list_(pa.float32())
-                ),
-                "chunks": pa.array(
-                    [[vars(found) for found in caption.chunks] for caption in structural],
-                    pa.list_(chunk),
-                ),
-            }
-        )
+    )
 
-    return work
+    def row(text: str, parsed: Doc | Exception) -> dict[str, Any]:
+        try:
+            if isinstance(parsed, Exception):
+                raise parsed
+            found = structure_caption(parsed, lexicon=lexicon, **how)
+        except Exception as error:  # a caption without structure is listed, not fatal
+            whole = {"structure": text, "weights": [1.0] * len(text.split()), "chunks": []}
+            return whole | {ERROR: str(error) or type(error).__name__}
+        chunks = [vars(chunk) for chunk in found.chunks]
+        return {"structure": found.text, "weights": found.weights, "chunks": chunks, ERROR: None}
+
+    def make(group: RowGroup, rows: list[int]) -> pa.Table:
+        texts = _samples(pairs, group)[0]["text"].take(rows).to_pylist()
+        made = [row(*pair) for pair in zip(texts, _parsed(model, texts), strict=True)]
+        return pa.Table.from_pylist(made, schema=schema)
+
+    return make
+
+
+def _parsed(model: Language, texts: list[str]) -> Iterator[Doc | Exception]:
+    """The parse of each text; where a batch fails, one by one, with what was raised."""
+    try:
+        yield from list(model.pipe(texts, batch_size=PARSE_BATCH))
+    except Exception:  # whatever a component raises, for one text of many
+        for text in texts:
+            try:
+                yield model(text)
+            except Exception as error:
+                yield error

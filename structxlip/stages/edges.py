@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip import cues
 from structxlip.config import Edges, Params
 from structxlip.cues import (
+    CUES,
+    LEARNED,
     configured,
     edge_density,
     edge_regions,
@@ -15,14 +23,19 @@ from structxlip.cues import (
     given_edges,
     has_structure,
 )
-from structxlip.data.images import decode_rgb
+from structxlip.data import images
+from structxlip.data.images import decode_grey, decode_rgb
 from structxlip.errors import UserError
 from structxlip.progress import say
-from structxlip.stages.artifacts import DATA, atomic_directory
-from structxlip.stages.row_groups import RowGroup, Worker, map_row_groups, write_row_groups
+from structxlip.stages.artifacts import DATA
+from structxlip.stages.derived import ERROR, Derivation, Make, derive
+from structxlip.stages.made import signature
+from structxlip.stages.row_groups import RowGroup
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+UNIT = 512
 
 
 def edges(params: Params, dataset: str) -> None:
@@ -31,64 +44,103 @@ def edges(params: Params, dataset: str) -> None:
         configured(settings)
     except ValueError as error:
         raise UserError(f"edges.cue: {error}", 2) from None
+    derivation = Derivation(
+        stage="edges",
+        samples=partial(_samples, pairs),
+        make_worker=partial(_make_worker, pairs, settings),
+        failed="no_edges",
+        signature=_signature(settings),
+        unit=UNIT,
+    )
     usable = total = 0
-    with atomic_directory(DATA / dataset / "edges") as directory:
-        results = map_row_groups(
-            pairs, partial(_worker, pairs, settings), description=f"edges {dataset}"
-        )
-        for table in write_row_groups(results, directory):
-            usable += sum(table["has_structure"].to_pylist())
-            total += table.num_rows
+
+    def count(table: pa.Table) -> None:
+        nonlocal usable, total
+        usable += sum(table["has_structure"].to_pylist())
+        total += table.num_rows
+
+    derive(derivation, dataset, max_bad_fraction=params.ingest.max_bad_fraction, watch=count)
     say(f"edges {dataset}: {usable} of {total} maps carry structure")
 
 
-def _worker(pairs: Path, settings: Edges) -> Worker:
-    detect = configured(settings)
+def _signature(settings: Edges) -> str | None:
+    import PIL
 
-    def work(group: RowGroup) -> pa.Table:
-        import pyarrow as pa
-
-        rows = group.read(pairs, ["id", "image", "edges", "width", "height", "boxes"])
-        given = rows["edges"].to_pylist()
-        maps = [
-            given_edges(decode_rgb(drawn), settings.size_px)
-            if drawn is not None
-            else detect(decode_rgb(image.as_py()))
-            for image, drawn in zip(rows["image"], given, strict=True)
-        ]
-        densities = [edge_density(edges) for edges in maps]
-        boxes = _fractions(rows) if settings.own_boxes else [[] for _ in maps]
-        regions = [
-            [region._asdict() for region in edge_regions(found, settings.max_regions, own)]
-            for found, own in zip(maps, boxes, strict=True)
-        ]
-        box = pa.struct([*((side, pa.int32()) for side in "xywh"), ("score", pa.float32())])
-        limits = {"min_density": settings.min_density, "max_density": settings.max_density}
-        return pa.table(
-            {
-                "id": rows["id"],
-                "cue": ["given" if drawn is not None else settings.cue for drawn in given],
-                "edges": pa.array([encode_edges(edges) for edges in maps], pa.binary()),
-                "density": pa.array(densities, pa.float32()),
-                "has_structure": pa.array([has_structure(d, **limits) for d in densities]),
-                "regions": pa.array(regions, pa.list_(box)),
-            }
-        )
-
-    return work
+    if settings.cue not in {*CUES, LEARNED}:
+        return None  # whether the code of somebody else's cue has changed cannot be known
+    code = [Path(__file__), Path(images.__file__), Path(cues.__file__).parent]
+    weights = [Path(settings.weights)] if settings.weights else []
+    return signature(settings.model_dump_json(), cv2.__version__, PIL.__version__, *code, *weights)
 
 
-def _fractions(rows: pa.Table) -> list[list[tuple[float, float, float, float]]]:
-    """The boxes of each pair as fractions of its image."""
-    return [
+def _samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
+    rows = group.read(pairs, ["id", "sha256", "boxes", "edges"])
+    return rows.select(["id"]), [
+        f"{row['sha256']}{row['boxes']}".encode() + (row["edges"] or b"")
+        for row in rows.to_pylist()
+    ]
+
+
+def _make_worker(pairs: Path, settings: Edges) -> Make:
+    import pyarrow as pa
+
+    cv2.setNumThreads(1)  # Ray runs a worker on every processor
+    detect = _detector(settings)
+    box = pa.struct([*((side, pa.int32()) for side in "xywh"), ("score", pa.float32())])
+    schema = pa.schema(
         [
-            (
-                box["x"] / row["width"],
-                box["y"] / row["height"],
-                box["w"] / row["width"],
-                box["h"] / row["height"],
-            )
-            for box in row["boxes"]
+            ("cue", pa.string()),
+            ("edges", pa.binary()),
+            ("density", pa.float32()),
+            ("has_structure", pa.bool_()),
+            ("regions", pa.list_(box)),
+            (ERROR, pa.string()),
         ]
-        for row in rows.select(["width", "height", "boxes"]).to_pylist()
+    )
+    nothing = np.zeros((settings.size_px, settings.size_px), np.bool_)
+    limits = {"min_density": settings.min_density, "max_density": settings.max_density}
+
+    def row(pair: dict[str, Any]) -> dict[str, Any]:
+        cue, found, error = settings.cue, nothing, None
+        try:
+            if pair["edges"] is not None:
+                cue, found = "given", given_edges(decode_rgb(pair["edges"]), settings.size_px)
+            else:
+                found = detect(pair)
+        except Exception as raised:  # a sample that no cue can be taken from is listed, not fatal
+            error = str(raised) or type(raised).__name__
+        density = edge_density(found)
+        own = _fractions(pair) if settings.own_boxes else []
+        return {
+            "cue": cue,
+            "edges": encode_edges(found),
+            "density": density,
+            "has_structure": error is None and has_structure(density, **limits),
+            "regions": [r._asdict() for r in edge_regions(found, settings.max_regions, own)],
+            ERROR: error,
+        }
+
+    def make(group: RowGroup, rows: list[int]) -> pa.Table:
+        pairs_read = group.read(pairs, ["image", "edges", "width", "height", "boxes"]).take(rows)
+        return pa.Table.from_pylist([row(pair) for pair in pairs_read.to_pylist()], schema=schema)
+
+    return make
+
+
+def _detector(settings: Edges) -> Callable[[dict[str, Any]], NDArray[np.bool_]]:
+    """The cue of the parameters, as a function of a row of the pair store."""
+    detect, size_px = configured(settings), settings.size_px
+    if settings.cue not in CUES:
+        return lambda pair: detect(decode_rgb(pair["image"]))
+    return lambda pair: detect(
+        decode_grey(pair["image"], size_px, side_px=min(pair["width"], pair["height"]))
+    )
+
+
+def _fractions(pair: dict[str, Any]) -> list[tuple[float, float, float, float]]:
+    """The boxes of a pair as fractions of its image."""
+    width, height = pair["width"], pair["height"]
+    return [
+        (box["x"] / width, box["y"] / height, box["w"] / width, box["h"] / height)
+        for box in pair["boxes"]
     ]

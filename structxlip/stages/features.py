@@ -16,7 +16,7 @@ from structxlip.data.images import decode_rgb
 from structxlip.data.pairs import shards
 from structxlip.models.towers import load_encoders
 from structxlip.stages.artifacts import DATA, atomic_directory
-from structxlip.stages.row_groups import RowGroup, Worker, map_row_groups
+from structxlip.stages.row_groups import RowGroup, Worker, map_units, row_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +49,12 @@ def features(params: Params, dataset: str) -> None:
             chunk_counts=chunk_counts,
             caption_texts=[row["text"] for row in parsed],
         )
-        for _, table in map_row_groups(pairs, worker, description=f"features {dataset}"):
+        for table in map_units(
+            row_groups(pairs),
+            worker,
+            description=f"features {dataset}",
+            samples=lambda group: group.pairs,
+        ):
             writer.append(**{name: table[name][0].as_py() for name in table.column_names})
         writer.close()
 
@@ -61,7 +66,7 @@ def _columns(directory: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
         yield from pq.read_table(path, columns=columns).to_pylist()
 
 
-def _worker(pairs: Path, captions: Path, settings: Model) -> Worker:
+def _worker(pairs: Path, captions: Path, settings: Model) -> Worker[RowGroup]:
     image_encoder, text_encoder = load_encoders(**settings.encoders())
 
     def work(group: RowGroup) -> pa.Table:

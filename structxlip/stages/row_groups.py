@@ -1,20 +1,30 @@
-"""The pair store through Ray Data: one task a row group, results streamed back in order."""
+"""Row groups of the pair store, and work on them through Ray Data."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import pickle
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from structxlip.data.pairs import shards
+from structxlip.errors import UserError
 from structxlip.progress import progress
-from structxlip.ray_session import ray_session, users_own
+from structxlip.ray_session import ray_session
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Unit = TypeVar("Unit")
+Worker = Callable[[Unit], "pa.Table"]
+MAX_ATTEMPTS = 3
+RAY_START_S = 10.0  # with a worker on each processor
+TRIAL_S = 1.0  # until the pace of the work can be told
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,7 @@ class RowGroup:
 
     shard: str
     index: int
+    pairs: int
 
     def read(self, directory: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the row group with this place from the artifact at ``directory``."""
@@ -32,85 +43,117 @@ class RowGroup:
             return file.read_row_group(self.index, columns=list(columns) if columns else None)
 
 
-Worker = Callable[[RowGroup], "pa.Table"]
-
-
-def map_row_groups(
-    pairs: Path, make_worker: Callable[[], Worker], *, description: str
-) -> Iterator[tuple[RowGroup, pa.Table]]:
-    """Run a worker over all row groups of a pair store on all processors; yield in order.
-
-    ``make_worker`` is called once in each process, for what is slow to load. Only places travel to
-    the workers, which read for themselves. A ``UserError`` of a worker is raised as itself.
-    """
+def row_groups(pairs: Path) -> list[RowGroup]:
+    """The row groups of a pair store, in order."""
     import pyarrow.parquet as pq
 
-    groups: list[dict[str, Any]] = []
+    found = []
     for path in shards(pairs):
         metadata = pq.read_metadata(path)
-        for index in range(metadata.num_row_groups):
-            rows = metadata.row_group(index).num_rows
-            groups.append({"shard": path.name, "index": index, "rows": rows})
-    total = sum(group["rows"] for group in groups)
-    with ray_session() as cpus, progress(description, total) as advance:
-        for group, row in zip(groups, _results(groups, make_worker, cpus), strict=True):
-            yield RowGroup(group["shard"], group["index"]), _table(row["table"])
-            advance(group["rows"])
+        found += [
+            RowGroup(path.name, index, metadata.row_group(index).num_rows)
+            for index in range(metadata.num_row_groups)
+        ]
+    return found
 
 
-def write_row_groups(
-    results: Iterator[tuple[RowGroup, pa.Table]], directory: Path
-) -> Iterator[pa.Table]:
-    """Write tables as shards that mirror those of the pair store; yield each when written."""
-    import pyarrow.parquet as pq
+def map_units(
+    units: Sequence[Unit],
+    make_worker: Callable[[], Worker[Unit]],
+    *,
+    description: str,
+    samples: Callable[[Unit], int],
+) -> Generator[pa.Table, None, None]:
+    """Run a worker over units of work, on all processors of a Ray session; yield in order.
 
-    writer, shard = None, ""
-    try:
-        for group, table in results:
-            if writer is None or group.shard != shard:
-                if writer is not None:
-                    writer.close()
-                shard = group.shard
-                writer = pq.ParquetWriter(directory / shard, table.schema, compression="zstd")
-            writer.write_table(table, row_group_size=max(table.num_rows, 1))
+    ``make_worker`` is called once in each process, for what is slow to load; ``samples`` counts
+    those of a unit for the progress. Units should be small: places, which workers read themselves.
+    Work begins in this process, and goes on there when what is left would not take longer than Ray
+    takes to start. Work whose process dies is tried again, ``MAX_ATTEMPTS`` times in all.
+
+    Raises ``UserError`` when that was in vain, and a ``UserError`` of a worker as itself.
+    """
+    if not units:
+        return
+    with progress(description, sum(map(samples, units))) as advance:
+        for unit, table in zip(units, _tables(units, make_worker, samples), strict=True):
             yield table
-    finally:
-        if writer is not None:
-            writer.close()
+            advance(samples(unit))
 
 
-def _results(
-    groups: list[dict[str, Any]], make_worker: Callable[[], Worker], cpus: int
-) -> Iterator[dict[str, Any]]:
-    import ray
+def _tables(
+    units: Sequence[Unit], make_worker: Callable[[], Worker[Unit]], samples: Callable[[Unit], int]
+) -> Iterator[pa.Table]:
+    worker = make_worker()
+    left_s, spent_s, done, left = 0.0, 0.0, 0, sum(map(samples, units))
+    for index, unit in enumerate(units):
+        if spent_s > TRIAL_S and left_s > RAY_START_S:
+            yield from _on_ray(units[index:], make_worker)
+            return
+        started = time.monotonic()
+        table = worker(unit)
+        spent_s += time.monotonic() - started
+        yield table
+        done, left = done + samples(unit), left - samples(unit)
+        left_s = spent_s * left / max(done, 1)
 
-    context = ray.data.DataContext.get_current()
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # after Ray has set it up
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    workers = min(cpus, len(groups))
-    dataset = ray.data.from_items(groups, override_num_blocks=len(groups)).map(
-        _Actor,  # type: ignore[arg-type]
-        fn_constructor_args=(make_worker, Path.cwd()),
-        compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=1,
-    )
-    try:
-        yield from dataset.iter_rows()
-    except ray.exceptions.RayError as error:
-        raise users_own(error) or error from None
+
+def _on_ray(units: Sequence[Unit], make_worker: Callable[[], Worker[Unit]]) -> Iterator[pa.Table]:
+    with ray_session() as cpus:
+        import ray
+
+        context = ray.data.DataContext.get_current()
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # after Ray has set it up
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = True
+        attempts = ray.remote(num_cpus=0)(_Attempts).remote()
+        items = [{"index": i, "unit": pickle.dumps(unit)} for i, unit in enumerate(units)]
+        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
+            _Actor,  # type: ignore[arg-type]
+            fn_constructor_args=(make_worker, attempts, Path.cwd()),
+            compute=ray.data.ActorPoolStrategy(size=min(cpus, len(units))),
+            num_cpus=1,
+        )
+        for row in dataset.iter_rows():
+            if refused := row["refused"]:
+                raise pickle.loads(refused)
+            yield _table(row["table"])
+
+
+class _Attempts:
+    """Counts how often each unit was begun: Ray itself would try for ever."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+
+    def begin(self, unit: int) -> int:
+        self.counts[unit] += 1
+        return self.counts[unit]
 
 
 class _Actor:
     """What Ray Data keeps alive in each process."""
 
-    def __init__(self, make_worker: Callable[[], Worker], folder: Path) -> None:
+    def __init__(self, make_worker: Callable[[], Worker[Any]], attempts: Any, folder: Path) -> None:
         os.chdir(folder)  # paths in the parameters are seen from there
-        self.worker = make_worker()
+        self.worker, self.attempts = make_worker(), attempts
 
-    def __call__(self, group: dict[str, Any]) -> dict[str, Any]:
-        table = self.worker(RowGroup(group["shard"], int(group["index"])))
-        return {"table": _bytes(table)}
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        unit = pickle.loads(row["unit"])
+        try:
+            self._begin(int(row["index"]), unit)
+            return {"table": _bytes(self.worker(unit)), "refused": b""}
+        except UserError as error:  # Ray would pass on its text alone
+            return {"table": b"", "refused": pickle.dumps(error)}
+
+    def _begin(self, index: int, unit: Any) -> None:
+        import ray
+
+        if ray.get(self.attempts.begin.remote(index)) > MAX_ATTEMPTS:
+            raise UserError(
+                f"{MAX_ATTEMPTS} workers died over {unit}, most often for want of memory; give "
+                f"them more of it, or let fewer run at once"
+            )
 
 
 def _bytes(table: pa.Table) -> bytes:

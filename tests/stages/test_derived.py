@@ -1,0 +1,200 @@
+"""Edges and captions: only what is new is made, what fails is listed, and no run is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from spacy.tokens import Doc
+
+from structxlip.captions import load_language_model
+from structxlip.config import Params
+from structxlip.cues import CUES, canny
+from structxlip.data.pairs import RawPair, shards, write_pairs
+from structxlip.errors import UserError
+from structxlip.stages import captions as captions_stage
+from structxlip.stages.captions import captions
+from structxlip.stages.edges import edges
+
+SPLITS = {0: "test", 1: "val"}
+BRIGHT = 255  # an image of it alone is what a cue under test fails on
+
+
+def picture(seed: int) -> bytes:
+    coarse = np.random.default_rng(seed).integers(0, 200, (4, 4, 3), np.uint8)
+    image = cv2.resize(coarse, (40, 40), interpolation=cv2.INTER_NEAREST)
+    return cv2.imencode(".png", np.full_like(image, BRIGHT) if seed < 0 else image)[1].tobytes()
+
+
+def store(pairs: dict[str, tuple[int, tuple[str, ...]]]) -> None:
+    """Write the pair store of names with the seeds of their pictures and their captions."""
+    folder = Path("data/toy/pairs")
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    raw = [
+        RawPair(name, lambda s=seed: picture(s), texts, name, "test", SPLITS.get(i, "train"))  # type: ignore[misc]
+        for i, (name, (seed, texts)) in enumerate(pairs.items())
+    ]
+    write_pairs(
+        raw,
+        folder,
+        shard_bytes=2**15,  # one row group each
+        max_bad_fraction=0,
+        split_for=lambda pair: pair.split or "train",
+    )
+
+
+def pairs(numbers: range) -> dict[str, tuple[int, tuple[str, ...]]]:
+    return {f"p{i:03}": (i, (f"a red dog sits on box {i % 7}", f"box {i}")) for i in numbers}
+
+
+def artifact(stage: str) -> pa.Table:
+    return ds.dataset(shards(Path("data/toy") / stage)).to_table()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def afresh(stage: str, params: Params, monkeypatch: pytest.MonkeyPatch, folder: Path) -> pa.Table:
+    """What the stage makes where nothing was made before."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("structxlip.stages.made.STORAGE", folder / "elsewhere")
+        {"edges": edges, "captions": captions}[stage](params, "toy")
+    return artifact(stage)
+
+
+@pytest.mark.parametrize("stage", ["edges", "captions"])
+def test_only_what_is_new_is_made(
+    stage: str,
+    params: Params,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+) -> None:
+    run = {"edges": edges, "captions": captions}[stage]
+    store(pairs(range(10, 150)))
+    run(params, "toy")
+    assert "as they were" not in capsys.readouterr().err
+    groups = [pq.read_metadata(path).num_row_groups for path in shards(Path("data/toy") / stage)]
+    assert groups == [1, 1, 1]
+
+    grown = pairs(range(8, 13)) | pairs(range(20, 155))  # new at both ends, some gone
+    grown["p100"] = (1000, ("a wholly new caption", "and a second one"))
+    grown = dict(reversed(grown.items()))
+    store(grown)
+    run(params, "toy")
+    said = capsys.readouterr().err
+    # 2 + 5 pairs are new and one has changed; of the captions of the new ones only "box N" is new.
+    assert ("132 of 140" if stage == "edges" else "271 of 280") in said
+    found = artifact(stage)
+    assert found.equals(afresh(stage, params, monkeypatch, folder))
+
+    capsys.readouterr()
+    run(params, "toy")
+    assert ("140 of 140" if stage == "edges" else "280 of 280") in capsys.readouterr().err
+    assert artifact(stage).equals(found)
+    assert len(list((folder / ".cache/made" / stage / "toy").rglob("*.parquet"))) == 3
+
+
+def test_other_settings_make_everything_anew(
+    params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(pairs(range(4)))
+    edges(params, "toy")
+    params.active.edges.blur_sigma = 2.0
+    edges(params, "toy")
+    assert "as they were" not in capsys.readouterr().err
+
+
+def failing(image: np.ndarray, **how: object) -> np.ndarray:
+    if image.min() == BRIGHT:
+        raise ValueError("too bright")
+    return canny(image, **how)  # type: ignore[arg-type]
+
+
+def test_a_sample_that_fails_is_listed_and_tried_again(
+    params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(pairs(range(30)) | {"white": (-1, ("snow",))})
+    with monkeypatch.context() as broken:
+        broken.setitem(CUES, "canny", failing)
+        edges(params, "toy")
+    quarantine = pq.read_table("data/toy/edges/quarantine.parquet").to_pylist()
+    assert quarantine == [{"id": "white", "reason": "no_edges", "detail": "too bright"}]
+    row = artifact("edges").to_pylist()[-1]
+    assert (row["id"], row["has_structure"], row["density"], row["key"]) == (
+        "white",
+        False,
+        0,
+        None,
+    )
+    capsys.readouterr()
+    edges(params, "toy")
+    assert "30 of 31 samples are as they were" in capsys.readouterr().err
+    assert pq.read_table("data/toy/edges/quarantine.parquet").num_rows == 0
+
+
+def test_too_many_that_fail_are_refused(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(pairs(range(30)))
+    edges(params, "toy")
+    before = artifact("edges")
+    white = {f"white{i}": (-1, ("snow",)) for i in range(3)}
+    store(pairs(range(30)) | white)
+    monkeypatch.setitem(CUES, "canny", failing)
+    with pytest.raises(UserError, match="3 of 33 samples failed, more than") as refused:
+        edges(params, "toy")
+    assert "white0: too bright" in str(refused.value)
+    assert artifact("edges").equals(before)
+
+
+def test_a_run_that_was_killed_is_gone_on_from(
+    params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(pairs(range(200)))
+    calls = 0
+
+    def killed(image: np.ndarray, **how: object) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls == 150:
+            raise KeyboardInterrupt
+        return canny(image, **how)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as broken:
+        broken.setitem(CUES, "canny", killed)
+        with pytest.raises(KeyboardInterrupt):
+            edges(params, "toy")
+    assert not Path("data/toy/edges").exists()
+    edges(params, "toy")
+    assert "64 of 200 samples are as they were" in capsys.readouterr().err
+    assert artifact("edges").num_rows == 200
+
+
+def test_a_caption_that_cannot_be_parsed_stays_whole(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_language_model("en_core_web_sm")
+
+    def refuse(doc: Doc) -> Doc:
+        if "xyzzy" in doc.text:
+            raise RuntimeError("no such word")
+        return doc
+
+    monkeypatch.setattr(model, "_components", [*model._components, ("refuse", refuse)])
+    monkeypatch.setattr(captions_stage, "load_language_model", lambda name: model)
+    store(pairs(range(30)) | {"odd": (77, ("a red xyzzy on a box", "a red ball"))})
+    captions(params, "toy")
+    odd, ball = artifact("captions").to_pylist()[-2:]
+    assert (odd["structure"], odd["weights"], odd["chunks"]) == (odd["text"], [1.0] * 6, [])
+    assert ball["structure"] == "a ball"
+    listed = pq.read_table("data/toy/captions/quarantine.parquet").to_pylist()
+    assert listed == [{"id": "odd", "reason": "not_parsed", "detail": "no such word"}]
