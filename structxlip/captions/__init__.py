@@ -1,7 +1,11 @@
 """Structural cues of a caption: its structure-centric form, and the chunks of that form."""
 
 from structxlip.captions.chunks import Chunk, sliding_chunks
-from structxlip.captions.language import installed_language_models, load_language_model
+from structxlip.captions.language import (
+    installed_language_models,
+    language_model_release,
+    load_language_model,
+)
 from structxlip.captions.lexicon import Lexicon, load_lexicon
 from structxlip.captions.structure import StructuralCaption, structure_caption
 
@@ -10,6 +14,7 @@ __all__ = [
     "Lexicon",
     "StructuralCaption",
     "installed_language_models",
+    "language_model_release",
     "load_language_model",
     "load_lexicon",
     "sliding_chunks",

