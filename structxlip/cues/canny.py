@@ -40,11 +40,12 @@ def canny(
     # The borders as cv2.Canny itself treats them, so that fixed thresholds mean the same here.
     dx, dy = cv2.spatialGradient(grey, borderType=cv2.BORDER_REPLICATE)
     if low is None or high is None:
-        low, high = _thresholds(dx, dy)
+        low, high = thresholds(dx, dy)
     return cv2.Canny(dx, dy, low, high) > 0
 
 
-def _thresholds(dx: MatLike, dy: MatLike) -> tuple[float, float]:
+def thresholds(dx: MatLike, dy: MatLike) -> tuple[float, float]:
+    """The low and high threshold for the gradients of an image: see ``canny``."""
     # In bins of 4 units, a step of one grey level; the few beyond 1020 count as 1020.
     magnitude = cv2.add(cv2.convertScaleAbs(dx, alpha=0.25), cv2.convertScaleAbs(dy, alpha=0.25))
     otsu, _ = cv2.threshold(magnitude, 0, 255, cv2.THRESH_OTSU)

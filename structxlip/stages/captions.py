@@ -40,8 +40,8 @@ def captions(params: Params, dataset: str) -> None:
         raise UserError(f"captions: {error}") from None
     derivation = Derivation(
         stage="captions",
-        samples=partial(_samples, pairs),
-        make_worker=partial(_make_worker, pairs, settings),
+        samples=partial(samples, pairs),
+        make_worker=partial(make_worker, pairs, settings),
         failed="not_parsed",
         signature=known,
         unit=UNIT,
@@ -69,7 +69,7 @@ def _signature(settings: Captions) -> str:
     return signature(settings.model_dump_json(), version("spacy"), *release, *code, *lexicons)
 
 
-def _samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
+def samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
     import pyarrow as pa
 
     rows = group.read(pairs, ["id", "captions"]).to_pylist()
@@ -85,7 +85,7 @@ def _samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
     return table, [text.encode() for text in texts]
 
 
-def _make_worker(pairs: Path, settings: Captions) -> Make:
+def make_worker(pairs: Path, settings: Captions) -> Make:
     import pyarrow as pa
 
     try:
@@ -116,7 +116,7 @@ def _make_worker(pairs: Path, settings: Captions) -> Make:
         return {"structure": found.text, "weights": found.weights, "chunks": chunks, ERROR: None}
 
     def make(group: RowGroup, rows: list[int]) -> pa.Table:
-        texts = _samples(pairs, group)[0]["text"].take(rows).to_pylist()
+        texts = samples(pairs, group)[0]["text"].take(rows).to_pylist()
         made = [row(*pair) for pair in zip(texts, _parsed(model, texts), strict=True)]
         return pa.Table.from_pylist(made, schema=schema)
 

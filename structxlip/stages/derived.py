@@ -69,10 +69,10 @@ def derive(
     if new < total:
         say(f"{stage} {dataset}: {total - new:,} of {total:,} samples are as they were")
     tables = map_units(
-        _units(zip(groups, missing, strict=True), derivation.unit),
-        partial(_worker, derivation.make_worker),
+        cut(zip(groups, missing, strict=True), derivation.unit),
+        partial(make_unit_worker, derivation.make_worker),
         description=f"{stage} {dataset}",
-        samples=_size,
+        samples=samples_of,
     )
     fresh = _Stream(tables)
     rejected: list[Rejected] = []
@@ -98,23 +98,23 @@ def derive(
     made.forget_older()
 
 
-def _units(groups: Iterable[tuple[RowGroup, list[int]]], size: int) -> list[Unit]:
+def cut(groups: Iterable[tuple[RowGroup, list[int]]], size: int) -> list[Unit]:
     """Row groups with the rows that are missing, together until there are enough of them; the
     first, which is done to see how long it takes, on its own."""
     units: list[Unit] = []
     for group, rows in groups:
-        if rows and (len(units) < 2 or _size(units[-1]) >= size):
+        if rows and (len(units) < 2 or samples_of(units[-1]) >= size):
             units.append([(group, rows)])
         elif rows:
             units[-1].append((group, rows))
     return units
 
 
-def _size(unit: Unit) -> int:
+def samples_of(unit: Unit) -> int:
     return sum(len(rows) for _, rows in unit)
 
 
-def _worker(make_worker: Callable[[], Make]) -> Callable[[Unit], pa.Table]:
+def make_unit_worker(make_worker: Callable[[], Make]) -> Callable[[Unit], pa.Table]:
     import pyarrow as pa
 
     make = make_worker()

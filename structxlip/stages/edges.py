@@ -46,8 +46,8 @@ def edges(params: Params, dataset: str) -> None:
         raise UserError(f"edges.cue: {error}", 2) from None
     derivation = Derivation(
         stage="edges",
-        samples=partial(_samples, pairs),
-        make_worker=partial(_make_worker, pairs, settings),
+        samples=partial(samples, pairs),
+        make_worker=partial(make_worker, pairs, settings),
         failed="no_edges",
         signature=_signature(settings),
         unit=UNIT,
@@ -73,7 +73,7 @@ def _signature(settings: Edges) -> str | None:
     return signature(settings.model_dump_json(), cv2.__version__, PIL.__version__, *code, *weights)
 
 
-def _samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
+def samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
     rows = group.read(pairs, ["id", "sha256", "boxes", "edges"])
     return rows.select(["id"]), [
         f"{row['sha256']}{row['boxes']}".encode() + (row["edges"] or b"")
@@ -81,7 +81,7 @@ def _samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
     ]
 
 
-def _make_worker(pairs: Path, settings: Edges) -> Make:
+def make_worker(pairs: Path, settings: Edges) -> Make:
     import pyarrow as pa
 
     cv2.setNumThreads(1)  # Ray runs a worker on every processor

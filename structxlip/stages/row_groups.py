@@ -88,7 +88,7 @@ def _tables(
     left_s, spent_s, done, left = 0.0, 0.0, 0, sum(map(samples, units))
     for index, unit in enumerate(units):
         if spent_s > TRIAL_S and left_s > RAY_START_S:
-            yield from _on_ray(units[index:], make_worker)
+            yield from on_ray(units[index:], make_worker)
             return
         started = time.monotonic()
         table = worker(unit)
@@ -98,7 +98,7 @@ def _tables(
         left_s = spent_s * left / max(done, 1)
 
 
-def _on_ray(units: Sequence[Unit], make_worker: Callable[[], Worker[Unit]]) -> Iterator[pa.Table]:
+def on_ray(units: Sequence[Unit], make_worker: Callable[[], Worker[Unit]]) -> Iterator[pa.Table]:
     with ray_session() as cpus:
         import ray
 
