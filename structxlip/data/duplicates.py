@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +15,40 @@ MIN_CORRELATION = 0.99  # of the thumbnails: products on white share their outli
 STRICTER = {"train": ("test", "val"), "val": ("test",), "test": ()}
 
 
-def fingerprint(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The difference hash of a picture, 256 bits as bytes ``[32]``, and its thumbnail ``[1024]``
-    with mean 0 and norm 1."""
+def fingerprint(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The difference hash of a picture, 256 bits as bytes ``[32]``, and its grey thumbnail
+    ``[1024]``."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     grid = cv2.resize(grey, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA).astype(np.int16)
     bits = np.packbits((grid[:, 1:] > grid[:, :-1]).ravel())
     small = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    centred = small.astype(np.float32).ravel()
-    centred -= centred.mean()
-    return bits, centred / max(float(np.linalg.norm(centred)), 1e-6)
+    return bits, np.asarray(small, np.uint8).ravel()
+
+
+def correlation(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> float:
+    """Of two thumbnails, in [-1, 1]; 0 where one is of a single grey."""
+    centred = [thumbnail - np.float32(thumbnail.mean()) for thumbnail in (one, two)]
+    norms = [float(np.linalg.norm(values)) for values in centred]
+    return float(centred[0] @ centred[1]) / max(norms[0] * norms[1], 1e-6)
+
+
+@dataclass
+class _Fingerprints:
+    """Fingerprints of many pictures, as bytes one after the other: 1 KB a picture."""
+
+    ids: list[str] = field(default_factory=list)
+    bits: bytearray = field(default_factory=bytearray)
+    thumbnails: bytearray = field(default_factory=bytearray)
+
+    def find(self, bits: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> str | None:
+        """The id of the first picture that is nearly the one with this fingerprint."""
+        known = np.frombuffer(self.bits, np.uint8).reshape(-1, len(bits))
+        thumbnails = np.frombuffer(self.thumbnails, np.uint8).reshape(-1, len(thumbnail))
+        differing = np.bitwise_count(known ^ bits).sum(axis=1)
+        for i in np.flatnonzero(differing <= MAX_BITS).tolist():
+            if correlation(thumbnails[i], thumbnail) >= MIN_CORRELATION:
+                return self.ids[i]
+        return None
 
 
 class HeldOut:
@@ -33,35 +59,23 @@ class HeldOut:
     """
 
     def __init__(self) -> None:
-        self._ids: dict[str, list[str]] = {"val": [], "test": []}
-        self._bits: dict[str, list[NDArray[np.uint8]]] = {"val": [], "test": []}
-        self._thumbnails: dict[str, list[NDArray[np.float16]]] = {"val": [], "test": []}
-        self._stacked: dict[str, tuple[int, NDArray[np.uint8]]] = {}
+        self._splits = {"val": _Fingerprints(), "test": _Fingerprints()}
 
     def add(self, split: str, identifier: str, rgb: NDArray[np.uint8]) -> None:
         """Remember a picture of the split `val` or `test`."""
         bits, thumbnail = fingerprint(rgb)
-        self._ids[split].append(identifier)
-        self._bits[split].append(bits)
-        self._thumbnails[split].append(thumbnail.astype(np.float16))
+        known = self._splits[split]
+        known.ids.append(identifier)
+        known.bits += bits.tobytes()
+        known.thumbnails += thumbnail.tobytes()
 
     def again(self, split: str, rgb: NDArray[np.uint8]) -> tuple[str, str] | None:
         """The split and id of a remembered picture of a stricter split that is nearly this one."""
-        bits, thumbnail = fingerprint(rgb)
-        for other in STRICTER[split]:
-            if not self._ids[other]:
-                continue
-            differing = np.bitwise_count(self._all_bits(other) ^ bits).sum(axis=1)
-            for i in np.flatnonzero(differing <= MAX_BITS).tolist():
-                if (
-                    float(self._thumbnails[other][i].astype(np.float32) @ thumbnail)
-                    >= MIN_CORRELATION
-                ):
-                    return other, self._ids[other][i]
+        stricter = [other for other in STRICTER[split] if self._splits[other].ids]
+        if not stricter:
+            return None
+        found = fingerprint(rgb)
+        for other in stricter:
+            if identifier := self._splits[other].find(*found):
+                return other, identifier
         return None
-
-    def _all_bits(self, split: str) -> NDArray[np.uint8]:
-        count = len(self._bits[split])
-        if self._stacked.get(split, (0, None))[0] != count:
-            self._stacked[split] = count, np.stack(self._bits[split])
-        return self._stacked[split][1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from structxlip.config import Params, Scenes
+from structxlip.config import Params
 from structxlip.data.pairs import RawPair, remember_held_out, split_of, write_pairs
 from structxlip.data.sources import Source, open_source
 from structxlip.progress import progress, say
@@ -19,8 +19,7 @@ def ingest(params: Params, dataset: str) -> None:
         return _split(raw, source, params)
 
     held_out = None
-    # Drawings are drawn apart, and to look at them first is to draw them twice.
-    if params.ingest.near_duplicates == "drop" and not isinstance(entry, Scenes):
+    if params.ingest.near_duplicates == "drop" and not source.drawn:
         again = open_source(entry, seed=params.seed)
         held_out = remember_held_out(again.pairs, split_for)
     with (

@@ -313,6 +313,25 @@ def test_table(tmp_path: Path, name: str, content: Callable[[], Any]) -> None:
         opened("table", tmp_path, captions=["colour"], **settings)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_rows_of_an_id_may_lie_apart(tmp_path: Path, inside: bool) -> None:
+    rows: list[dict[str, Any]] = [
+        {"id": name, "text": text, "image": name.encode() if inside else name}
+        for name, text in (("a", "1"), ("b", "2"), ("b", "3"), ("a", "4"), ("c", "5"), ("a", "6"))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    write(tmp_path, {name: b"file" for name in "abc"})
+    source = opened("table", tmp_path, table="t.parquet", id="id", captions=["text"])
+    assert source.size == 3
+    found = {pair.id: (list(pair.captions), pair.read_image()) for pair in source.pairs}
+    assert list(found) == ["a", "b", "c"]
+    assert found["a"] == (["1", "4", "6"], b"a" if inside else b"file")
+    assert [found["b"][0], found["c"][0]] == [["2", "3"], ["5"]]
+    if inside:
+        with pytest.raises(UserError, match="holds the images themselves, so it needs an id"):
+            opened("table", tmp_path, table="t.parquet", captions=["text"])
+
+
 def test_a_table_with_html_images_inside_and_wrong_splits(tmp_path: Path) -> None:
     rows = [{"image": b"raw", "text": "<p>A &lt;hat&gt;</p>", "split": "train"}]
     rows += [{"image": b"more", "text": "{braces}", "split": ""}]

@@ -13,10 +13,12 @@ class Source:
     """A sized stream of pairs.
 
     ``splits`` names the splits that the source itself gives (none: split by hash), ``unlisted``
-    counts the images that its own lists leave out.
+    counts the images that its own lists leave out. ``drawn`` pairs are made apart: none can be a
+    near-duplicate, and to look at them twice is to make them twice.
     """
 
     pairs: Iterator[RawPair]
     size: int
     splits: frozenset[str]
     unlisted: int = 0
+    drawn: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from structxlip.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BATCH = 64
 SPLITS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val"}
 SPLITS |= {"test": "test"}
 
@@ -31,9 +33,9 @@ def open_hf_dataset(dataset: HfDataset) -> Source:
         )
     size = 0
     for path, _ in files:
-        table = _table(path)
-        need(dict.fromkeys(table.column_names), (dataset.image, dataset.caption), path)
-        size += table.num_rows
+        names, rows = _columns_and_rows(path)
+        need(dict.fromkeys(names), (dataset.image, dataset.caption), path)
+        size += rows
     given = frozenset(split for _, split in files if split)
     return Source(_pairs(files, root, dataset), size, given)
 
@@ -54,14 +56,40 @@ def _arrow(folder: Path, split: str | None) -> Iterator[tuple[Path, str | None]]
         yield folder / entry["filename"], split
 
 
-def _table(path: Path) -> pa.Table:
-    import pyarrow as pa
+def _columns_and_rows(path: Path) -> tuple[list[str], int]:
     import pyarrow.parquet as pq
 
-    try:
+    with _readable(path):
         if path.suffix == ".parquet":
-            return pq.read_table(path, memory_map=True)
-        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+            with pq.ParquetFile(path) as file:
+                return file.schema_arrow.names, file.metadata.num_rows
+        table = _mapped(path)
+        return table.column_names, table.num_rows
+
+
+def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
+    with _readable(path):
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(BATCH, columns=columns)
+        else:
+            yield from _mapped(path).select(columns).to_batches(max_chunksize=BATCH)
+
+
+def _mapped(path: Path) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path} cannot be read ({error})") from None
 
@@ -71,7 +99,7 @@ def _pairs(
 ) -> Iterator[RawPair]:
     for path, split in files:
         number = 0
-        for batch in _table(path).to_batches(max_chunksize=64):
+        for batch in _batches(path, [dataset.image, dataset.caption]):
             for row in batch.to_pylist():
                 name = f"{path.relative_to(root)}#{number}"
                 number += 1

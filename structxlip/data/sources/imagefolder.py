@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,13 @@ def open_imagefolder(dataset: ImageFolder) -> Source:
     }
     if not files:
         raise UserError(f"{root} has no metadata.jsonl or metadata.csv; it holds: {contents(root)}")
-    pairs = [pair for file, split in files.items() for pair in _pairs(file, split, root, dataset)]
-    given = frozenset(pair.split for pair in pairs if pair.split)
-    return Source(iter(pairs), len(pairs), given)
+
+    def pairs() -> Iterator[RawPair]:
+        for file, split in files.items():
+            yield from _pairs(file, split, root, dataset)
+
+    given = Counter(pair.split for pair in pairs())
+    return Source(pairs(), given.total(), frozenset(split for split in given if split))
 
 
 def _pairs(file: Path, split: str | None, root: Path, dataset: ImageFolder) -> Iterator[RawPair]:

@@ -25,7 +25,7 @@ def open_scenes(dataset: Scenes, *, seed: int) -> Source:
         raise UserError(str(error)) from None
     sizes = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     pairs = _draw(dataset, sizes, vocabulary, seed)
-    return Source(pairs, size=sum(sizes.values()), splits=frozenset(sizes))
+    return Source(pairs, size=sum(sizes.values()), splits=frozenset(sizes), drawn=True)
 
 
 def _draw(

@@ -28,8 +28,8 @@ def open_webdataset(dataset: WebDataset) -> Source:
     shards = sorted(path for path in root.glob(dataset.shards) if path.is_file())
     if not shards:
         raise UserError(f"{root} has no {dataset.shards}; it holds: {contents(root)}")
-    samples = [(shard, key, files) for shard in shards for key, files in _samples(shard).items()]
     splits = {shard: _split(shard.relative_to(root)) for shard in shards}
+    size = sum(len(_samples(shard)) for shard in shards)
     pairs = (
         RawPair(
             id=key if len(shards) == 1 else f"{shard.stem}/{key}",
@@ -39,9 +39,10 @@ def open_webdataset(dataset: WebDataset) -> Source:
             source="webdataset",
             split=splits[shard],
         )
-        for shard, key, files in samples
+        for shard in shards
+        for key, files in _samples(shard).items()
     )
-    return Source(pairs, len(samples), frozenset(s for s in splits.values() if s))
+    return Source(pairs, size, frozenset(s for s in splits.values() if s))
 
 
 Place = tuple[int, int]  # where the bytes of a member begin, and how many there are
