@@ -118,16 +118,15 @@ def main() -> None:
                 write_data(data, samples, samples + round(MORE * samples))
                 run("ingest", project, "alone")
                 again = {s: run(s, project, "alone")[0] for s in ("edges", "captions")}
-    print(
-        "\n| stage | peak of the more / of the fewer | seconds for 1 % more / for all |\n|---|---|---|"
-    )
+    print("\n| stage | peak, of the fewer = 1 | 1 % more, s | share of the first run |")
+    print("|---|---|---|---|")
     for stage, (few, many) in peaks.items():
-        share = (
-            f"{again[stage]:.1f} / {first[stage]:.0f} = {again[stage] / first[stage]:.3f}"
+        cost = (
+            [f"{again[stage]:.1f}", f"{again[stage] / first[stage]:.3f}"]
             if stage in again
-            else ""
+            else ["", ""]
         )
-        print(f"| {stage} | {many / few:.2f} | {share} |")
+        print(f"| {stage} | {many / few:.2f} | {' | '.join(cost)} |")
 
 
 if __name__ == "__main__":

@@ -199,3 +199,13 @@ def test_inactive_dataset_says_how_to_activate(content: dict[str, Any]) -> None:
         params.dataset("photos")
     with pytest.raises(UserError, match="'phots' is not active; active are: scenes"):
         params.dataset("phots")
+
+
+def test_lexicons_of_a_dataset_come_beside_those_of_the_recipe(content: dict[str, Any]) -> None:
+    medical = {"path": "x"} | content["presets"]["medical"]
+    change(content, "datasets.scans", medical)
+    change(content, "datasets.both", medical | {"lexicons": ["general", "fashion"]})
+    params = validate_params(content)
+    assert params.captions("scenes") == params.active.captions
+    assert params.captions("scans").lexicons == ["general", "medical"]
+    assert params.captions("both").lexicons == ["general", "fashion"]

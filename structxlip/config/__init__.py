@@ -99,6 +99,13 @@ class Params(Section):
             )
         return self.datasets[name]
 
+    def captions(self, dataset: str) -> Captions:
+        """How the captions of an active dataset are read: by the recipe, and by the lexicons of
+        the dataset's domain beside those of the recipe."""
+        settings = self.active.captions
+        lexicons = dict.fromkeys([*settings.lexicons, *self.dataset(dataset).lexicons])
+        return settings.model_copy(update={"lexicons": list(lexicons)})
+
 
 def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and validate a parameter file.

@@ -15,11 +15,17 @@ from structxlip.config.section import Positive, Section
 Split = Literal["train", "val", "test"]
 
 
-class Scenes(Section):
+class Entry(Section):
+    """What every dataset has; ``lexicons`` are of its domain, beside those of the recipe."""
+
+    path: str
+    lexicons: list[str] = Field(default_factory=list)
+
+
+class Scenes(Entry):
     """The built-in drawings; ``path`` is the vocabulary that they are drawn and described with."""
 
     kind: Literal["scenes"]
-    path: str
     train: Positive
     val: Positive
     test: Positive
@@ -27,11 +33,10 @@ class Scenes(Section):
     captions_per_image: Positive = 1
 
 
-class Flickr(Section):
+class Flickr(Entry):
     """Flickr8k and Flickr30k: an image folder, a table of captions, lists of the splits."""
 
     kind: Literal["flickr"]
-    path: str
     images: str = "Images"
     captions: str = "captions.txt"
     splits: dict[Split, str] = Field(default_factory=dict)
@@ -54,38 +59,34 @@ COCO_2017: dict[Split, CocoSplit] = {
 }
 
 
-class Coco(Section):
+class Coco(Entry):
     """COCO: for each split a captions_*.json and the folder of its images."""
 
     kind: Literal["coco"]
-    path: str
     splits: dict[Split, CocoSplit] = Field(default_factory=lambda: dict(COCO_2017), min_length=1)
 
 
-class Karpathy(Section):
+class Karpathy(Entry):
     """Karpathy's dataset_coco.json, dataset_flickr30k.json or dataset_flickr8k.json with its
     splits; `restval` belongs to train."""
 
     kind: Literal["karpathy"]
-    path: str
     captions: str = "dataset_coco.json"
     images: str = "."
 
 
-class Docci(Section):
+class Docci(Entry):
     """DOCCI: docci_descriptions.jsonlines and images/; `qual_dev` is val, `qual_test` left out."""
 
     kind: Literal["docci"]
-    path: str
     descriptions: str = "docci_descriptions.jsonlines"
     images: str = "images"
 
 
-class Dci(Section):
+class Dci(Entry):
     """Densely Captioned Images: a JSON file an image, with its masks as boxes."""
 
     kind: Literal["dci"]
-    path: str
     annotations: str = "annotations"
     images: str = "photos"
     splits: str | None = "splits.json"
@@ -95,12 +96,11 @@ ReportSection = Literal["findings", "impression"]
 SECTIONS: tuple[ReportSection, ...] = get_args(ReportSection)
 
 
-class MimicCxr(Section):
+class MimicCxr(Entry):
     """MIMIC-CXR: tables of the splits and views, one report a study; JPG, or DICOM with the extra
     `dicom`."""
 
     kind: Literal["mimic_cxr"]
-    path: str
     splits: str = "mimic-cxr-2.0.0-split.csv"
     metadata: str = "mimic-cxr-2.0.0-metadata.csv"
     files: str = "files"
@@ -109,51 +109,46 @@ class MimicCxr(Section):
     sections: list[ReportSection] = Field(default_factory=lambda: list(SECTIONS), min_length=1)
 
 
-class Medpix(Section):
+class Medpix(Entry):
     """MedPix 2.0: Descriptions.json, uid_list.json and images/; cases stay together."""
 
     kind: Literal["medpix"]
-    path: str
     descriptions: str = "Descriptions.json"
     images: str = "images"
     splits: str | None = "uid_list.json"
     caption: str = "{Modality}, {Plane}, {Location}. {Caption}"
 
 
-class DeepFashionMultimodal(Section):
+class DeepFashionMultimodal(Entry):
     """DeepFashion-MultiModal: captions.json and images/; pictures of a product stay together."""
 
     kind: Literal["deepfashion_multimodal"]
-    path: str
     captions: str = "captions.json"
     images: str = "images"
 
 
-class FashionProducts(Section):
+class FashionProducts(Entry):
     """Product photographs with HTML descriptions, as JSON lines."""
 
     kind: Literal["fashion_products"]
-    path: str
     products: str = "products.jsonl"
     images: str = "images"
     caption: str = "{name}. {description_html}"
 
 
-class StructxlipJson(Section):
+class StructxlipJson(Entry):
     """The JSON list that the authors train on; its edge maps and boxes are used."""
 
     kind: Literal["structxlip_json"]
-    path: str
     annotations: str = "train.json"
     images: str = "."
     edges: str | None = "."
 
 
-class Table(Section):
+class Table(Entry):
     """A table in CSV, TSV, JSON lines or Parquet, of which columns say what is what."""
 
     kind: Literal["table"]
-    path: str
     table: str
     image: str = "image"
     captions: Annotated[list[str], Field(min_length=1)]
@@ -164,30 +159,27 @@ class Table(Section):
     html: bool = False
 
 
-class ImageFolder(Section):
+class ImageFolder(Entry):
     """Hugging Face's imagefolder: metadata.jsonl or metadata.csv beside the images, one for all or
     one in the folder of each split."""
 
     kind: Literal["imagefolder"]
-    path: str
     caption: str = "text"
 
 
-class WebDataset(Section):
+class WebDataset(Entry):
     """Tar shards of files that share a name: KEY.jpg with KEY.txt or KEY.json."""
 
     kind: Literal["webdataset"]
-    path: str
     shards: str = "*.tar"
     caption: str = "txt"
 
 
-class HfDataset(Section):
+class HfDataset(Entry):
     """A folder that `datasets` wrote (`save_to_disk`), or the Parquet files of a dataset's
     repository."""
 
     kind: Literal["hf_dataset"]
-    path: str
     image: str = "image"
     caption: str = "text"
 
@@ -216,7 +208,8 @@ KINDS: dict[str, type[Section]] = {
 
 
 def examples() -> str:
-    """Every kind as an entry for `datasets:`, with what may be left out at its default."""
+    """Every kind as an entry for `datasets:`, with what may be left out at its default, and
+    without the lexicons that all may have."""
     import io
     import textwrap
 
@@ -227,7 +220,7 @@ def examples() -> str:
     for kind, model in sorted(KINDS.items()):
         entry: dict[str, Any] = {"kind": kind, "path": EXAMPLES.get((kind, "path"), "DIR")}
         for name, field in model.model_fields.items():
-            if name not in entry:
+            if name not in entry and name != "lexicons":
                 given = EXAMPLES.get((kind, name))
                 entry[name] = given or field.get_default(call_default_factory=True)
         out = io.StringIO()

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+THUMBNAIL_PX = 150
 MAX_PIXELS = 100_000_000
 _SHRUNK = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
@@ -77,3 +78,16 @@ def decode_grey(data: bytes, at_least_px: int, side_px: int) -> NDArray[np.uint8
     if grey is None:
         raise BadImage("corrupt_image", "no JPEG that can be decoded")
     return np.asarray(grey, np.uint8)
+
+
+def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image, ``uint8 [height, width, 3]``, with ``THUMBNAIL_PX`` on its longer side."""
+    scale = THUMBNAIL_PX / max(rgb.shape[:2])
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
+    """A JPEG to look at of an image, ``uint8 [height, width, 3]``."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structxlip.data.duplicates import HeldOut
-from structxlip.data.images import BadImage, decode_rgb
+from structxlip.data.images import BadImage, decode_rgb, encode_jpeg, thumbnail
 from structxlip.data.text import BadCaption, clean_caption
 from structxlip.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 SPLITS = ("train", "val", "test")
 MIN_SIDE = 8  # pixels; nothing has a structure that is smaller
+SHOWN = 12  # pictures of a reason that are kept to look at
 ROW_GROUP_PAIRS = 64  # the unit of work of the later stages
 
 
@@ -55,11 +58,13 @@ class RawPair:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A pair or a caption that does not enter the store, and why."""
+    """A pair or a caption that does not enter the store, and why; ``thumbnail`` is a small JPEG of
+    the picture, where there is one to see and pages may show it."""
 
     id: str
     reason: str
     detail: str
+    thumbnail: bytes | None = None
 
 
 @dataclass
@@ -71,6 +76,7 @@ class IngestReport:
     splits: Counter[str] = field(default_factory=Counter)
     captions: int = 0
     quarantine: list[Rejected] = field(default_factory=list)
+    shown: Counter[str] = field(default_factory=Counter)
     bad_pairs: int = 0
     bad_captions: int = 0
 
@@ -80,6 +86,15 @@ class IngestReport:
         return max(
             self.bad_pairs / max(self.pairs_seen, 1), self.bad_captions / max(self.captions_seen, 1)
         )
+
+    def reject(
+        self, identifier: str, reason: str, detail: str, rgb: NDArray[np.uint8] | None
+    ) -> None:
+        """List what is left out, with its picture for the first ``SHOWN`` of a reason."""
+        seen = rgb is not None and self.shown[reason] < SHOWN
+        self.shown[reason] += seen
+        picture = encode_jpeg(thumbnail(rgb)) if rgb is not None and seen else None
+        self.quarantine.append(Rejected(identifier, reason, detail, picture))
 
     def by_reason(self) -> dict[str, int]:
         return dict(sorted(Counter(rejected.reason for rejected in self.quarantine).items()))
@@ -142,7 +157,8 @@ def write_quarantine(rejected: Sequence[Rejected], directory: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema([(name, pa.string()) for name in ("id", "reason", "detail")])
+    names = ("id", "reason", "detail")
+    schema = pa.schema([*((name, pa.string()) for name in names), ("thumbnail", pa.binary())])
     table = pa.Table.from_pylist([vars(entry) for entry in rejected], schema=schema)
     pq.write_table(table, directory / "quarantine.parquet")
 
@@ -157,25 +173,17 @@ def _good_rows(
     for raw in raw_pairs:
         report.pairs_seen += 1
         report.captions_seen += len(raw.captions)
-        if raw.id in seen:
-            report.bad_pairs += 1
-            report.quarantine.append(Rejected(raw.id, "duplicate_id", f"again in {raw.source}"))
-            continue
-        seen.add(raw.id)
-        captions = []
-        for index, text in enumerate(raw.captions):
-            try:
-                captions.append(clean_caption(text))
-            except BadCaption as bad:
-                report.bad_captions += 1
-                detail = f"caption {index} of {len(raw.captions)} {bad.detail}"
-                report.quarantine.append(Rejected(raw.id, bad.reason, detail))
+        rgb = None
         try:
-            if not captions:
-                raise BadImage("no_caption", "the image has no caption that can be used")
+            if raw.id in seen:
+                raise BadImage("duplicate_id", f"again in {raw.source}")
+            seen.add(raw.id)
             data = _read(raw.read_image)
             rgb = decode_rgb(data)
             height, width = rgb.shape[:2]
+            captions = list(_good_captions(raw, report, rgb))
+            if not captions:
+                raise BadImage("no_caption", "the image has no caption that can be used")
             if min(height, width) < MIN_SIDE:
                 raise BadImage("tiny_image", f"{width} x {height} pixels")
             edges = _read(raw.read_edges) if raw.read_edges else None
@@ -183,12 +191,11 @@ def _good_rows(
                 decode_rgb(edges)
         except BadImage as bad:
             report.bad_pairs += 1
-            report.quarantine.append(Rejected(raw.id, bad.reason, bad.detail))
+            report.reject(raw.id, bad.reason, bad.detail, rgb)
             continue
         split = split_for(raw)
         if found := held_out.again(split, rgb):
-            reason, detail = f"again_in_{found[0]}", f"nearly the picture of {found[1]}"
-            report.quarantine.append(Rejected(raw.id, reason, detail))
+            report.reject(raw.id, f"again_in_{found[0]}", f"nearly the picture of {found[1]}", rgb)
             continue
         report.splits[split] += 1
         report.captions += len(captions)
@@ -205,6 +212,16 @@ def _good_rows(
             "boxes": [vars(box) for box in raw.boxes],
             "edges": edges,
         }
+
+
+def _good_captions(raw: RawPair, report: IngestReport, rgb: NDArray[np.uint8]) -> Iterator[str]:
+    for index, text in enumerate(raw.captions):
+        try:
+            yield clean_caption(text)
+        except BadCaption as bad:
+            report.bad_captions += 1
+            detail = f"caption {index} of {len(raw.captions)} {bad.detail}"
+            report.reject(raw.id, bad.reason, detail, rgb)
 
 
 def _read(read: Callable[[], bytes]) -> bytes:

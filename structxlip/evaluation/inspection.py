@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.config import Params
-from structxlip.data.images import BadImage, decode_rgb
 from structxlip.data.pairs import shards
-from structxlip.evaluation.pictures import Pictures, data_url, figure, render, resized
+from structxlip.evaluation.pictures import Pictures, figure, left_out, render
 
-EXAMPLES, REJECTED, SAMPLED = 12, 24, 5000
+EXAMPLES, SAMPLED = 12, 5000
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,8 @@ def write_inspection(
     params: Params,
     data: Path,
     lengths: TextLengths,
-    read_rejected: Callable[[set[str]], dict[str, bytes]],
 ) -> None:
-    """Write the page of the artifacts under ``data``.
-
-    ``read_rejected`` reads the images of quarantined ids, where they can be read.
-    """
+    """Write the page of the artifacts under ``data``."""
     report = json.loads((data / "pairs" / "report.json").read_text())
     densities, usable = _densities(data / "edges")
     texts, chunks = _captions(data / "captions")
@@ -61,7 +56,7 @@ def write_inspection(
         lengths=figure(lambda axes: _draw_lengths(axes[0], tokens, lengths.limit), 1),
         densities=figure(lambda axes: _draw_densities(axes[0], densities, limits), 1),
         examples=[_example(pictures, row, chunks) for row in rows.tolist()],
-        rejected=_rejected(data / "pairs" / "quarantine.parquet", read_rejected),
+        left_out=left_out(data),
     )
     path.write_text(page, encoding="utf-8")
 
@@ -104,23 +99,6 @@ def _captions(captions: Path) -> tuple[list[str], dict[str, list[str]]]:
 
 def _evenly(values: list[str], most: int) -> list[str]:
     return values[:: max(1, len(values) // most)]
-
-
-def _rejected(
-    quarantine: Path, read: Callable[[set[str]], dict[str, bytes]]
-) -> list[dict[str, str | None]]:
-    import pyarrow.parquet as pq
-
-    shown = pq.read_table(quarantine).to_pylist()[:REJECTED]
-    images = read({row["id"] for row in shown}) if shown else {}
-    return [row | {"image": _thumbnail(images.get(row["id"]))} for row in shown]
-
-
-def _thumbnail(data: bytes | None) -> str | None:
-    try:
-        return data_url(resized(decode_rgb(data))) if data else None
-    except BadImage:
-        return None
 
 
 def _draw_lengths(axis: Any, tokens: NDArray[np.int64], limit: int) -> None:

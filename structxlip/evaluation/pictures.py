@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.cues import decode_edges
-from structxlip.data.images import decode_rgb
+from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
 from structxlip.data.pairs import shards
 
-THUMBNAIL_PX = 150
+SHOWN = 6  # of what was left out for the same reason
 
 
 class Pictures:
@@ -31,10 +34,10 @@ class Pictures:
         return found
 
     def thumbnail(self, row: int) -> str:
-        return data_url(resized(decode_rgb(self.pairs[row]["image"])))
+        return data_url(thumbnail(decode_rgb(self.pairs[row]["image"])))
 
     def example(self, row: int) -> dict[str, Any]:
-        image = resized(decode_rgb(self.pairs[row]["image"]))
+        image = thumbnail(decode_rgb(self.pairs[row]["image"]))
         edges = decode_edges(self.edges[row]["edges"]).astype(np.uint8)
         drawn = cv2.resize(edges, image.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
         overlay = image // 2 + 96
@@ -77,17 +80,56 @@ def _structures(directory: Path, ids: set[str]) -> dict[str, str]:
     return dict(zip(read["id"].to_pylist(), read["structure"].to_pylist(), strict=True))
 
 
-def resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image no larger than a thumbnail."""
-    scale = THUMBNAIL_PX / max(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+@dataclass(frozen=True)
+class LeftOut:
+    """What the stages of the data left out: how many by reason, and some of it to look at."""
+
+    counts: dict[str, int]
+    shown: list[dict[str, str | None]]
+
+
+def left_out(data: Path) -> LeftOut:
+    """The quarantines of the artifacts of a dataset; up to ``SHOWN`` rows of each reason."""
+    import pyarrow.parquet as pq
+
+    rows = [
+        row
+        for stage in ("pairs", "edges", "captions")
+        for row in pq.read_table(data / stage / "quarantine.parquet").to_pylist()
+    ]
+    counts = dict(sorted(Counter(row["reason"] for row in rows).items()))
+    shown = [
+        row
+        for reason in counts
+        for row in islice((row for row in rows if row["reason"] == reason), SHOWN)
+    ]
+    unseen = _images(data / "pairs", {row["id"] for row in shown if row["thumbnail"] is None})
+    for row in shown:
+        image, jpeg = unseen.get(row["id"]), row["thumbnail"]
+        if image is not None:
+            jpeg = encode_jpeg(thumbnail(image))
+        row["image"] = jpeg_url(jpeg) if jpeg else None
+    return LeftOut(counts, shown)
+
+
+def _images(pairs: Path, ids: set[str]) -> dict[str, NDArray[np.uint8]]:
+    """The images of pairs that are in the store: of those that a later stage could not use."""
+    import pyarrow.dataset as ds
+
+    if not ids:
+        return {}
+    wanted = ds.field("id").isin(sorted(ids))
+    found = ds.dataset(shards(pairs)).to_table(["id", "image"], filter=wanted).to_pylist()
+    return {row["id"]: decode_rgb(row["image"]) for row in found}
 
 
 def data_url(image: NDArray[np.uint8]) -> str:
     """An image as the source of an ``img`` that needs no file."""
-    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+    return jpeg_url(encode_jpeg(image))
+
+
+def jpeg_url(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
 def figure(draw: Any, panels: int) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from structxlip.config import Params
 from structxlip.data.feature_store import FeatureStore
 from structxlip.evaluation.comparison import table
-from structxlip.evaluation.pictures import Pictures, figure, render
+from structxlip.evaluation.pictures import Pictures, figure, left_out, render
 from structxlip.evaluation.protocol import Comparison, Embeddings
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def write_report(
         header=header,
         rows=body,
         ingest=json.loads((data / "pairs" / "report.json").read_text()),
+        left_out=left_out(data),
         **figures,
         examples=[pictures.example(row) for row in examples.tolist()],
         queries=[

@@ -32,7 +32,7 @@ UNIT, PARSE_BATCH = 512, 128
 
 
 def captions(params: Params, dataset: str) -> None:
-    pairs, settings = DATA / dataset / "pairs", params.active.captions
+    pairs, settings = DATA / dataset / "pairs", params.captions(dataset)
     try:
         load_lexicon(settings.lexicons)
         known = _signature(settings)

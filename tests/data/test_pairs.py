@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -152,3 +154,60 @@ def test_split_shares() -> None:
     splits = [split_of(str(i), fractions, seed=0) for i in range(5000)]
     for split, fraction in fractions.items():
         assert splits.count(split) / 5000 == pytest.approx(fraction, abs=0.02)
+
+
+# What may come: how an image reads, the captions, and the reasons that it is listed for.
+NO_CAPTION = {"only_markup", "empty_caption", "no_caption"}
+KINDS: dict[str, tuple[Callable[[], bytes], tuple[str, ...], set[str], bool]] = {
+    "good": (encoded, ("a dog", "a cat"), set(), True),
+    "one bad caption": (encoded, ("a dog", " "), {"empty_caption"}, True),
+    "no good caption": (encoded, ("<p></p>", ""), NO_CAPTION, False),
+    "none": (encoded, (), {"no_caption"}, False),
+    "missing": (missing, ("a dog",), {"missing_image"}, False),
+    "empty": (bytes, ("a dog",), {"empty_image"}, False),
+    "cut": (lambda: encoded("JPEG", size=(90, 90))[:-200], ("a dog",), {"truncated_image"}, False),
+    "tiny": (lambda: encoded(size=(4, 40)), ("a dog",), {"tiny_image"}, False),
+}  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    found=st.lists(st.tuples(st.integers(0, 9), st.sampled_from(sorted(KINDS))), max_size=12),
+    limit=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
+)
+def test_every_pair_is_stored_or_listed(
+    tmp_path: Path, found: list[tuple[int, str]], limit: float
+) -> None:
+    """The first good pair of an id is stored, in order; all else is counted and listed."""
+    expected: Counter[str] = Counter()
+    stored, seen, bad_pairs, bad_captions, captions = [], set(), 0, 0, 2 * len(GOOD[0].captions)
+    for number, kind in found:
+        _, texts, reasons, good = KINDS[kind]
+        captions += len(texts)
+        if number in seen:
+            reasons, good = {"duplicate_id"}, False
+        else:
+            bad_captions += len(texts) if "no good" in kind else "one bad" in kind
+        seen.add(number)
+        expected.update(reasons)
+        bad_pairs += not good
+        stored += [f"p{number}"] if good else []
+    pairs = [pair(f"p{number}", KINDS[kind][0]) for number, kind in found]
+    pairs = [replace(p, captions=KINDS[k][1]) for p, (_, k) in zip(pairs, found, strict=True)]
+    for old in tmp_path.iterdir():
+        old.unlink()
+    fraction = max(bad_pairs / (len(found) + len(GOOD)), bad_captions / captions)
+    if fraction > limit:
+        with pytest.raises(UserError, match=r"more than ingest\.max_bad_fraction"):
+            write(tmp_path, pairs, limit)
+        return
+    report = write(tmp_path, [*pairs, *([] if stored else [pair("p")])], limit)
+    assert report.by_reason() == dict(sorted(expected.items()))
+    assert report.bad_pairs == bad_pairs
+    ids = [name for path in shards(tmp_path) for name in pq.read_table(path)["id"].to_pylist()]
+    assert ids == [*(stored or ["p"]), "v", "t"]
+    listed = pq.read_table(tmp_path / "quarantine.parquet").to_pylist()
+    assert Counter(row["reason"] for row in listed) == expected
+    looked_at = {"empty_caption", "only_markup", "no_caption", "tiny_image"}
+    for row in listed:
+        assert (row["thumbnail"] is not None) == (row["reason"] in looked_at)

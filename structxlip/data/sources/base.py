@@ -7,6 +7,17 @@ from dataclasses import dataclass
 
 from structxlip.data.pairs import RawPair
 
+# What splits are called in the wild; other names are of no split.
+SPLIT_NAMES = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+
 
 @dataclass(frozen=True)
 class Source:

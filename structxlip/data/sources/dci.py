@@ -8,10 +8,8 @@ from typing import Any
 
 from structxlip.config.datasets import Dci
 from structxlip.data.pairs import Box, RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.sources.base import SPLIT_NAMES, Source
 from structxlip.data.sources.files import existing, need, read_json, reader
-
-SPLITS = {"train": "train", "valid": "val", "test": "test"}
 
 
 def open_dci(dataset: Dci) -> Source:
@@ -24,8 +22,8 @@ def open_dci(dataset: Dci) -> Source:
     if dataset.splits:
         path = existing(root, dataset.splits)
         for name, listed in read_json(path, dict).items():
-            if name in SPLITS:
-                splits |= dict.fromkeys((Path(file).stem for file in listed), SPLITS[name])
+            if name in SPLIT_NAMES:
+                splits |= dict.fromkeys((Path(file).stem for file in listed), SPLIT_NAMES[name])
     named = [file for file in files if file.stem in splits] if splits else files
     pairs = (_pair(file, folder, splits.get(file.stem)) for file in named)
     return Source(pairs, len(named), frozenset(splits.values()), len(files) - len(named))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from structxlip.config.datasets import Docci
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.sources.base import SPLIT_NAMES, Source
 from structxlip.data.sources.files import existing, json_lines, need, reader
 
-SPLITS = {"train": "train", "qual_dev": "val", "test": "test"}
+SPLITS = SPLIT_NAMES | {"qual_dev": "val"}
 
 
 def open_docci(dataset: Docci) -> Source:

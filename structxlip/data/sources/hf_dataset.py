@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from structxlip.config.datasets import HfDataset
 from structxlip.data.images import BadImage
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.sources.base import SPLIT_NAMES, Source
 from structxlip.data.sources.files import contents, need, read_json
 from structxlip.errors import UserError
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH = 64
-SPLITS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val"}
-SPLITS |= {"test": "test"}
 
 
 def open_hf_dataset(dataset: HfDataset) -> Source:
@@ -44,11 +42,11 @@ def _files(root: Path) -> list[tuple[Path, str | None]]:
     """The Arrow or Parquet files of a dataset, and the split of each."""
     if (root / "dataset_dict.json").is_file():
         names = read_json(root / "dataset_dict.json", dict)["splits"]
-        return [file for name in names for file in _arrow(root / name, SPLITS.get(name))]
+        return [file for name in names for file in _arrow(root / name, SPLIT_NAMES.get(name))]
     if (root / "state.json").is_file():
         return list(_arrow(root, None))
     paths = sorted(root.rglob("*.parquet"))
-    return [(path, SPLITS.get(path.name.split("-")[0].split(".")[0])) for path in paths]
+    return [(path, SPLIT_NAMES.get(path.name.split("-")[0].split(".")[0])) for path in paths]
 
 
 def _arrow(folder: Path, split: str | None) -> Iterator[tuple[Path, str | None]]:

@@ -9,18 +9,17 @@ from typing import Any
 
 from structxlip.config.datasets import ImageFolder
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.sources.base import SPLIT_NAMES, Source
 from structxlip.data.sources.files import contents, csv_rows, json_lines, need, reader
 from structxlip.errors import UserError
 
-FOLDERS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
 METADATA = ("metadata.jsonl", "metadata.csv")
 
 
 def open_imagefolder(dataset: ImageFolder) -> Source:
     """Images in the order of the metadata; a folder named after a split is that split."""
     root = Path(dataset.path)
-    folders = {root / name: split for name, split in FOLDERS.items() if (root / name).is_dir()}
+    folders = {root / name: split for name, split in SPLIT_NAMES.items() if (root / name).is_dir()}
     files = {
         folder / name: split
         for folder, split in {root: None, **folders}.items()
@@ -50,5 +49,5 @@ def _pairs(file: Path, split: str | None, root: Path, dataset: ImageFolder) -> I
             captions=captions if isinstance(captions, list) else [captions or ""],
             group=name,
             source="imagefolder",
-            split=split or FOLDERS.get(Path(row["file_name"]).parts[0]),
+            split=split or SPLIT_NAMES.get(Path(row["file_name"]).parts[0]),
         )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from structxlip.config.datasets import Karpathy
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.sources.base import SPLIT_NAMES, Source
 from structxlip.data.sources.files import existing, need, read_json, reader
 
-SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+SPLITS = SPLIT_NAMES | {"restval": "train"}
 
 
 def open_karpathy(dataset: Karpathy) -> Source:

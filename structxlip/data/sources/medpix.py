@@ -6,10 +6,8 @@ from pathlib import Path
 
 from structxlip.config.datasets import Medpix
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.sources.base import SPLIT_NAMES, Source
 from structxlip.data.sources.files import columns_of, existing, filled, need, read_json, reader
-
-SPLITS = {"train": "train", "validation": "val", "dev": "val", "test": "test"}
 
 
 def open_medpix(dataset: Medpix) -> Source:
@@ -20,8 +18,8 @@ def open_medpix(dataset: Medpix) -> Source:
     if dataset.splits:
         listed = read_json(existing(root, dataset.splits), dict)
         for name, cases in listed.items():
-            if name in SPLITS:
-                splits |= dict.fromkeys(cases, SPLITS[name])
+            if name in SPLIT_NAMES:
+                splits |= dict.fromkeys(cases, SPLIT_NAMES[name])
     pairs = []
     records = read_json(path, list)
     for record in records:

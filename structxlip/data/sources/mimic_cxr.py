@@ -9,11 +9,10 @@ from pathlib import Path
 from structxlip.config.datasets import MimicCxr
 from structxlip.data.images import BadImage
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.sources.base import SPLIT_NAMES, Source
 from structxlip.data.sources.files import csv_rows, existing, need, read_text
 from structxlip.errors import UserError
 
-SPLITS = {"train": "train", "validate": "val", "test": "test"}
 HEADING = re.compile(r"^[ \t]*([A-Z][A-Z /()_-]{2,}):", re.MULTILINE)
 
 
@@ -45,7 +44,7 @@ def open_mimic_cxr(dataset: MimicCxr) -> Source:
                 captions=list(_captions(reports / folder / f"{study}.txt", dataset.sections)),
                 group=patient,
                 source="mimic_cxr",
-                split=SPLITS.get(row["split"]),
+                split=SPLIT_NAMES.get(row["split"]),
             )
         )
     given = frozenset(pair.split for pair in pairs if pair.split)

@@ -10,7 +10,7 @@ from typing import Any
 
 from structxlip.config.datasets import Table
 from structxlip.data.pairs import SPLITS, RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.sources.base import SPLIT_NAMES, Source
 from structxlip.data.sources.files import (
     columns_of,
     csv_rows,
@@ -24,7 +24,6 @@ from structxlip.data.text import plain_text
 from structxlip.errors import UserError
 
 BATCH = 64
-OTHER_NAMES = {"valid": "val", "validation": "val", "dev": "val"}
 
 
 def open_table(dataset: Table) -> Source:
@@ -121,9 +120,8 @@ def _parquet_rows(path: Path, dataset: Table, *, images: bool) -> Iterator[dict[
 def _split(row: dict[str, Any], column: str | None, path: Path) -> str | None:
     if column is None or row[column] in (None, ""):
         return None
-    name = str(row[column]).lower()
-    split = OTHER_NAMES.get(name, name)
-    if split not in SPLITS:
+    split = SPLIT_NAMES.get(str(row[column]).lower())
+    if split is None:
         raise UserError(f"{path}: the split {row[column]!r} must be one of {', '.join(SPLITS)}")
     return split
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from structxlip.config.datasets import WebDataset
 from structxlip.data.images import BadImage
-from structxlip.data.pairs import RawPair
+from structxlip.data.pairs import SPLITS, RawPair
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import contents, need
 from structxlip.errors import UserError
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
-SPLITS = ("train", "val", "test")
 
 
 def open_webdataset(dataset: WebDataset) -> Source:

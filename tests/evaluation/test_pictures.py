@@ -1,0 +1,45 @@
+"""What pages show of what was left out."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import numpy as np
+
+from structxlip.data.images import decode_rgb, encode_jpeg
+from structxlip.data.pairs import RawPair, Rejected, write_pairs, write_quarantine
+from structxlip.evaluation.pictures import SHOWN, left_out
+
+
+def test_what_was_left_out_is_counted_and_shown_with_its_picture(tmp_path: Path) -> None:
+    blue = encode_jpeg(np.full((300, 200, 3), (0, 0, 200), np.uint8))
+    for stage in ("pairs", "edges", "captions"):
+        (tmp_path / stage).mkdir()
+    raw = [RawPair(name, lambda: blue, ("a dog",), name, "t", name) for name in ("train", "val")]
+    raw += [RawPair(f"n{i}", lambda: blue, ("",), "n", "t", "train") for i in range(SHOWN + 3)]
+    raw += [RawPair("test", lambda: blue, ("a dog",), "t", "t", "test")]
+    raw += [RawPair("gone", bytes, ("a dog",), "g", "t", "test")]
+    write_pairs(
+        raw,
+        tmp_path / "pairs",
+        shard_bytes=2**20,
+        max_bad_fraction=1,
+        split_for=lambda pair: pair.split or "train",
+    )
+    write_quarantine([Rejected("val", "no_edges", "too blue")], tmp_path / "edges")
+    write_quarantine([], tmp_path / "captions")
+    found = left_out(tmp_path)
+    assert found.counts == {
+        "empty_caption": SHOWN + 3,
+        "empty_image": 1,
+        "no_caption": SHOWN + 3,
+        "no_edges": 1,
+    }
+    pictures = {(row["id"], row["reason"]): row["image"] for row in found.shown}
+    assert len(pictures) == 2 * SHOWN + 2
+    assert pictures.pop(("gone", "empty_image")) is None
+    for url in pictures.values():
+        rgb = decode_rgb(base64.b64decode(str(url).partition(",")[2]))
+        assert rgb.shape == (150, 100, 3)
+        assert rgb[..., 2].min() > 150
