@@ -34,7 +34,7 @@ from structxlip.data.images import decode_rgb
 from structxlip.stages import captions, edges
 from structxlip.stages.artifacts import DATA
 from structxlip.stages.derived import Make, Unit, cut, make_unit_worker
-from structxlip.stages.row_groups import on_ray, row_groups
+from structxlip.stages.row_groups import RowGroup, on_ray, row_groups
 
 ROUNDS, SAMPLED = 3, 2000
 BATCHES = (8, 16, 32, 64, 128, 256, 512)
@@ -74,11 +74,10 @@ def on_workers(count: int, units: Sequence[Unit], make_worker: Callable[[], Make
     return max(rates)
 
 
-def repeated(pairs: Path, count: Callable[[Any], int], unit: int, samples: float) -> list[Unit]:
+def repeated(counts: dict[RowGroup, int], unit: int, samples: float) -> list[Unit]:
     """Units of a stage, over and over until there are so many samples."""
-    groups = [(group, list(range(count(group)))) for group in row_groups(pairs)]
-    wanted = max(round(samples * len(groups) / sum(len(rows) for _, rows in groups)), 4)
-    return cut(islice(cycle(groups), wanted), unit)[1:]
+    wanted = max(round(samples * len(counts) / sum(counts.values())), 4)
+    return cut(((g, list(range(counts[g]))) for g in islice(cycle(counts), wanted)), unit)[1:]
 
 
 def show(rows: list[tuple[str, float, float]]) -> None:
@@ -122,7 +121,7 @@ def measure_edges(params: Params, pairs: Path, seconds: float, folder: Path) -> 
         named = f", {regions} regions" if regions else ""
         if regions:
             show([(f"bare loop{named}", reference, reference)])
-        units = repeated(pairs, lambda g: g.pairs, edges.UNIT, seconds * loop)
+        units = repeated({g: g.pairs for g in row_groups(pairs)}, edges.UNIT, seconds * loop)
         make = partial(edges.make_worker, pairs, how)
         one, two = (on_workers(n, units * n, make) for n in (1, 2))
         show([(f"stage, 1 worker{named}", one, reference)])
@@ -150,8 +149,8 @@ def measure_captions(params: Params, pairs: Path, seconds: float) -> None:
     found = {batch: rate(partial(bare, batch), len(texts)) for batch in BATCHES}
     best = max(found.values())
     show([(f"bare nlp.pipe, batches of {batch}", value, best) for batch, value in found.items()])
-    counts = {g: len(captions.samples(pairs, g)[1]) for g in groups}
-    units = repeated(pairs, counts.__getitem__, captions.UNIT, seconds * best)
+    counts = {g: captions.identify(g.read(pairs, ["id", "captions"])).num_rows for g in groups}
+    units = repeated(counts, captions.UNIT, seconds * best)
     make = partial(captions.make_worker, pairs, settings)
     one, two = (on_workers(n, units * n, make) for n in (1, 2))
     show([("stage, 1 worker", one, best), ("stage, 2 workers (ratio to one)", two, one)])

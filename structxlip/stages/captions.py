@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from structxlip import captions as rooms
 from structxlip.captions import (
     language_model_release,
@@ -16,6 +19,7 @@ from structxlip.captions import (
     structure_caption,
 )
 from structxlip.config import Captions, Params
+from structxlip.data.pairs import shards
 from structxlip.errors import UserError
 from structxlip.progress import say
 from structxlip.stages.artifacts import DATA
@@ -40,22 +44,33 @@ def captions(params: Params, dataset: str) -> None:
         raise UserError(f"captions: {error}") from None
     derivation = Derivation(
         stage="captions",
-        samples=partial(samples, pairs),
+        columns=("id", "captions"),
+        identify=identify,
+        sources=lambda rows: [text.encode() for text in _texts(rows)],
         make_worker=partial(make_worker, pairs, settings),
         failed="not_parsed",
         signature=known,
         unit=UNIT,
     )
-    total = kept = chunks = 0
-
-    def count(table: pa.Table) -> None:
-        nonlocal total, kept, chunks
-        total += sum(len(text.as_py()) for text in table["text"])
-        kept += sum(len(text.as_py()) for text in table["structure"])
-        chunks += sum(len(found.as_py()) for found in table["chunks"])
-
-    derive(derivation, dataset, max_bad_fraction=params.ingest.max_bad_fraction, watch=count)
+    derive(derivation, dataset, max_bad_fraction=params.ingest.max_bad_fraction)
+    total, kept, chunks = _counts(DATA / dataset / "captions")
     say(f"captions {dataset}: {100 * kept / total:.0f} % of the text kept, {chunks} chunks")
+
+
+def _counts(directory: Path) -> NDArray[np.int64]:
+    """The characters of the texts and of their structure, and the chunks."""
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    counts = np.zeros(3, np.int64)
+    for batch in ds.dataset(shards(directory)).to_batches(columns=["text", "structure", "chunks"]):
+        lengths = (
+            pc.utf8_length(batch["text"]),
+            pc.utf8_length(batch["structure"]),
+            pc.list_value_length(batch["chunks"]),
+        )
+        counts += [pc.sum(values).as_py() or 0 for values in lengths]
+    return counts
 
 
 def _signature(settings: Captions) -> str:
@@ -69,20 +84,22 @@ def _signature(settings: Captions) -> str:
     return signature(settings.model_dump_json(), version("spacy"), *release, *code, *lexicons)
 
 
-def samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
+def _texts(rows: pa.Table) -> list[str]:
+    return [text for texts in rows["captions"].to_pylist() for text in texts]
+
+
+def identify(rows: pa.Table) -> pa.Table:
+    """The captions of pairs, one a row."""
     import pyarrow as pa
 
-    rows = group.read(pairs, ["id", "captions"]).to_pylist()
-    texts = [text for row in rows for text in row["captions"]]
-    index = [index for row in rows for index in range(len(row["captions"]))]
-    table = pa.table(
+    counts = [len(texts) for texts in rows["captions"].to_pylist()]
+    return pa.table(
         {
-            "id": [row["id"] for row in rows for _ in row["captions"]],
-            "caption_index": pa.array(index, pa.int32()),
-            "text": texts,
+            "id": np.repeat(rows["id"].to_numpy(), counts),
+            "caption_index": pa.array([i for count in counts for i in range(count)], pa.int32()),
+            "text": _texts(rows),
         }
     )
-    return table, [text.encode() for text in texts]
 
 
 def make_worker(pairs: Path, settings: Captions) -> Make:
@@ -116,8 +133,9 @@ def make_worker(pairs: Path, settings: Captions) -> Make:
         return {"structure": found.text, "weights": found.weights, "chunks": chunks, ERROR: None}
 
     def make(group: RowGroup, rows: list[int]) -> pa.Table:
-        texts = samples(pairs, group)[0]["text"].take(rows).to_pylist()
-        made = [row(*pair) for pair in zip(texts, _parsed(model, texts), strict=True)]
+        texts = _texts(group.read(pairs, ["captions"]))
+        wanted = [texts[i] for i in rows]
+        made = [row(*pair) for pair in zip(wanted, _parsed(model, wanted), strict=True)]
         return pa.Table.from_pylist(made, schema=schema)
 
     return make

@@ -17,8 +17,8 @@ from structxlip.data.pairs import Rejected, write_quarantine
 from structxlip.errors import UserError
 from structxlip.progress import say
 from structxlip.stages.artifacts import DATA, atomic_directory
-from structxlip.stages.made import KEY, KEY_BYTES, Made, key
-from structxlip.stages.row_groups import RowGroup, map_units, row_groups
+from structxlip.stages.made import KEY, KEY_BYTES, Made, key, link_or_copy
+from structxlip.stages.row_groups import RowGroup, map_units, read_each, row_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,61 +32,83 @@ Unit = list[tuple[RowGroup, list[int]]]
 class Derivation:
     """How an artifact is made from the pair store.
 
-    ``samples`` reads what identifies the samples of a row group, one a row of the artifact, and the
-    bytes that each is made from. ``make_worker``, called once in each process, returns what makes
-    the other columns for some of these rows, and ``error``: null where all went well. ``failed`` is
-    the word for the others in the quarantine. ``signature`` stands for all else that rows depend
-    on; without one no row of an earlier run is taken. ``unit`` is the number of samples that are
-    worth sending to a worker.
+    Of the ``columns`` of a row group, ``identify`` makes what identifies its samples, one a row of
+    the artifact, and ``sources`` the bytes that each is made from. ``make_worker``, called once in
+    each process, returns what makes the other columns for some of these rows, and ``error``: null
+    where all went well. ``failed`` is the word for the others in the quarantine. ``signature``
+    stands for all else that rows depend on; without one no row of an earlier run is taken. ``unit``
+    is the number of samples that are worth sending to a worker.
     """
 
     stage: str
-    samples: Callable[[RowGroup], tuple[pa.Table, list[bytes]]]
+    columns: tuple[str, ...]
+    identify: Callable[[pa.Table], pa.Table]
+    sources: Callable[[pa.Table], list[bytes]]
     make_worker: Callable[[], Make]
     failed: str
     signature: str | None
     unit: int
 
 
-def derive(
-    derivation: Derivation,
-    dataset: str,
-    *,
-    max_bad_fraction: float,
-    watch: Callable[[pa.Table], None],
-) -> None:
-    """Write ``data/<dataset>/<stage>``, cut like the pair store; ``watch`` sees each table of it.
+@dataclass(frozen=True)
+class _Planned:
+    """A row group, the keys of its samples, and where an earlier run has them (-1: nowhere)."""
 
-    Rows of an earlier run are taken for samples that are made from the same bytes. Samples that
-    fail are listed in ``quarantine.parquet``; ``UserError`` when they are more than
-    ``max_bad_fraction`` of all.
+    group: RowGroup
+    keys: bytes
+    places: NDArray[np.int64]
+
+    @property
+    def missing(self) -> list[int]:
+        found: list[int] = np.flatnonzero(self.places < 0).tolist()
+        return found
+
+
+def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> None:
+    """Write ``data/<dataset>/<stage>``, cut like the pair store.
+
+    Rows of an earlier run are taken for samples that are made from the same bytes, and whole shards
+    where nothing has changed. Samples that fail are listed in ``quarantine.parquet``; ``UserError``
+    when they are more than ``max_bad_fraction`` of all.
     """
-    stage, groups = derivation.stage, row_groups(DATA / dataset / "pairs")
+    stage, pairs = derivation.stage, DATA / dataset / "pairs"
+    groups = row_groups(pairs)
     made = Made(stage, dataset, derivation.signature)
-    places = [made.find([key(source) for source in derivation.samples(g)[1]]) for g in groups]
-    missing = [np.flatnonzero(found < 0).tolist() for found in places]
-    total, new = sum(map(len, places)), sum(map(len, missing))
+    plan = []
+    for group, rows in zip(groups, read_each(pairs, groups, derivation.columns), strict=True):
+        keys = b"".join(map(key, derivation.sources(rows)))
+        plan.append(_Planned(group, keys, made.find(keys)))
+    units = cut(((planned.group, planned.missing) for planned in plan), derivation.unit)
+    total, new = sum(len(planned.places) for planned in plan), sum(map(samples_of, units))
     if new < total:
         say(f"{stage} {dataset}: {total - new:,} of {total:,} samples are as they were")
     tables = map_units(
-        cut(zip(groups, missing, strict=True), derivation.unit),
+        units,
         partial(make_unit_worker, derivation.make_worker),
         description=f"{stage} {dataset}",
         samples=samples_of,
     )
     fresh = _Stream(tables)
+    again = read_each(pairs, groups, derivation.columns)
     rejected: list[Rejected] = []
 
-    def rows(group: RowGroup, found: NDArray[np.int64]) -> pa.Table:
-        table, failed = _row_group(derivation.samples(group), found, made, fresh)
-        rejected.extend(Rejected(name, derivation.failed, error) for name, error in failed)
-        watch(table)
-        return table
+    def rows_of(planned: _Planned, samples: pa.Table) -> pa.Table:
+        rows = _merged(planned, made, fresh, samples.column_names)
+        errors = rows[ERROR].to_pylist()
+        for name, error in zip(samples["id"].to_pylist(), errors, strict=True):
+            if error is not None:
+                rejected.append(Rejected(name, derivation.failed, error))
+        return _joined(samples, rows, _keys(planned.keys, errors))
 
     with atomic_directory(DATA / dataset / stage) as directory, closing(tables):
-        members = zip(groups, places, strict=True)
-        for shard, places_of_shard in groupby(members, key=lambda member: member[0].shard):
-            _write((rows(*place) for place in places_of_shard), directory / shard)
+        for shard, of_shard in groupby(plan, key=lambda planned: planned.group.shard):
+            members = list(of_shard)
+            samples = [derivation.identify(next(again)) for _ in members]
+            earlier = made.whole([planned.keys for planned in members], samples)
+            if earlier is not None:
+                link_or_copy(earlier, directory / shard)
+            else:
+                _write(map(rows_of, members, samples), directory / shard)
             made.keep(directory / shard)
         fresh.finish()
         if len(rejected) > max_bad_fraction * total:
@@ -98,11 +120,11 @@ def derive(
     made.forget_older()
 
 
-def cut(groups: Iterable[tuple[RowGroup, list[int]]], size: int) -> list[Unit]:
-    """Row groups with the rows that are missing, together until there are enough of them; the
-    first, which is done to see how long it takes, on its own."""
+def cut(missing: Iterable[tuple[RowGroup, list[int]]], size: int) -> list[Unit]:
+    """The rows that are missing, in units of about this size; the first is a row group alone,
+    which is done to see how long it takes."""
     units: list[Unit] = []
-    for group, rows in groups:
+    for group, rows in missing:
         if rows and (len(units) < 2 or samples_of(units[-1]) >= size):
             units.append([(group, rows)])
         elif rows:
@@ -145,29 +167,34 @@ class _Stream:
         assert next(self.tables, None) is None
 
 
-def _row_group(
-    samples: tuple[pa.Table, list[bytes]],
-    places: NDArray[np.int64],
-    made: Made,
-    fresh: _Stream,
-) -> tuple[pa.Table, list[tuple[str, str]]]:
-    """The rows of the artifact, and the id and error of those that failed."""
+def _merged(planned: _Planned, made: Made, fresh: _Stream, identity: list[str]) -> pa.Table:
+    """What is made of the samples of a row group, in order: the rows of an earlier run and the
+    fresh ones, with an ``error`` and without what identifies them."""
     import pyarrow as pa
 
-    table, sources = samples
-    known, missing = np.flatnonzero(places >= 0), np.flatnonzero(places < 0)
-    parts = fresh.take(len(missing))
+    known = np.flatnonzero(planned.places >= 0)
+    parts = fresh.take(len(planned.missing))
     if len(known):
-        earlier = made.rows(places[known]).drop_columns([*table.column_names, KEY])
+        earlier = made.rows(planned.places[known]).drop_columns([*identity, KEY])
         parts.append(earlier.append_column(ERROR, pa.nulls(len(known), pa.string())))
-    rows = pa.concat_tables(parts).take(np.argsort(np.concatenate([missing, known])))
-    errors = rows[ERROR].to_pylist()
-    keys = [None if error else key(source) for source, error in zip(sources, errors, strict=True)]
+    order = np.argsort(np.concatenate([planned.missing, known]))
+    return pa.concat_tables(parts).take(order)
+
+
+def _joined(samples: pa.Table, rows: pa.Table, keys: pa.Array) -> pa.Table:
     for name in rows.column_names:
         if name != ERROR:
-            table = table.append_column(rows.field(name), rows[name])
-    table = table.append_column(KEY, pa.array(keys, pa.binary(KEY_BYTES)))
-    return table, [pair for pair in zip(table["id"].to_pylist(), errors, strict=True) if pair[1]]
+            samples = samples.append_column(rows.field(name), rows[name])
+    return samples.append_column(KEY, keys)
+
+
+def _keys(keys: bytes, errors: list[str | None]) -> pa.Array:
+    """The keys of samples, null where one failed: the next run tries again."""
+    import pyarrow as pa
+
+    each = (keys[i * KEY_BYTES : (i + 1) * KEY_BYTES] for i in range(len(errors)))
+    kept = [None if error is not None else k for k, error in zip(each, errors, strict=True)]
+    return pa.array(kept, pa.binary(KEY_BYTES))
 
 
 def _write(row_groups: Iterator[pa.Table], shard: Path) -> None:

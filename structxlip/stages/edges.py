@@ -25,6 +25,7 @@ from structxlip.cues import (
 )
 from structxlip.data import images
 from structxlip.data.images import decode_grey, decode_rgb
+from structxlip.data.pairs import shards
 from structxlip.errors import UserError
 from structxlip.progress import say
 from structxlip.stages.artifacts import DATA
@@ -39,6 +40,8 @@ UNIT = 512
 
 
 def edges(params: Params, dataset: str) -> None:
+    import pyarrow.dataset as ds
+
     pairs, settings = DATA / dataset / "pairs", params.active.edges
     try:
         configured(settings)
@@ -46,21 +49,18 @@ def edges(params: Params, dataset: str) -> None:
         raise UserError(f"edges.cue: {error}", 2) from None
     derivation = Derivation(
         stage="edges",
-        samples=partial(samples, pairs),
+        columns=("id", "sha256", "boxes", "edges"),
+        identify=lambda rows: rows.select(["id"]),
+        sources=_sources,
         make_worker=partial(make_worker, pairs, settings),
         failed="no_edges",
         signature=_signature(settings),
         unit=UNIT,
     )
-    usable = total = 0
-
-    def count(table: pa.Table) -> None:
-        nonlocal usable, total
-        usable += sum(table["has_structure"].to_pylist())
-        total += table.num_rows
-
-    derive(derivation, dataset, max_bad_fraction=params.ingest.max_bad_fraction, watch=count)
-    say(f"edges {dataset}: {usable} of {total} maps carry structure")
+    derive(derivation, dataset, max_bad_fraction=params.ingest.max_bad_fraction)
+    maps = ds.dataset(shards(DATA / dataset / "edges"))
+    usable = maps.count_rows(filter=ds.field("has_structure"))
+    say(f"edges {dataset}: {usable} of {maps.count_rows()} maps carry structure")
 
 
 def _signature(settings: Edges) -> str | None:
@@ -73,9 +73,8 @@ def _signature(settings: Edges) -> str | None:
     return signature(settings.model_dump_json(), cv2.__version__, PIL.__version__, *code, *weights)
 
 
-def samples(pairs: Path, group: RowGroup) -> tuple[pa.Table, list[bytes]]:
-    rows = group.read(pairs, ["id", "sha256", "boxes", "edges"])
-    return rows.select(["id"]), [
+def _sources(rows: pa.Table) -> list[bytes]:
+    return [
         f"{row['sha256']}{row['boxes']}".encode() + (row["edges"] or b"")
         for row in rows.to_pylist()
     ]

@@ -7,19 +7,23 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from structxlip.stages.row_groups import BLOCK
+
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 STORAGE = Path(".cache/made")
 KEY, KEY_BYTES = "key", 16
-GROUPS_HELD = 64
+BLOCKS_HELD = 8
 
 
 def key(source: bytes) -> bytes:
@@ -43,6 +47,17 @@ def signature(*parts: str | bytes | Path) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class _Shard:
+    path: Path
+    file: pq.ParquetFile
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """The numbers of rows of its row groups."""
+        return [self.file.metadata.row_group(i).num_rows for i in range(self.file.num_row_groups)]
+
+
 class Made:
     """The finished shards of earlier runs, by the keys of their samples.
 
@@ -59,46 +74,62 @@ class Made:
         self._folder = self._home / signature if signature else None
         self._run = f"{time.time_ns():x}"
         paths = sorted(self._folder.glob("*.parquet")) if self._folder else []
-        files = [pq.ParquetFile(path, memory_map=True) for path in paths]
-        self._groups = [(file, i) for file in files for i in range(file.num_row_groups)]
-        rows = [file.metadata.row_group(i).num_rows for file, i in self._groups]
+        self._shards = [_Shard(path, pq.ParquetFile(path)) for path in paths]
+        self._blocks = [
+            (shard, slice(first, first + BLOCK))
+            for shard in self._shards
+            for first in range(0, len(shard.sizes), BLOCK)
+        ]
+        rows = [sum(shard.sizes[block]) for shard, block in self._blocks]
         self._starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
-        self._read = lru_cache(GROUPS_HELD)(self._read_group)
-        chunks = [chunk for file in files for chunk in file.read([KEY])[KEY].chunks]
+        self._read = lru_cache(BLOCKS_HELD)(self._read_block)
+        chunks = [chunk for shard in self._shards for chunk in shard.file.read([KEY])[KEY].chunks]
         keys = pa.concat_arrays(chunks) if chunks else pa.array([], pa.binary(KEY_BYTES))
-        halves = _halves(keys.fill_null(bytes(KEY_BYTES)).buffers()[1])
-        usable = np.flatnonzero(keys.is_valid().to_numpy(zero_copy_only=False))
-        self._places = usable[np.argsort(halves[usable, 0], kind="stable")]
-        self._halves = halves[self._places]
+        valid = keys.is_valid().to_numpy(zero_copy_only=False)
+        self._keys = np.where(valid[:, None], _halves(keys.buffers()[1]), np.uint64(0))
+        usable = np.flatnonzero(valid)
+        self._places = usable[np.argsort(self._keys[usable, 0], kind="stable")]
+        self._first_halves = self._keys[self._places, 0]
 
-    def find(self, keys: Sequence[bytes]) -> NDArray[np.int64]:
-        """The places of rows with these keys, -1 where there is none."""
-        if not keys or not len(self._places):
-            return np.full(len(keys), -1)
-        wanted = _halves(b"".join(keys))
-        at = np.searchsorted(self._halves[:, 0], wanted[:, 0]).clip(max=len(self._places) - 1)
-        return np.where((self._halves[at] == wanted).all(axis=1), self._places[at], -1)
+    def find(self, keys: bytes) -> NDArray[np.int64]:
+        """The places of rows with these keys, one after the other; -1 where there is none."""
+        wanted = _halves(keys)
+        if not len(self._places):
+            return np.full(len(wanted), -1)
+        at = np.searchsorted(self._first_halves, wanted[:, 0]).clip(max=len(self._places) - 1)
+        places = self._places[at]
+        return np.where((self._keys[places] == wanted).all(axis=1), places, -1)
 
     def rows(self, places: NDArray[np.int64]) -> pa.Table:
         """The rows at some places, at least one, in their order."""
         import pyarrow as pa
 
-        groups = np.searchsorted(self._starts, places, side="right") - 1
-        wanted, inverse = np.unique(groups, return_inverse=True)
-        tables = [self._read(group) for group in wanted.tolist()]
+        blocks = np.searchsorted(self._starts, places, side="right") - 1
+        wanted, inverse = np.unique(blocks, return_inverse=True)
+        tables = [self._read(block) for block in wanted.tolist()]
         starts = np.concatenate([[0], np.cumsum([table.num_rows for table in tables])])
-        return pa.concat_tables(tables).take(places - self._starts[groups] + starts[inverse])
+        return pa.concat_tables(tables).take(places - self._starts[blocks] + starts[inverse])
+
+    def whole(self, keys: Sequence[bytes], samples: Sequence[pa.Table]) -> Path | None:
+        """The shard with row groups of just these keys, and with columns like ``samples``."""
+        import pyarrow as pa
+
+        sizes, wanted, start = [len(k) // KEY_BYTES for k in keys], _halves(b"".join(keys)), 0
+        for shard in self._shards:
+            stop = start + sum(shard.sizes)
+            if shard.sizes == sizes and (self._keys[start:stop] == wanted).all():
+                table = pa.concat_tables(samples)
+                same = shard.file.read(table.column_names).equals(table)
+                return shard.path if same else None
+            start = stop
+        return None
 
     def keep(self, shard: Path) -> None:
         """Remember a finished shard."""
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        kept = self._folder / f"{self._run}-{shard.name}"
-        try:
-            os.link(shard, kept)
-        except OSError:  # a file system without links
-            shutil.copyfile(shard, kept)
+        link_or_copy(shard, self._folder / f"{self._run}-{shard.name}")
 
     def forget_older(self) -> None:
         """Remove everything of the stage and dataset that this run has not kept."""
@@ -109,11 +140,20 @@ class Made:
             if not any(folder.iterdir()):
                 folder.rmdir()
 
-    def _read_group(self, group: int) -> pa.Table:
-        file, index = self._groups[group]
-        return file.read_row_group(index)
+    def _read_block(self, block: int) -> pa.Table:
+        shard, groups = self._blocks[block]
+        indices = list(range(len(shard.sizes)))[groups]
+        return shard.file.read_row_groups(indices).combine_chunks()
 
 
 def _halves(keys: bytes | pa.Buffer) -> NDArray[np.uint64]:
     """Keys as two numbers each, ``[n, 2]``."""
     return np.frombuffer(keys, np.uint64).reshape(-1, 2)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

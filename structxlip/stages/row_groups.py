@@ -9,6 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,9 +21,11 @@ from structxlip.ray_session import ray_session
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Unit = TypeVar("Unit")
 Worker = Callable[[Unit], "pa.Table"]
+BLOCK = 16  # row groups that are read at once
 MAX_ATTEMPTS = 3
 RAY_START_S = 10.0  # with a worker on each processor
 TRIAL_S = 1.0  # until the pace of the work can be told
@@ -37,10 +41,17 @@ class RowGroup:
 
     def read(self, directory: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the row group with this place from the artifact at ``directory``."""
-        import pyarrow.parquet as pq
+        path = directory / self.shard
+        file = _opened(path, path.stat().st_mtime_ns)
+        return file.read_row_group(self.index, columns=list(columns) if columns else None)
 
-        with pq.ParquetFile(directory / self.shard) as file:
-            return file.read_row_group(self.index, columns=list(columns) if columns else None)
+
+@lru_cache(4)
+def _opened(path: Path, modified_ns: int) -> pq.ParquetFile:
+    """A shard kept open: to read its footer again takes longer than to read a row group."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path)
 
 
 def row_groups(pairs: Path) -> list[RowGroup]:
@@ -55,6 +66,21 @@ def row_groups(pairs: Path) -> list[RowGroup]:
             for index in range(metadata.num_row_groups)
         ]
     return found
+
+
+def read_each(
+    directory: Path, groups: Sequence[RowGroup], columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """The tables of row groups of a pair store, in order; several are read at once."""
+    for shard, members in groupby(groups, key=lambda group: group.shard):
+        path, of_shard = directory / shard, list(members)
+        for start in range(0, len(of_shard), BLOCK):
+            block = of_shard[start : start + BLOCK]
+            file = _opened(path, path.stat().st_mtime_ns)
+            rows = file.read_row_groups([group.index for group in block], columns=list(columns))
+            for group in block:
+                yield rows.slice(0, group.pairs)
+                rows = rows.slice(group.pairs)
 
 
 def map_units(

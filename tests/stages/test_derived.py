@@ -34,7 +34,7 @@ def picture(seed: int) -> bytes:
 
 def store(pairs: dict[str, tuple[int, tuple[str, ...]]]) -> None:
     """Write the pair store of names with the seeds of their pictures and their captions."""
-    folder = Path("data/toy/pairs")
+    folder = Path("data/scenes/pairs")
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
@@ -56,7 +56,12 @@ def pairs(numbers: range) -> dict[str, tuple[int, tuple[str, ...]]]:
 
 
 def artifact(stage: str) -> pa.Table:
-    return ds.dataset(shards(Path("data/toy") / stage)).to_table()
+    return ds.dataset(shards(Path("data/scenes") / stage)).to_table()
+
+
+def quarantine(stage: str) -> list[tuple[str, str, str]]:
+    rows = pq.read_table(f"data/scenes/{stage}/quarantine.parquet").to_pylist()
+    return [(row["id"], row["reason"], row["detail"]) for row in rows]
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +74,7 @@ def afresh(stage: str, params: Params, monkeypatch: pytest.MonkeyPatch, folder: 
     """What the stage makes where nothing was made before."""
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("structxlip.stages.made.STORAGE", folder / "elsewhere")
-        {"edges": edges, "captions": captions}[stage](params, "toy")
+        {"edges": edges, "captions": captions}[stage](params, "scenes")
     return artifact(stage)
 
 
@@ -83,37 +88,45 @@ def test_only_what_is_new_is_made(
 ) -> None:
     run = {"edges": edges, "captions": captions}[stage]
     store(pairs(range(10, 150)))
-    run(params, "toy")
+    run(params, "scenes")
     assert "as they were" not in capsys.readouterr().err
-    groups = [pq.read_metadata(path).num_row_groups for path in shards(Path("data/toy") / stage)]
+    groups = [pq.read_metadata(path).num_row_groups for path in shards(Path("data/scenes") / stage)]
     assert groups == [1, 1, 1]
 
     grown = pairs(range(8, 13)) | pairs(range(20, 155))  # new at both ends, some gone
     grown["p100"] = (1000, ("a wholly new caption", "and a second one"))
     grown = dict(reversed(grown.items()))
     store(grown)
-    run(params, "toy")
+    run(params, "scenes")
     said = capsys.readouterr().err
     # 2 + 5 pairs are new and one has changed; of the captions of the new ones only "box N" is new.
     assert ("132 of 140" if stage == "edges" else "271 of 280") in said
     found = artifact(stage)
     assert found.equals(afresh(stage, params, monkeypatch, folder))
 
+    run(params, "scenes")
+    before = [path.stat().st_ino for path in shards(Path("data/scenes") / stage)]
     capsys.readouterr()
-    run(params, "toy")
+    run(params, "scenes")
     assert ("140 of 140" if stage == "edges" else "280 of 280") in capsys.readouterr().err
+    assert [path.stat().st_ino for path in shards(Path("data/scenes") / stage)] == before
     assert artifact(stage).equals(found)
-    assert len(list((folder / ".cache/made" / stage / "toy").rglob("*.parquet"))) == 3
+
+    store({f"other {name}": pair for name, pair in grown.items()})
+    run(params, "scenes")
+    assert artifact(stage)["id"].to_pylist()[0].startswith("other ")
+    assert artifact(stage).equals(afresh(stage, params, monkeypatch, folder))
+    assert len(list((folder / ".cache/made" / stage / "scenes").rglob("*.parquet"))) == 3
 
 
 def test_other_settings_make_everything_anew(
     params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store(pairs(range(4)))
-    edges(params, "toy")
+    edges(params, "scenes")
     content = params.model_dump(by_alias=True)
     content["recipes"]["seed"]["edges"]["blur_sigma"] = 2.0
-    edges(Params.model_validate(content), "toy")
+    edges(Params.model_validate(content), "scenes")
     assert "as they were" not in capsys.readouterr().err
 
 
@@ -129,9 +142,8 @@ def test_a_sample_that_fails_is_listed_and_tried_again(
     store(pairs(range(30)) | {"white": (-1, ("snow",))})
     with monkeypatch.context() as broken:
         broken.setitem(CUES, "canny", failing)
-        edges(params, "toy")
-    quarantine = pq.read_table("data/toy/edges/quarantine.parquet").to_pylist()
-    assert quarantine == [{"id": "white", "reason": "no_edges", "detail": "too bright"}]
+        edges(params, "scenes")
+    assert quarantine("edges") == [("white", "no_edges", "too bright")]
     row = artifact("edges").to_pylist()[-1]
     assert (row["id"], row["has_structure"], row["density"], row["key"]) == (
         "white",
@@ -140,20 +152,20 @@ def test_a_sample_that_fails_is_listed_and_tried_again(
         None,
     )
     capsys.readouterr()
-    edges(params, "toy")
+    edges(params, "scenes")
     assert "30 of 31 samples are as they were" in capsys.readouterr().err
-    assert pq.read_table("data/toy/edges/quarantine.parquet").num_rows == 0
+    assert quarantine("edges") == []
 
 
 def test_too_many_that_fail_are_refused(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     store(pairs(range(30)))
-    edges(params, "toy")
+    edges(params, "scenes")
     before = artifact("edges")
     white = {f"white{i}": (-1, ("snow",)) for i in range(3)}
     store(pairs(range(30)) | white)
     monkeypatch.setitem(CUES, "canny", failing)
     with pytest.raises(UserError, match="3 of 33 samples failed, more than") as refused:
-        edges(params, "toy")
+        edges(params, "scenes")
     assert "white0: too bright" in str(refused.value)
     assert artifact("edges").equals(before)
 
@@ -174,9 +186,9 @@ def test_a_run_that_was_killed_is_gone_on_from(
     with monkeypatch.context() as broken:
         broken.setitem(CUES, "canny", killed)
         with pytest.raises(KeyboardInterrupt):
-            edges(params, "toy")
-    assert not Path("data/toy/edges").exists()
-    edges(params, "toy")
+            edges(params, "scenes")
+    assert not Path("data/scenes/edges").exists()
+    edges(params, "scenes")
     assert "64 of 200 samples are as they were" in capsys.readouterr().err
     assert artifact("edges").num_rows == 200
 
@@ -195,9 +207,8 @@ def test_a_caption_that_cannot_be_parsed_stays_whole(
     model.add_pipe("refuse", last=True)
     monkeypatch.setattr(captions_stage, "load_language_model", lambda name: model)
     store(pairs(range(30)) | {"odd": (77, ("a red xyzzy on a box", "a red ball"))})
-    captions(params, "toy")
+    captions(params, "scenes")
     odd, ball = artifact("captions").to_pylist()[-2:]
     assert (odd["structure"], odd["weights"], odd["chunks"]) == (odd["text"], [1.0] * 6, [])
     assert ball["structure"] == "a ball"
-    listed = pq.read_table("data/toy/captions/quarantine.parquet").to_pylist()
-    assert listed == [{"id": "odd", "reason": "not_parsed", "detail": "no such word"}]
+    assert quarantine("captions") == [("odd", "not_parsed", "no such word")]

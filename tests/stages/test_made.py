@@ -40,7 +40,7 @@ def test_rows_are_those_of_the_definition(
     for i, sources in enumerate(runs):
         writer.keep(shard(folder / f"part-{i}.parquet", sources))
     made = Made("edges", "toy", "same")
-    places = made.find([key(source) for source in wanted])
+    places = made.find(b"".join(map(key, wanted)))
     known = {source for run in runs for source in run if source is not None}
     assert [place >= 0 for place in places] == [source in known for source in wanted]
     if (places >= 0).any():
@@ -50,7 +50,7 @@ def test_rows_are_those_of_the_definition(
 
 def test_a_signature_has_its_own_rows_and_only_the_last_run_stays(folder: Path) -> None:
     def found(name: str | None) -> bool:
-        return bool(Made("edges", "toy", name).find([key(b"x")])[0] >= 0)
+        return bool(Made("edges", "toy", name).find(key(b"x"))[0] >= 0)
 
     path = shard(folder / "part.parquet", [b"x"])
     Made("edges", "toy", "a").keep(path)
@@ -69,7 +69,7 @@ def test_without_a_signature_nothing_is_kept(folder: Path) -> None:
     made.keep(shard(folder / "part.parquet", [b"x"]))
     made.forget_older()
     assert not (folder / ".cache").exists()
-    np.testing.assert_array_equal(made.find([key(b"x")]), [-1])
+    np.testing.assert_array_equal(made.find(key(b"x")), [-1])
 
 
 def test_a_signature_changes_with_each_of_its_parts(folder: Path) -> None:
