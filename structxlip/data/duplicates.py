@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+import tempfile
 
 import cv2
 import numpy as np
@@ -32,21 +33,29 @@ def correlation(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> float:
     return float(centred[0] @ centred[1]) / max(norms[0] * norms[1], 1e-6)
 
 
-@dataclass
 class _Fingerprints:
-    """Fingerprints of many pictures, as bytes one after the other: 1 KB a picture."""
+    """Fingerprints of many pictures: hashes in memory, the rarely needed thumbnails in a file."""
 
-    ids: list[str] = field(default_factory=list)
-    bits: bytearray = field(default_factory=bytearray)
-    thumbnails: bytearray = field(default_factory=bytearray)
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.bits = bytearray()
+        self.thumbnails = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as this
+
+    def add(self, identifier: str, rgb: NDArray[np.uint8]) -> None:
+        bits, thumbnail = fingerprint(rgb)
+        self.ids.append(identifier)
+        self.bits += bits.tobytes()
+        self.thumbnails.seek(0, os.SEEK_END)
+        self.thumbnails.write(thumbnail.tobytes())
 
     def find(self, bits: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> str | None:
         """The id of the first picture that is nearly the one with this fingerprint."""
         known = np.frombuffer(self.bits, np.uint8).reshape(-1, len(bits))
-        thumbnails = np.frombuffer(self.thumbnails, np.uint8).reshape(-1, len(thumbnail))
         differing = np.bitwise_count(known ^ bits).sum(axis=1)
         for i in np.flatnonzero(differing <= MAX_BITS).tolist():
-            if correlation(thumbnails[i], thumbnail) >= MIN_CORRELATION:
+            self.thumbnails.seek(i * len(thumbnail))
+            other = np.frombuffer(self.thumbnails.read(len(thumbnail)), np.uint8)
+            if correlation(other, thumbnail) >= MIN_CORRELATION:
                 return self.ids[i]
         return None
 
@@ -63,11 +72,7 @@ class HeldOut:
 
     def add(self, split: str, identifier: str, rgb: NDArray[np.uint8]) -> None:
         """Remember a picture of the split `val` or `test`."""
-        bits, thumbnail = fingerprint(rgb)
-        known = self._splits[split]
-        known.ids.append(identifier)
-        known.bits += bits.tobytes()
-        known.thumbnails += thumbnail.tobytes()
+        self._splits[split].add(identifier, rgb)
 
     def again(self, split: str, rgb: NDArray[np.uint8]) -> tuple[str, str] | None:
         """The split and id of a remembered picture of a stricter split that is nearly this one."""
