@@ -21,11 +21,23 @@ def progress(
     that a log of a long stage stays short.
     """
     if sys.stderr.isatty():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as Remaining
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TextColumn(unit), Remaining()) as bar:
+        class Rate(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text(f"{unit}, {task.finished_speed or task.speed or 0:,.0f}/s")
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate())
+        with Progress(*columns, TimeRemainingColumn()) as bar:
             task = bar.add_task(description, total=total)
             yield lambda n: bar.advance(task, n)
         return

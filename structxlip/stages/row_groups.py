@@ -125,6 +125,7 @@ def _tables(
 
 
 def on_ray(units: Sequence[Unit], make_worker: Callable[[], Worker[Unit]]) -> Iterator[pa.Table]:
+    """The part of ``map_units`` that is Ray Data: all units on the processors of its session."""
     with ray_session() as cpus:
         import ray
 
@@ -177,8 +178,8 @@ class _Actor:
 
         if ray.get(self.attempts.begin.remote(index)) > MAX_ATTEMPTS:
             raise UserError(
-                f"{MAX_ATTEMPTS} workers died over {unit}, most often for want of memory; give "
-                f"them more of it, or let fewer run at once"
+                f"{MAX_ATTEMPTS} workers died over {str(unit)[:70]}, most often for want of "
+                f"memory; give them more of it, or let fewer run at once"
             )
 
 
