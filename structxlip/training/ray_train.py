@@ -16,12 +16,11 @@ import torch
 from structxlip.config import Arm, Params, StructuralLosses, Vanilla
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.errors import UserError
-from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.progress import say
 from structxlip.ray_session import users_own
-from structxlip.training.batches import TrainingBatches
-from structxlip.training.loop import Loop, Task, composite_loss, validation_recall
+from structxlip.training.arm import arm_batches, arm_loop, arm_model
+from structxlip.training.loop import Loop, validation_recall
 
 STORAGE = Path(".cache/train")
 WEIGHTS = Path("assets/models")
@@ -105,74 +104,19 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
         raise users_own(error) or error from None
     assert result.checkpoint is not None, "every epoch reports a checkpoint"
     store = FeatureStore(run.features)
-    model = _build(run.params, run.losses, store)
+    model = arm_model(run.params, run.losses, store)
     with result.checkpoint.as_directory() as directory:
-        loop = _loop(run.params, run.losses, model, _batches(run.params, run.losses, store, None))
+        loop = arm_loop(
+            run.params, run.losses, model, arm_batches(run.params, run.losses, store, None)
+        )
         loop.restore(Path(directory))
-    model.finish(lambda: _build(run.params, run.losses, store), settings.tuned_share)
+    model.finish(lambda: arm_model(run.params, run.losses, store), settings.tuned_share)
     return model.eval(), loop.progress.history
 
 
 def forget(run: TrainingRun) -> None:
     """Remove the checkpoints of a run."""
     shutil.rmtree(run.storage / run.name(), ignore_errors=True)
-
-
-def _build(params: Params, losses: StructuralLosses | Vanilla, store: FeatureStore) -> StructXLIP:
-    branch = getattr(losses, "losses", None)
-    return build_model(params.active.model, store, seed=params.seed, losses=branch)
-
-
-def _loop(
-    params: Params,
-    losses: StructuralLosses | Vanilla,
-    model: StructXLIP,
-    batches: TrainingBatches,
-    *,
-    rank: int = 0,
-    workers: int = 1,
-    device: torch.device | None = None,
-) -> Loop:
-    settings = params.active.train
-    task = Task(
-        model,
-        composite_loss(losses, model.embed_dim, gather=workers > 1),
-        bf16=settings.precision == "bf16",
-    )
-    task.to(device or torch.device("cpu"))
-    trained: Any = task
-    if workers > 1:
-        trained = torch.nn.parallel.DistributedDataParallel(
-            task,
-            find_unused_parameters=True,  # of a loss with weight 0, or SigLIP's bias
-        )
-    return Loop(trained, batches, settings, losses, seed=params.seed, rank=rank, device=device)
-
-
-def _batches(
-    params: Params,
-    losses: StructuralLosses | Vanilla,
-    store: FeatureStore,
-    edges: EdgeMaps | None,
-    *,
-    rank: int = 0,
-    workers: int = 1,
-) -> TrainingBatches:
-    settings = params.active.train
-    crops = isinstance(losses, StructuralLosses) and losses.losses == "paper"
-    crops = crops and losses.region_chunk > 0  # type: ignore[union-attr]
-    return TrainingBatches(
-        store,
-        edges,
-        batch_size=settings.batch_size,
-        chunks_per_caption=settings.chunks_per_caption,
-        edge_shift_px=getattr(losses, "edge_shift_px", 0),
-        regions_per_image=settings.regions_per_image if crops else 0,
-        crop_px=params.active.model.image_px,
-        seed=params.seed,
-        rank=rank,
-        workers=workers,
-    )
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -190,12 +134,12 @@ def _worker(config: dict[str, Any]) -> None:
     edges = None
     if isinstance(losses, StructuralLosses):
         edges = EdgeMaps(Path(config["edges"]), store.ids)
-    model = _build(params, losses, store)
-    loop = _loop(
+    model = arm_model(params, losses, store)
+    loop = arm_loop(
         params,
         losses,
         model,
-        _batches(params, losses, store, edges, rank=rank, workers=workers),
+        arm_batches(params, losses, store, edges, rank=rank, workers=workers),
         rank=rank,
         workers=workers,
         device=get_device(),

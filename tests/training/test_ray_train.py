@@ -17,8 +17,9 @@ import torch
 from structxlip.config import Params
 from structxlip.models.build import build_model
 from structxlip.ray_session import ray_head
+from structxlip.training.arm import arm_batches, arm_loop, arm_model
 from structxlip.training.loop import validation_recall
-from structxlip.training.ray_train import TrainingRun, _batches, _build, _loop
+from structxlip.training.ray_train import TrainingRun
 from tests.store import Artifacts
 
 CODE = """
@@ -27,7 +28,8 @@ from pathlib import Path
 from structxlip.config import load_params
 from structxlip.ray_session import ray_session
 from structxlip.training.loop import validation_recall
-from structxlip.training.ray_train import TrainingRun, _batches, _build, _loop, train_arm
+from structxlip.training.arm import arm_batches, arm_loop, arm_model
+from structxlip.training.ray_train import TrainingRun, train_arm
 
 params, features, edges, storage, out = sys.argv[1:]
 run = TrainingRun(load_params(params), "structxlip", Path(features), Path(edges), Path(storage))
@@ -77,8 +79,8 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
 def alone(artifacts: Artifacts, params: Params) -> pd.DataFrame:
     """The history of one worker, without Ray."""
     losses, store = params.active.arms.structxlip, artifacts.store
-    model = _build(params, losses, store)
-    loop = _loop(params, losses, model, _batches(params, losses, store, artifacts.maps))
+    model = arm_model(params, losses, store)
+    loop = arm_loop(params, losses, model, arm_batches(params, losses, store, artifacts.maps))
     loop.run(lambda loop: loop.progress.history[-1].update(validation_recall(model, store)))
     return pd.DataFrame(loop.progress.history)
 
