@@ -46,6 +46,7 @@ def captions(params: Params, dataset: str) -> None:
         stage="captions",
         columns=("id", "captions"),
         identify=identify,
+        source_columns=("captions",),
         sources=lambda rows: [text.encode() for text in _texts(rows)],
         make_worker=partial(make_worker, pairs, settings),
         failed="not_parsed",

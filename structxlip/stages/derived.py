@@ -32,17 +32,19 @@ Unit = list[tuple[RowGroup, list[int]]]
 class Derivation:
     """How an artifact is made from the pair store.
 
-    Of the ``columns`` of a row group, ``identify`` makes what identifies its samples, one a row of
-    the artifact, and ``sources`` the bytes that each is made from. ``make_worker``, called once in
-    each process, returns what makes the other columns for some of these rows, and ``error``: null
-    where all went well. ``failed`` is the word for the others in the quarantine. ``signature``
-    stands for all else that rows depend on; without one no row of an earlier run is taken. ``unit``
-    is the number of samples that are worth sending to a worker.
+    ``identify`` makes what identifies the samples of a row group, one a row of the artifact, from
+    ``columns`` of the store, and ``sources`` the bytes that each is made from, from
+    ``source_columns``. ``make_worker``, called once in each process, returns what makes the other
+    columns for some of these rows, and ``error``: null where all went well. ``failed`` is the word
+    for the others in the quarantine. ``signature`` stands for all else that rows depend on; without
+    one no row of an earlier run is taken. ``unit`` is the number of samples that are worth sending
+    to a worker.
     """
 
     stage: str
     columns: tuple[str, ...]
     identify: Callable[[pa.Table], pa.Table]
+    source_columns: tuple[str, ...]
     sources: Callable[[pa.Table], list[bytes]]
     make_worker: Callable[[], Make]
     failed: str
@@ -75,20 +77,21 @@ def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> 
     groups = row_groups(pairs)
     made = Made(stage, dataset, derivation.signature)
     plan = []
-    for group, rows in zip(groups, read_each(pairs, groups, derivation.columns), strict=True):
+    tables = read_each(pairs, groups, derivation.source_columns)
+    for group, rows in zip(groups, tables, strict=True):
         keys = b"".join(map(key, derivation.sources(rows)))
         plan.append(_Planned(group, keys, made.find(keys)))
     units = cut(((planned.group, planned.missing) for planned in plan), derivation.unit)
     total, new = sum(len(planned.places) for planned in plan), sum(map(samples_of, units))
     if new < total:
         say(f"{stage} {dataset}: {total - new:,} of {total:,} samples are as they were")
-    tables = map_units(
+    made_now = map_units(
         units,
         partial(make_unit_worker, derivation.make_worker),
         description=f"{stage} {dataset}",
         samples=samples_of,
     )
-    fresh = _Stream(tables)
+    fresh = _Stream(made_now)
     again = read_each(pairs, groups, derivation.columns)
     rejected: list[Rejected] = []
 
@@ -100,7 +103,7 @@ def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> 
                 rejected.append(Rejected(name, derivation.failed, error))
         return _joined(samples, rows, _keys(planned.keys, errors))
 
-    with atomic_directory(DATA / dataset / stage) as directory, closing(tables):
+    with atomic_directory(DATA / dataset / stage) as directory, closing(made_now):
         for shard, of_shard in groupby(plan, key=lambda planned: planned.group.shard):
             members = list(of_shard)
             samples = [derivation.identify(next(again)) for _ in members]
@@ -202,6 +205,7 @@ def _write(row_groups: Iterator[pa.Table], shard: Path) -> None:
     import pyarrow.parquet as pq
 
     first = next(row_groups)
-    with pq.ParquetWriter(shard, first.schema, compression="zstd") as writer:
+    # No dictionaries: hardly any value comes again, and to find that out takes time.
+    with pq.ParquetWriter(shard, first.schema, compression="zstd", use_dictionary=False) as writer:
         for table in chain([first], row_groups):
             writer.write_table(table, row_group_size=max(table.num_rows, 1))

@@ -49,8 +49,9 @@ def edges(params: Params, dataset: str) -> None:
         raise UserError(f"edges.cue: {error}", 2) from None
     derivation = Derivation(
         stage="edges",
-        columns=("id", "sha256", "boxes", "edges"),
-        identify=lambda rows: rows.select(["id"]),
+        columns=("id",),
+        identify=lambda rows: rows,
+        source_columns=("sha256", "boxes", "edges"),
         sources=_sources,
         make_worker=partial(make_worker, pairs, settings),
         failed="no_edges",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STORAGE = Path(".cache/made")
 KEY, KEY_BYTES = "key", 16
-BLOCKS_HELD = 8
+BLOCKS_HELD = 4
 
 
 def key(source: bytes) -> bytes:

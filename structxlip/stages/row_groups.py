@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Unit = TypeVar("Unit")
 Worker = Callable[[Unit], "pa.Table"]
-BLOCK = 16  # row groups that are read at once
+BLOCK = 64  # row groups that are read at once
 MAX_ATTEMPTS = 3
 RAY_START_S = 10.0  # with a worker on each processor
 TRIAL_S = 1.0  # until the pace of the work can be told
