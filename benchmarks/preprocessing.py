@@ -26,7 +26,7 @@ import numpy as np
 from ray.cluster_utils import Cluster
 
 from structxlip.captions import load_language_model
-from structxlip.config import Params, load_params
+from structxlip.config import Captions, Params, load_params
 from structxlip.cues import edge_regions
 from structxlip.cues.canny import thresholds
 from structxlip.cues.prepare import grey_square
@@ -128,8 +128,7 @@ def measure_edges(params: Params, pairs: Path, seconds: float, folder: Path) -> 
         show([(f"stage, 2 workers{named} (ratio to one)", two, one)])
 
 
-def measure_captions(params: Params, pairs: Path, seconds: float) -> None:
-    settings = params.active.captions
+def measure_captions(settings: Captions, pairs: Path, seconds: float) -> None:
     groups = row_groups(pairs)
     texts = [
         text
@@ -164,7 +163,7 @@ def main() -> None:
     params, pairs = load_params(Path("params.yaml")), (DATA / options.dataset / "pairs").resolve()
     with tempfile.TemporaryDirectory() as folder:
         measure_edges(params, pairs, options.seconds, Path(folder))
-    measure_captions(params, pairs, options.seconds)
+    measure_captions(params.captions(options.dataset), pairs, options.seconds)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from structxlip.config import Edges
-from structxlip.cues import configured, edge_density, has_structure
+from structxlip.cues import edge_density, has_structure
+from structxlip.data.edge_maps import encoded_detector
 from structxlip.data.images import decode_rgb
 from structxlip.models.build import load_model
 
@@ -33,7 +34,7 @@ class Embedder:
         if self.edges.weights:
             weights = directory / Path(self.edges.weights).name
             self.edges = self.edges.model_copy(update={"weights": str(weights)})
-        self.detect = configured(self.edges) if alpha else None
+        self.detect = encoded_detector(self.edges) if alpha else None
         self.alpha = alpha
         self.image_encoder, self.text_encoder = self.model.encoders()
 
@@ -47,8 +48,9 @@ class Embedder:
         features = torch.from_numpy(self.image_encoder.encode(pixels))
         maps = None
         if self.detect is not None:
-            edges = [self._usable(self.detect(rgb)) for rgb in pixels]
-            maps = torch.from_numpy(np.stack(edges)[:, None])
+            sides = [min(rgb.shape[:2]) for rgb in pixels]
+            edges = map(self.detect, encoded, sides)
+            maps = torch.from_numpy(np.stack([self._usable(found) for found in edges])[:, None])
         return self.model.embed_images(features, maps, self.alpha).numpy()
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:

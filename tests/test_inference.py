@@ -12,7 +12,9 @@ import torch
 from torch.nn.functional import normalize
 
 from structxlip.config import Edges
-from structxlip.data.images import BadImage
+from structxlip.cues import configured
+from structxlip.data.edge_maps import encoded_detector
+from structxlip.data.images import BadImage, decode_rgb
 from structxlip.inference import Embedder
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers
 from tests.networks import write_red_detector
@@ -40,18 +42,33 @@ def save_model(directory: Path, edges: Edges) -> HeadsOnTowers:
     return model
 
 
-def jpeg(rgb: tuple[int, int, int]) -> bytes:
+def png(rgb: tuple[int, int, int]) -> bytes:
     image = np.zeros((64, 64, 3), np.uint8)
     image[8:40, 8:40] = rgb[::-1]
     return cv2.imencode(".png", image)[1].tobytes()
 
 
+def test_a_jpeg_has_the_edge_map_that_the_stage_stores(tmp_path: Path) -> None:
+    rough = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
+    smooth = cv2.resize(rough, (400, 300), interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", smooth)[1].tobytes()
+    edges = Edges(size_px=64)
+    save_model(tmp_path, edges)
+    embedder = Embedder(tmp_path, alpha=0.5)
+    stored = encoded_detector(edges)(data, 300)
+    assert not np.array_equal(stored, configured(edges)(decode_rgb(data))), "it is shrunk first"
+    pixels = torch.from_numpy(embedder.image_encoder.encode([decode_rgb(data)]))
+    maps = torch.from_numpy(stored[None, None].astype(np.float32))
+    expected = embedder.model.embed_images(pixels, maps, 0.5).numpy()
+    np.testing.assert_allclose(embedder.images([data]), expected, atol=1e-6)
+
+
 def test_images_and_texts_become_unit_embeddings(tmp_path: Path) -> None:
     model = save_model(tmp_path, Edges(size_px=64))
     embedder = Embedder(tmp_path, alpha=0.5)
-    images = embedder.images([jpeg((255, 255, 255)), jpeg((0, 0, 0))])
+    images = embedder.images([png((255, 255, 255)), png((0, 0, 0))])
     np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-5)
-    plain = Embedder(tmp_path, alpha=0.0).images([jpeg((255, 255, 255)), jpeg((0, 0, 0))])
+    plain = Embedder(tmp_path, alpha=0.0).images([png((255, 255, 255)), png((0, 0, 0))])
     assert not np.allclose(images[0], plain[0], atol=1e-3)
     np.testing.assert_allclose(images[1], plain[1], atol=1e-5)  # no edges in a black image
     texts = embedder.texts(["a square", "a square"])
@@ -68,7 +85,7 @@ def test_a_learned_cue_is_read_from_the_folder_of_the_model(tmp_path: Path) -> N
     save_model(tmp_path, edges)
     write_red_detector(tmp_path / "red.onnx")
     fused, plain = (
-        Embedder(tmp_path, alpha).images([jpeg((255, 0, 0)), jpeg((0, 255, 0))])
+        Embedder(tmp_path, alpha).images([png((255, 0, 0)), png((0, 255, 0))])
         for alpha in (0.5, 0.0)
     )
     assert not np.allclose(fused[0], plain[0], atol=1e-3)

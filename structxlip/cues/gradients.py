@@ -21,7 +21,7 @@ def sobel(
     low: float | None = None,
     high: float | None = None,
 ) -> NDArray[np.bool_]:
-    """Edges of an image, ``uint8 [height, width, 3]``, as ``bool [size_px, size_px]``.
+    """Edges of an image, as ``canny`` takes it, as ``bool [size_px, size_px]``.
 
     Where the gradient of a 3x3 Sobel filter is large: hysteresis thresholds ``low`` and ``high``
     in grey levels (a step of one level gives 1), from Otsu's threshold without them. Lines are as

@@ -17,7 +17,7 @@ def lsd(
     low: float | None = None,
     high: float | None = None,
 ) -> NDArray[np.bool_]:
-    """Line segments of an image, ``uint8 [height, width, 3]``, as ``bool [size_px, size_px]``.
+    """Line segments of an image, as ``canny`` takes it, as ``bool [size_px, size_px]``.
 
     The line segment detector of von Grompone von Gioi et al. (2012), which sets its own thresholds;
     ``low`` and ``high`` bound the length of a segment in pixels of the square. Errors are those of

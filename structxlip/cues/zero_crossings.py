@@ -23,7 +23,7 @@ def log(
     low: float | None = None,
     high: float | None = None,
 ) -> NDArray[np.bool_]:
-    """Edges of an image, ``uint8 [height, width, 3]``, as ``bool [size_px, size_px]``.
+    """Edges of an image, as ``canny`` takes it, as ``bool [size_px, size_px]``.
 
     Zero crossings of the Laplacian of Gaussian (Marr & Hildreth, 1980) whose step, the change
     between the two pixels, passes hysteresis thresholds ``low`` and ``high``, from Otsu's threshold

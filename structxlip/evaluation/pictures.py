@@ -93,7 +93,7 @@ def left_out(data: Path) -> LeftOut:
     import pyarrow.parquet as pq
 
     rows = [
-        row
+        row | {"stage": stage}
         for stage in ("pairs", "edges", "captions")
         for row in pq.read_table(data / stage / "quarantine.parquet").to_pylist()
     ]
@@ -103,23 +103,24 @@ def left_out(data: Path) -> LeftOut:
         for reason in counts
         for row in islice((row for row in rows if row["reason"] == reason), SHOWN)
     ]
-    unseen = _images(data / "pairs", {row["id"] for row in shown if row["thumbnail"] is None})
+    kept = _images(data / "pairs", {row["id"] for row in shown if row["stage"] != "pairs"})
     for row in shown:
-        image, jpeg = unseen.get(row["id"]), row["thumbnail"]
-        if image is not None:
-            jpeg = encode_jpeg(thumbnail(image))
+        jpeg = row["thumbnail"]
+        if row["stage"] != "pairs":
+            jpeg = encode_jpeg(thumbnail(kept[row["id"]]))
         row["image"] = jpeg_url(jpeg) if jpeg else None
     return LeftOut(counts, shown)
 
 
 def _images(pairs: Path, ids: set[str]) -> dict[str, NDArray[np.uint8]]:
-    """The images of pairs that are in the store: of those that a later stage could not use."""
+    """The images of pairs in the store, which a later stage could not use."""
     import pyarrow.dataset as ds
 
     if not ids:
         return {}
-    wanted = ds.field("id").isin(sorted(ids))
-    found = ds.dataset(shards(pairs)).to_table(["id", "image"], filter=wanted).to_pylist()
+    every = ds.dataset(shards(pairs)).to_table(["id"])["id"].to_pylist()
+    rows = np.array([row for row, name in enumerate(every) if name in ids])
+    found = take(pairs, rows, ["id", "image"]).values()
     return {row["id"]: decode_rgb(row["image"]) for row in found}
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip import captions as rooms
 from structxlip.captions import (
     language_model_release,
     load_language_model,
@@ -81,7 +80,7 @@ def _signature(settings: Captions) -> str:
     else:
         release = [language_model_release(settings.language_model)]
     lexicons = [path for path in map(Path, settings.lexicons) if path.suffix]
-    code = [Path(__file__), Path(rooms.__file__).parent]
+    code = (Path(__file__).parents[1] / "captions", Path(__file__))
     return signature(settings.model_dump_json(), version("spacy"), *release, *code, *lexicons)
 
 
@@ -129,7 +128,7 @@ def make_worker(pairs: Path, settings: Captions) -> Make:
             found = structure_caption(parsed, lexicon=lexicon, **how)
         except Exception as error:  # a caption without structure is listed, not fatal
             whole = {"structure": text, "weights": [1.0] * len(text.split()), "chunks": []}
-            return whole | {ERROR: str(error) or type(error).__name__}
+            return whole | {ERROR: f"{str(error) or type(error).__name__}, in {text[:60]!r}"}
         chunks = [vars(chunk) for chunk in found.chunks]
         return {"structure": found.text, "weights": found.weights, "chunks": chunks, ERROR: None}
 

@@ -90,6 +90,7 @@ def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> 
         partial(make_unit_worker, derivation.make_worker),
         description=f"{stage} {dataset}",
         samples=samples_of,
+        name=name_of,
     )
     fresh = _Stream(made_now)
     again = read_each(pairs, groups, derivation.columns)
@@ -101,6 +102,12 @@ def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> 
         for name, error in zip(samples["id"].to_pylist(), errors, strict=True):
             if error is not None:
                 rejected.append(Rejected(name, derivation.failed, error))
+        if len(rejected) > max_bad_fraction * total:
+            raise UserError(
+                f"{len(rejected)} of {total} samples have failed, more than "
+                f"ingest.max_bad_fraction {max_bad_fraction:g} allows; the first is "
+                f"{rejected[0].id}: {rejected[0].detail}"
+            )
         return _joined(samples, rows, _keys(planned.keys, errors))
 
     with atomic_directory(DATA / dataset / stage) as directory, closing(made_now):
@@ -114,11 +121,6 @@ def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> 
                 _write(map(rows_of, members, samples), directory / shard)
             made.keep(directory / shard)
         fresh.finish()
-        if len(rejected) > max_bad_fraction * total:
-            raise UserError(
-                f"{len(rejected)} of {total} samples failed, more than ingest.max_bad_fraction "
-                f"{max_bad_fraction:g} allows; the first is {rejected[0].id}: {rejected[0].detail}"
-            )
         write_quarantine(rejected, directory)
     made.forget_older()
 
@@ -137,6 +139,11 @@ def cut(missing: Iterable[tuple[RowGroup, list[int]]], size: int) -> list[Unit]:
 
 def samples_of(unit: Unit) -> int:
     return sum(len(rows) for _, rows in unit)
+
+
+def name_of(unit: Unit) -> str:
+    first, last = unit[0][0], unit[-1][0]
+    return str(first) if first == last else f"{first} to {last}"
 
 
 def make_unit_worker(make_worker: Callable[[], Make]) -> Callable[[Unit], pa.Table]:

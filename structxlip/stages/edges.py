@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from structxlip import cues
 from structxlip.config import Edges, Params
 from structxlip.cues import (
     CUES,
     LEARNED,
-    configured,
     edge_density,
     edge_regions,
     encode_edges,
     given_edges,
     has_structure,
 )
-from structxlip.data import images
-from structxlip.data.images import decode_grey, decode_rgb
+from structxlip.data.edge_maps import encoded_detector
+from structxlip.data.images import decode_rgb
 from structxlip.data.pairs import shards
 from structxlip.errors import UserError
 from structxlip.progress import say
@@ -37,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 UNIT = 512
+PACKAGE = Path(__file__).parents[1]
 
 
 def edges(params: Params, dataset: str) -> None:
@@ -44,7 +41,7 @@ def edges(params: Params, dataset: str) -> None:
 
     pairs, settings = DATA / dataset / "pairs", params.active.edges
     try:
-        configured(settings)
+        encoded_detector(settings)
     except ValueError as error:
         raise UserError(f"edges.cue: {error}", 2) from None
     derivation = Derivation(
@@ -69,7 +66,12 @@ def _signature(settings: Edges) -> str | None:
 
     if settings.cue not in {*CUES, LEARNED}:
         return None  # whether the code of somebody else's cue has changed cannot be known
-    code = [Path(__file__), Path(images.__file__), Path(cues.__file__).parent]
+    code = (
+        PACKAGE / "cues",
+        PACKAGE / "data/edge_maps.py",
+        PACKAGE / "data/images.py",
+        Path(__file__),
+    )
     weights = [Path(settings.weights)] if settings.weights else []
     return signature(settings.model_dump_json(), cv2.__version__, PIL.__version__, *code, *weights)
 
@@ -85,7 +87,7 @@ def make_worker(pairs: Path, settings: Edges) -> Make:
     import pyarrow as pa
 
     cv2.setNumThreads(1)  # Ray runs a worker on every processor
-    detect = _detector(settings)
+    detect = encoded_detector(settings)
     box = pa.struct([*((side, pa.int32()) for side in "xywh"), ("score", pa.float32())])
     schema = pa.schema(
         [
@@ -106,7 +108,7 @@ def make_worker(pairs: Path, settings: Edges) -> Make:
             if pair["edges"] is not None:
                 cue, found = "given", given_edges(decode_rgb(pair["edges"]), settings.size_px)
             else:
-                found = detect(pair)
+                found = detect(pair["image"], min(pair["width"], pair["height"]))
         except Exception as raised:  # a sample that no cue can be taken from is listed, not fatal
             error = str(raised) or type(raised).__name__
         density = edge_density(found)
@@ -125,16 +127,6 @@ def make_worker(pairs: Path, settings: Edges) -> Make:
         return pa.Table.from_pylist([row(pair) for pair in pairs_read.to_pylist()], schema=schema)
 
     return make
-
-
-def _detector(settings: Edges) -> Callable[[dict[str, Any]], NDArray[np.bool_]]:
-    """The cue of the parameters, as a function of a row of the pair store."""
-    detect, size_px = configured(settings), settings.size_px
-    if settings.cue not in CUES:
-        return lambda pair: detect(decode_rgb(pair["image"]))
-    return lambda pair: detect(
-        decode_grey(pair["image"], size_px, side_px=min(pair["width"], pair["height"]))
-    )
 
 
 def _fractions(pair: dict[str, Any]) -> list[tuple[float, float, float, float]]:

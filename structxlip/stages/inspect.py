@@ -14,9 +14,9 @@ def inspect(params: Params, dataset: str) -> None:
 
     data = DATA / dataset
     for stage in ("pairs", "edges", "captions"):
-        if not (data / stage).is_dir():
+        if not (data / stage / "quarantine.parquet").is_file():
             wanted = f"edges@{dataset} captions@{dataset}"
-            raise UserError(f"{data / stage} is not there; run `dvc repro {wanted}` first")
+            raise UserError(f"{data / stage} is not complete; run `dvc repro {wanted}` first")
     _, texts = load_encoders(**params.active.model.encoders())
 
     with atomic_files(REPORTS / dataset, "inspect") as directory:

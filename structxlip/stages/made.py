@@ -8,22 +8,21 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip.stages.row_groups import BLOCK
+from structxlip.stages.row_groups import opened
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 STORAGE = Path(".cache/made")
 KEY, KEY_BYTES = "key", 16
-BLOCKS_HELD = 4
+GROUPS_HELD = 128
 
 
 def key(source: bytes) -> bytes:
@@ -49,42 +48,49 @@ def signature(*parts: str | bytes | Path) -> str:
 
 @dataclass(frozen=True)
 class _Shard:
-    path: Path
-    file: pq.ParquetFile
+    """A shard, the numbers of rows of its row groups, and the keys of its rows."""
 
-    @cached_property
-    def sizes(self) -> list[int]:
-        """The numbers of rows of its row groups."""
-        return [self.file.metadata.row_group(i).num_rows for i in range(self.file.num_row_groups)]
+    path: Path
+    sizes: list[int]
+    keys: pa.Array
+
+    @classmethod
+    def read(cls, path: Path) -> _Shard | None:
+        """None for a file that cannot be read: it is as if it was not there."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(path) as file:
+                metadata, keys = file.metadata, file.read([KEY])[KEY]
+        except (OSError, pa.ArrowInvalid):
+            return None
+        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        return cls(path, sizes, pa.concat_arrays(keys.chunks))
 
 
 class Made:
     """The finished shards of earlier runs, by the keys of their samples.
 
-    They are hard links in ``.cache/made/<stage>/<dataset>/<signature>``: they take no room beside
-    the artifact, are there when DVC has removed it before the stage, and hold what a killed run had
-    finished. Without a signature there are none, and none are kept.
+    They are hard links in ``.cache/made/<stage>/<dataset>/<signature>``: they are there when DVC
+    has removed the artifact before the stage, and hold what a killed run had finished. Without a
+    signature there are none, and none are kept.
     """
 
     def __init__(self, stage: str, dataset: str, signature: str | None) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         self._home = STORAGE / stage / dataset
         self._folder = self._home / signature if signature else None
         self._run = f"{time.time_ns():x}"
         paths = sorted(self._folder.glob("*.parquet")) if self._folder else []
-        self._shards = [_Shard(path, pq.ParquetFile(path)) for path in paths]
-        self._blocks = [
-            (shard, slice(first, first + BLOCK))
-            for shard in self._shards
-            for first in range(0, len(shard.sizes), BLOCK)
-        ]
-        rows = [sum(shard.sizes[block]) for shard, block in self._blocks]
+        self._shards = [shard for shard in map(_Shard.read, paths) if shard]
+        self._groups = [(shard, i) for shard in self._shards for i in range(len(shard.sizes))]
+        rows = [shard.sizes[i] for shard, i in self._groups]
         self._starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
-        self._read = lru_cache(BLOCKS_HELD)(self._read_block)
-        chunks = [chunk for shard in self._shards for chunk in shard.file.read([KEY])[KEY].chunks]
-        keys = pa.concat_arrays(chunks) if chunks else pa.array([], pa.binary(KEY_BYTES))
+        self._read = lru_cache(GROUPS_HELD)(self._read_group)
+        nothing = pa.array([], pa.binary(KEY_BYTES))
+        keys = pa.concat_arrays([nothing, *(shard.keys for shard in self._shards)])
         valid = keys.is_valid().to_numpy(zero_copy_only=False)
         self._keys = np.where(valid[:, None], _halves(keys.buffers()[1]), np.uint64(0))
         usable = np.flatnonzero(valid)
@@ -104,11 +110,11 @@ class Made:
         """The rows at some places, at least one, in their order."""
         import pyarrow as pa
 
-        blocks = np.searchsorted(self._starts, places, side="right") - 1
-        wanted, inverse = np.unique(blocks, return_inverse=True)
-        tables = [self._read(block) for block in wanted.tolist()]
+        groups = np.searchsorted(self._starts, places, side="right") - 1
+        wanted, inverse = np.unique(groups, return_inverse=True)
+        tables = [self._read(group) for group in wanted.tolist()]
         starts = np.concatenate([[0], np.cumsum([table.num_rows for table in tables])])
-        return pa.concat_tables(tables).take(places - self._starts[blocks] + starts[inverse])
+        return pa.concat_tables(tables).take(places - self._starts[groups] + starts[inverse])
 
     def whole(self, keys: Sequence[bytes], samples: Sequence[pa.Table]) -> Path | None:
         """The shard with row groups of just these keys, and with columns like ``samples``."""
@@ -119,7 +125,7 @@ class Made:
             stop = start + sum(shard.sizes)
             if shard.sizes == sizes and (self._keys[start:stop] == wanted).all():
                 table = pa.concat_tables(samples)
-                same = shard.file.read(table.column_names).equals(table)
+                same = opened(shard.path).read(table.column_names).equals(table)
                 return shard.path if same else None
             start = stop
         return None
@@ -140,10 +146,9 @@ class Made:
             if not any(folder.iterdir()):
                 folder.rmdir()
 
-    def _read_block(self, block: int) -> pa.Table:
-        shard, groups = self._blocks[block]
-        indices = list(range(len(shard.sizes)))[groups]
-        return shard.file.read_row_groups(indices).combine_chunks()
+    def _read_group(self, group: int) -> pa.Table:
+        shard, index = self._groups[group]
+        return opened(shard.path).read_row_group(index)
 
 
 def _halves(keys: bytes | pa.Buffer) -> NDArray[np.uint64]:
@@ -156,4 +161,6 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        partial = target.with_name(f".{target.name}.tmp")
+        shutil.copyfile(source, partial)
+        partial.replace(target)

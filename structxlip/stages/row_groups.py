@@ -41,14 +41,20 @@ class RowGroup:
 
     def read(self, directory: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the row group with this place from the artifact at ``directory``."""
-        path = directory / self.shard
-        file = _opened(path, path.stat().st_mtime_ns)
+        file = opened(directory / self.shard)
         return file.read_row_group(self.index, columns=list(columns) if columns else None)
 
+    def __str__(self) -> str:
+        return f"row group {self.index} of {self.shard}"
 
-@lru_cache(4)
+
+def opened(path: Path) -> pq.ParquetFile:
+    """A shard, kept open a while: its footer takes longer to read than a row group."""
+    return _opened(path.resolve(), path.stat().st_mtime_ns)
+
+
+@lru_cache(16)
 def _opened(path: Path, modified_ns: int) -> pq.ParquetFile:
-    """A shard kept open: to read its footer again takes longer than to read a row group."""
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(path)
@@ -73,10 +79,10 @@ def read_each(
 ) -> Iterator[pa.Table]:
     """The tables of row groups of a pair store, in order; several are read at once."""
     for shard, members in groupby(groups, key=lambda group: group.shard):
-        path, of_shard = directory / shard, list(members)
+        of_shard = list(members)
         for start in range(0, len(of_shard), BLOCK):
             block = of_shard[start : start + BLOCK]
-            file = _opened(path, path.stat().st_mtime_ns)
+            file = opened(directory / shard)
             rows = file.read_row_groups([group.index for group in block], columns=list(columns))
             for group in block:
                 yield rows.slice(0, group.pairs)
@@ -89,32 +95,38 @@ def map_units(
     *,
     description: str,
     samples: Callable[[Unit], int],
+    name: Callable[[Unit], str] = str,
 ) -> Generator[pa.Table, None, None]:
     """Run a worker over units of work, on all processors of a Ray session; yield in order.
 
     ``make_worker`` is called once in each process, for what is slow to load; ``samples`` counts
-    those of a unit for the progress. Units should be small: places, which workers read themselves.
-    Work begins in this process, and goes on there when what is left would not take longer than Ray
-    takes to start. Work whose process dies is tried again, ``MAX_ATTEMPTS`` times in all.
+    those of a unit for the progress, ``name`` tells the user which it is. Units should be small:
+    places, which workers read themselves. Work begins in this process, and goes on there when what
+    is left would not take longer than Ray takes to start. Work over which a worker of Ray dies is
+    tried again, ``MAX_ATTEMPTS`` times in all.
 
     Raises ``UserError`` when that was in vain, and a ``UserError`` of a worker as itself.
     """
     if not units:
         return
     with progress(description, sum(map(samples, units))) as advance:
-        for unit, table in zip(units, _tables(units, make_worker, samples), strict=True):
+        for unit, table in zip(units, _tables(units, make_worker, samples, name), strict=True):
             yield table
             advance(samples(unit))
 
 
 def _tables(
-    units: Sequence[Unit], make_worker: Callable[[], Worker[Unit]], samples: Callable[[Unit], int]
+    units: Sequence[Unit],
+    make_worker: Callable[[], Worker[Unit]],
+    samples: Callable[[Unit], int],
+    name: Callable[[Unit], str],
 ) -> Iterator[pa.Table]:
     worker = make_worker()
     left_s, spent_s, done, left = 0.0, 0.0, 0, sum(map(samples, units))
     for index, unit in enumerate(units):
         if spent_s > TRIAL_S and left_s > RAY_START_S:
-            yield from on_ray(units[index:], make_worker)
+            del worker  # what it has loaded is loaded by every worker there
+            yield from on_ray(units[index:], make_worker, name)
             return
         started = time.monotonic()
         table = worker(unit)
@@ -124,7 +136,11 @@ def _tables(
         left_s = spent_s * left / max(done, 1)
 
 
-def on_ray(units: Sequence[Unit], make_worker: Callable[[], Worker[Unit]]) -> Iterator[pa.Table]:
+def on_ray(
+    units: Sequence[Unit],
+    make_worker: Callable[[], Worker[Unit]],
+    name: Callable[[Unit], str] = str,
+) -> Iterator[pa.Table]:
     """The part of ``map_units`` that is Ray Data: all units on the processors of its session."""
     with ray_session() as cpus:
         import ray
@@ -134,7 +150,7 @@ def on_ray(units: Sequence[Unit], make_worker: Callable[[], Worker[Unit]]) -> It
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
         attempts = ray.remote(num_cpus=0)(_Attempts).remote()
-        items = [{"index": i, "unit": pickle.dumps(unit)} for i, unit in enumerate(units)]
+        items = [{"name": name(unit), "unit": pickle.dumps(unit)} for unit in units]
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
             _Actor,  # type: ignore[arg-type]
             fn_constructor_args=(make_worker, attempts, Path.cwd()),
@@ -151,11 +167,11 @@ class _Attempts:
     """Counts how often each unit was begun: Ray itself would try for ever."""
 
     def __init__(self) -> None:
-        self.counts: Counter[int] = Counter()
+        self.counts: Counter[str] = Counter()
 
-    def begin(self, unit: int) -> int:
-        self.counts[unit] += 1
-        return self.counts[unit]
+    def begin(self, name: str) -> int:
+        self.counts[name] += 1
+        return self.counts[name]
 
 
 class _Actor:
@@ -168,18 +184,18 @@ class _Actor:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         unit = pickle.loads(row["unit"])
         try:
-            self._begin(int(row["index"]), unit)
+            self._begin(row["name"])
             return {"table": _bytes(self.worker(unit)), "refused": b""}
         except UserError as error:  # Ray would pass on its text alone
             return {"table": b"", "refused": pickle.dumps(error)}
 
-    def _begin(self, index: int, unit: Any) -> None:
+    def _begin(self, name: str) -> None:
         import ray
 
-        if ray.get(self.attempts.begin.remote(index)) > MAX_ATTEMPTS:
+        if ray.get(self.attempts.begin.remote(name)) > MAX_ATTEMPTS:
             raise UserError(
-                f"{MAX_ATTEMPTS} workers died over {str(unit)[:70]}, most often for want of "
-                f"memory; give them more of it, or let fewer run at once"
+                f"{MAX_ATTEMPTS} workers died over {name}, most often for want of memory; give "
+                f"them more of it, or let fewer run at once"
             )
 
 

@@ -75,6 +75,27 @@ def test_rows_of_an_id_may_lie_apart(tmp_path: Path, inside: bool) -> None:
             opened("table", tmp_path, table="t.parquet", captions=["text"])
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],
+)
+def test_names_are_strings_of_any_kind(tmp_path: Path, kind: pa.DataType) -> None:
+    """As pandas writes them: `large_string`, and a dictionary for a categorical."""
+    names = pa.array(["a.jpg", "b.jpg"]).cast(kind)
+    pq.write_table(pa.table({"image": names, "text": ["one", "two"]}), tmp_path / "t.parquet")
+    write(tmp_path, {"a.jpg": b"a", "b.jpg": b"b"})
+    source = opened("table", tmp_path, table="t.parquet", captions=["text"])
+    assert [pair.read_image() for pair in source.pairs] == [b"a", b"b"]
+
+
+def test_a_parquet_table_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "folder.parquet").mkdir()
+    (tmp_path / "text.parquet").write_text("not a table")
+    for name in ("folder.parquet", "text.parquet"):
+        with pytest.raises(UserError, match=rf"{name} cannot be read \("):
+            opened("table", tmp_path, table=name, captions=["text"])
+
+
 def test_a_table_with_html_images_inside_and_wrong_splits(tmp_path: Path) -> None:
     rows = [{"image": b"raw", "text": "<p>A &lt;hat&gt;</p>", "split": "train"}]
     rows += [{"image": b"more", "text": "{braces}", "split": ""}]

@@ -20,6 +20,7 @@ def test_what_was_left_out_is_counted_and_shown_with_its_picture(tmp_path: Path)
     raw += [RawPair(f"n{i}", lambda: blue, ("",), "n", "t", "train") for i in range(SHOWN + 3)]
     raw += [RawPair("test", lambda: blue, ("a dog",), "t", "t", "test")]
     raw += [RawPair("gone", bytes, ("a dog",), "g", "t", "test")]
+    raw += [RawPair("test", lambda: blue, ("a dog",), "t", "t", "test")]
     write_pairs(
         raw,
         tmp_path / "pairs",
@@ -31,14 +32,16 @@ def test_what_was_left_out_is_counted_and_shown_with_its_picture(tmp_path: Path)
     write_quarantine([], tmp_path / "captions")
     found = left_out(tmp_path)
     assert found.counts == {
+        "duplicate_id": 1,
         "empty_caption": SHOWN + 3,
         "empty_image": 1,
         "no_caption": SHOWN + 3,
         "no_edges": 1,
     }
     pictures = {(row["id"], row["reason"]): row["image"] for row in found.shown}
-    assert len(pictures) == 2 * SHOWN + 2
+    assert len(pictures) == 2 * SHOWN + 3
     assert pictures.pop(("gone", "empty_image")) is None
+    assert pictures.pop(("test", "duplicate_id")) is None, "the one that was kept is another"
     for url in pictures.values():
         rgb = decode_rgb(base64.b64decode(str(url).partition(",")[2]))
         assert rgb.shape == (150, 100, 3)

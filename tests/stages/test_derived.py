@@ -19,8 +19,11 @@ from structxlip.cues import CUES, canny
 from structxlip.data.pairs import RawPair, shards, write_pairs
 from structxlip.errors import UserError
 from structxlip.stages import captions as captions_stage
+from structxlip.stages import row_groups
 from structxlip.stages.captions import captions
+from structxlip.stages.derived import name_of
 from structxlip.stages.edges import edges
+from structxlip.stages.row_groups import RowGroup
 
 SPLITS = {0: "test", 1: "val"}
 BRIGHT = 255  # an image of it alone is what a cue under test fails on
@@ -32,7 +35,10 @@ def picture(seed: int) -> bytes:
     return cv2.imencode(".png", np.full_like(image, BRIGHT) if seed < 0 else image)[1].tobytes()
 
 
-def store(pairs: dict[str, tuple[int, tuple[str, ...]]]) -> None:
+def store(
+    pairs: dict[str, tuple[int, tuple[str, ...]]],
+    shard_bytes: int = 2**15,  # one row group each
+) -> None:
     """Write the pair store of names with the seeds of their pictures and their captions."""
     folder = Path("data/scenes/pairs")
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +51,7 @@ def store(pairs: dict[str, tuple[int, tuple[str, ...]]]) -> None:
     write_pairs(
         raw,
         folder,
-        shard_bytes=2**15,  # one row group each
+        shard_bytes=shard_bytes,
         max_bad_fraction=0,
         split_for=lambda pair: pair.split or "train",
     )
@@ -78,25 +84,30 @@ def afresh(stage: str, params: Params, monkeypatch: pytest.MonkeyPatch, folder: 
     return artifact(stage)
 
 
-@pytest.mark.parametrize("stage", ["edges", "captions"])
+@pytest.mark.parametrize(
+    ("stage", "shard_bytes", "groups"), [("edges", 2**15, [1, 1, 1]), ("captions", 2**17, [3])]
+)
 def test_only_what_is_new_is_made(
     stage: str,
+    shard_bytes: int,
+    groups: list[int],
     params: Params,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     folder: Path,
 ) -> None:
     run = {"edges": edges, "captions": captions}[stage]
-    store(pairs(range(10, 150)))
+    monkeypatch.setattr(row_groups, "BLOCK", 2)
+    store(pairs(range(10, 150)), shard_bytes)
     run(params, "scenes")
     assert "as they were" not in capsys.readouterr().err
-    groups = [pq.read_metadata(path).num_row_groups for path in shards(Path("data/scenes") / stage)]
-    assert groups == [1, 1, 1]
+    made = shards(Path("data/scenes") / stage)
+    assert [pq.read_metadata(path).num_row_groups for path in made] == groups
 
     grown = pairs(range(8, 13)) | pairs(range(20, 155))  # new at both ends, some gone
     grown["p100"] = (1000, ("a wholly new caption", "and a second one"))
     grown = dict(reversed(grown.items()))
-    store(grown)
+    store(grown, shard_bytes)
     run(params, "scenes")
     said = capsys.readouterr().err
     # 2 + 5 pairs are new and one has changed; of the captions of the new ones only "box N" is new.
@@ -112,11 +123,12 @@ def test_only_what_is_new_is_made(
     assert [path.stat().st_ino for path in shards(Path("data/scenes") / stage)] == before
     assert artifact(stage).equals(found)
 
-    store({f"other {name}": pair for name, pair in grown.items()})
+    store({f"other {name}": pair for name, pair in grown.items()}, shard_bytes)
     run(params, "scenes")
     assert artifact(stage)["id"].to_pylist()[0].startswith("other ")
     assert artifact(stage).equals(afresh(stage, params, monkeypatch, folder))
-    assert len(list((folder / ".cache/made" / stage / "scenes").rglob("*.parquet"))) == 3
+    kept = list((folder / ".cache/made" / stage / "scenes").rglob("*.parquet"))
+    assert len(kept) == len(groups)
 
 
 def test_other_settings_make_everything_anew(
@@ -164,10 +176,34 @@ def test_too_many_that_fail_are_refused(params: Params, monkeypatch: pytest.Monk
     white = {f"white{i}": (-1, ("snow",)) for i in range(3)}
     store(pairs(range(30)) | white)
     monkeypatch.setitem(CUES, "canny", failing)
-    with pytest.raises(UserError, match="3 of 33 samples failed, more than") as refused:
+    with pytest.raises(UserError, match="3 of 33 samples have failed, more than") as refused:
         edges(params, "scenes")
     assert "white0: too bright" in str(refused.value)
     assert artifact("edges").equals(before)
+
+
+def test_a_mistake_of_all_samples_is_told_at_once(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(pairs(range(300)))
+    calls = 0
+
+    def wrong(image: np.ndarray, *, size_px: int, **how: object) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        return np.zeros((size_px, size_px), np.uint8)
+
+    monkeypatch.setitem(CUES, "canny", wrong)
+    with pytest.raises(UserError, match=r"must return bool \[128, 128\], not uint8 \[128, 128\]"):
+        edges(params, "scenes")
+    assert calls == 64
+
+
+def test_a_unit_is_named_by_its_row_groups() -> None:
+    first, last = RowGroup("part-00000.parquet", 3, 64), RowGroup("part-00001.parquet", 0, 64)
+    assert name_of([(first, [1])]) == "row group 3 of part-00000.parquet"
+    whole = "row group 3 of part-00000.parquet to row group 0 of part-00001.parquet"
+    assert name_of([(first, [1]), (last, [0])]) == whole
 
 
 def test_a_run_that_was_killed_is_gone_on_from(
@@ -211,4 +247,6 @@ def test_a_caption_that_cannot_be_parsed_stays_whole(
     odd, ball = artifact("captions").to_pylist()[-2:]
     assert (odd["structure"], odd["weights"], odd["chunks"]) == (odd["text"], [1.0] * 6, [])
     assert ball["structure"] == "a ball"
-    assert quarantine("captions") == [("odd", "not_parsed", "no such word")]
+    assert quarantine("captions") == [
+        ("odd", "not_parsed", "no such word, in 'a red xyzzy on a box'")
+    ]

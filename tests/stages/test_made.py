@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,33 @@ def test_rows_are_those_of_the_definition(
     if (places >= 0).any():
         found = made.rows(places[places >= 0])["source"].to_pylist()
         assert found == [source for source in wanted if source in known]
+
+
+def test_a_file_that_cannot_be_read_is_passed_over_and_goes(folder: Path) -> None:
+    made = Made("edges", "toy", "same")
+    whole = shard(folder / "part.parquet", [b"x"])
+    made.keep(whole)
+    (broken := folder / "broken.parquet").write_bytes(whole.read_bytes()[:-20])
+    made.keep(broken)
+    again = Made("edges", "toy", "same")
+    assert again.find(key(b"x")) >= 0
+    again.keep(whole)
+    again.forget_older()
+    assert len(list(folder.rglob(".cache/**/*.parquet"))) == 1
+
+
+def test_shards_are_copied_where_there_are_no_links(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    made = Made("edges", "toy", "same")
+    made.keep(shard(folder / "part.parquet", [b"x", b"y"]))
+    places = Made("edges", "toy", "same").find(key(b"y") + key(b"z"))
+    assert [place >= 0 for place in places] == [True, False]
+    assert not list(folder.rglob(".cache/**/*.tmp"))
 
 
 def test_a_signature_has_its_own_rows_and_only_the_last_run_stays(folder: Path) -> None:

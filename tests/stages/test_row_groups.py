@@ -37,7 +37,13 @@ def on_ray(cluster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 def run(make_worker: Callable[[], Worker[int]], units: int = 8) -> list[dict[str, object]]:
-    tables = map_units(range(units), make_worker, description="work", samples=lambda _: 1)
+    tables = map_units(
+        range(units),
+        make_worker,
+        description="work",
+        samples=lambda _: 1,
+        name=lambda unit: f"piece {unit}",
+    )
     return [row for table in tables for row in table.to_pylist()]
 
 
@@ -77,7 +83,7 @@ def test_work_that_kills_every_worker_is_given_up(on_ray: None, tmp_path: Path) 
 
         return work
 
-    with pytest.raises(UserError, match=f"{MAX_ATTEMPTS} workers died over 3"):
+    with pytest.raises(UserError, match=f"{MAX_ATTEMPTS} workers died over piece 3,"):
         run(make_worker)
     assert len((tmp_path / "killed").read_text()) == MAX_ATTEMPTS
 

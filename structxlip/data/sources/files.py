@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,17 @@ def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
         wanted = "a mapping" if kind is dict else "a list"
         raise UserError(f"{path} must hold {wanted}, not {_shown(content)}")
     return content
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What Arrow and Parquet raise for a file that they cannot read, as a ``UserError``."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path} cannot be read ({error})") from None
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:

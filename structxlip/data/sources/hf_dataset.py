@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from structxlip.config.datasets import HfDataset
 from structxlip.data.images import BadImage
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import SPLIT_NAMES, Source
-from structxlip.data.sources.files import contents, need, read_json
+from structxlip.data.sources.files import contents, need, read_json, readable
 from structxlip.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def _arrow(folder: Path, split: str | None) -> Iterator[tuple[Path, str | None]]
 def _columns_and_rows(path: Path) -> tuple[list[str], int]:
     import pyarrow.parquet as pq
 
-    with _readable(path):
+    with readable(path):
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
                 return file.schema_arrow.names, file.metadata.num_rows
@@ -68,7 +67,7 @@ def _columns_and_rows(path: Path) -> tuple[list[str], int]:
 def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    with _readable(path):
+    with readable(path):
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
                 yield from file.iter_batches(BATCH, columns=columns)
@@ -80,16 +79,6 @@ def _mapped(path: Path) -> pa.Table:
     import pyarrow as pa
 
     return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path} cannot be read ({error})") from None
 
 
 def _pairs(

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from structxlip.config.datasets import Table
 from structxlip.data.pairs import SPLITS, RawPair
@@ -18,10 +18,14 @@ from structxlip.data.sources.files import (
     filled,
     json_lines,
     need,
+    readable,
     reader,
 )
 from structxlip.data.text import plain_text
 from structxlip.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH = 64
 
@@ -97,24 +101,26 @@ def _rows(path: Path, dataset: Table, *, images: bool) -> Iterable[dict[str, Any
 
 
 def _parquet_rows(path: Path, dataset: Table, *, images: bool) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            inside = dataset.image in names and not pa.types.is_string(
-                file.schema_arrow.field(dataset.image).type
-            )
-            if inside and dataset.id is None:
-                raise UserError(f"{path} holds the images themselves, so it needs an id column", 2)
-            left_out = {dataset.image} if inside and not images else set()
-            columns = [name for name in names if name not in left_out]
-            for batch in file.iter_batches(BATCH, columns=columns):
-                for row in batch.to_pylist():
-                    yield dict.fromkeys(left_out) | row
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path} is no Parquet file ({error})") from None
+    with readable(path), pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        inside = dataset.image in names and _is_bytes(file.schema_arrow.field(dataset.image).type)
+        if inside and dataset.id is None:
+            raise UserError(f"{path} holds the images themselves, so it needs an id column", 2)
+        left_out = {dataset.image} if inside and not images else set()
+        columns = [name for name in names if name not in left_out]
+        for batch in file.iter_batches(BATCH, columns=columns):
+            for row in batch.to_pylist():
+                yield dict.fromkeys(left_out) | row
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    """Of images themselves, also as `datasets` writes them; names are strings of some kind."""
+    from pyarrow import types
+
+    tests = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_struct)
+    return any(test(kind) for test in tests)
 
 
 def _split(row: dict[str, Any], column: str | None, path: Path) -> str | None:

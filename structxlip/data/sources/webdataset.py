@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -10,8 +11,8 @@ from typing import Any
 
 from structxlip.config.datasets import WebDataset
 from structxlip.data.images import BadImage
-from structxlip.data.pairs import SPLITS, RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.pairs import RawPair
+from structxlip.data.sources.base import SPLIT_NAMES, Source
 from structxlip.data.sources.files import contents, need
 from structxlip.errors import UserError
 
@@ -99,5 +100,5 @@ def _captions(shard: Path, key: str, files: dict[str, Place], caption: str) -> l
 
 
 def _split(shard: Path) -> str | None:
-    words = "/".join(shard.parts).lower().replace("validation", "val")
-    return next((split for split in SPLITS if split in words), None)
+    words = re.findall("[a-z]+", str(shard).lower())
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
