@@ -140,7 +140,7 @@ def write_pairs(
     What comes again in ``held_out`` is left out and listed, and does not count as bad.
 
     Raises ``UserError`` with the counts by reason when more than ``max_bad_fraction`` of the pairs
-    or of the captions are bad, when an id comes twice, or when no pair is left for a split.
+    or of the captions are bad, or when no pair is left for a split.
     """
     report = IngestReport()
     with _ShardWriter(directory, pair_schema(), shard_bytes) as writer:
