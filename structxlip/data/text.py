@@ -7,6 +7,7 @@ import unicodedata
 import warnings
 
 MAX_WORDS = 10_000
+MAX_LETTERS = 1_000  # of a word: longer ones are no language, also where none is spaced
 REPETITIONS = 3  # of one word, and of no other, that are no caption
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
 
@@ -24,7 +25,7 @@ def clean_caption(text: str) -> str:
     """Compose Unicode, drop control characters and make every run of white space one space.
 
     Raises ``BadCaption`` with the reason ``not_utf8``, ``empty_caption``, ``only_markup``,
-    ``repeated_word`` or ``oversized_caption``.
+    ``repeated_word``, ``oversized_word`` or ``oversized_caption``.
     """
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise BadCaption("not_utf8", "holds bytes that are no UTF-8")
@@ -35,6 +36,8 @@ def clean_caption(text: str) -> str:
         raise BadCaption("empty_caption", "has no words")
     if len(words) > MAX_WORDS:
         raise BadCaption("oversized_caption", f"has {len(words)} words")
+    if (longest := max(map(len, words))) > MAX_LETTERS:
+        raise BadCaption("oversized_word", f"has a word of {longest} characters")
     if len(words) >= REPETITIONS and len({word.casefold() for word in words}) == 1:
         raise BadCaption("repeated_word", f"says {words[0]!r} {len(words)} times")
     clean = " ".join(words)

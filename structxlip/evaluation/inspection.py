@@ -102,10 +102,13 @@ def _evenly(values: list[str], most: int) -> list[str]:
 
 
 def _draw_lengths(axis: Any, tokens: NDArray[np.int64], limit: int) -> None:
-    axis.hist(tokens, bins=min(40, int(tokens.max() - tokens.min()) + 1), color="#4c78a8")
-    if tokens.max() > limit / 3:
+    most = int(np.percentile(tokens, 99.5))  # a few that are far longer would leave one bar
+    shown = np.minimum(tokens, most)
+    axis.hist(shown, bins=min(40, int(shown.max() - shown.min()) + 1), color="#4c78a8")
+    if most > limit / 3:
         axis.axvline(limit, color="#c81e1e")
-    axis.set(xlabel="tokens of a caption", ylabel="captions")
+    longer = " (the last bar: and more)" if tokens.max() > most else ""
+    axis.set(xlabel=f"tokens of a caption{longer}", ylabel="captions")
 
 
 def _draw_densities(axis: Any, densities: NDArray[np.float32], limits: tuple[float, float]) -> None:

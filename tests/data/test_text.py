@@ -19,6 +19,7 @@ from structxlip.data.text import MAX_WORDS, BadCaption, clean_caption, plain_tex
         ("x < y and y > z", "x < y and y > z"),
         ("<b>bold</b>", "<b>bold</b>"),  # sources that hold HTML strip it themselves
         ("犬が走る 🐕", "犬が走る 🐕"),
+        ("犬" * 900, "犬" * 900),  # a language without spaces
     ],
 )
 def test_clean(text: str, clean: str) -> None:
@@ -37,6 +38,7 @@ def test_clean(text: str, clean: str) -> None:
         ("&nbsp; <br>", "only_markup"),
         ("a \udcff dog", "not_utf8"),
         ("word " * MAX_WORDS + "more", "oversized_caption"),
+        ("a " + "Ã?Â" * 400, "oversized_word"),
     ],
 )
 def test_refused(text: str, reason: str) -> None:
