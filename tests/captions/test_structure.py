@@ -176,6 +176,7 @@ def test_downweight(structure, caption, expected):
     [
         ("medical", "Axial CT of a bilobed hypodense lesion", "Axial CT of a bilobed lesion"),
         ("medical", "Supine view of the pleural fluid", "Supine view of the pleural fluid"),
+        ("medical", "a cystic suprasellar mass", "a cystic suprasellar mass"),
         ("fashion", "a sleeveless viscose dress", "a sleeveless dress"),
         ("fashion", "a hooded quilted corduroy jacket", "a hooded jacket"),
     ],
