@@ -192,7 +192,8 @@ def test_users_mistakes_are_one_sentence_and_write_nothing(project: Project) -> 
     unknown = project.run("structxlip", "edges", "--dataset", "scnes")
     assert unknown.returncode == 2
     assert "dataset 'scnes' is not active; active are: scenes" in unknown.stderr
-    nowhere = project.run("structxlip", "edges", "--dataset", "scenes", RAY_ADDRESS="127.0.0.1:9")
+    train = ("structxlip", "train", "--dataset", "scenes", "--arm", "vanilla")
+    nowhere = project.run(*train, RAY_ADDRESS="127.0.0.1:9")
     assert nowhere.returncode == 1
     assert "no Ray cluster answers at RAY_ADDRESS=127.0.0.1:9" in nowhere.stderr
     assert sorted(project.folder.rglob("*")) == files
