@@ -16,4 +16,4 @@ def test_the_schedule_of_the_deployment_makes_runs(operated: Project) -> None:
         )
         return any(run["auto_scheduled"] for run in runs)
 
-    assert eventually(scheduled)
+    assert eventually(scheduled, timeout_s=120)  # the scheduler looks once a minute, or sooner
