@@ -157,10 +157,16 @@ def on_ray(
             compute=ray.data.ActorPoolStrategy(size=min(cpus, len(units))),
             num_cpus=1,
         )
-        for row in dataset.iter_rows():
-            if refused := row["refused"]:
-                raise pickle.loads(refused)
-            yield _table(row["table"])
+        rows = iter(dataset.iter_rows())
+        try:
+            for row in rows:
+                if refused := row["refused"]:
+                    raise pickle.loads(refused)
+                yield _table(row["table"])
+        finally:  # to the end: a thread of Ray that outlives the session takes the process with it
+            attempts.stop.remote()  # type: ignore[attr-defined]
+            for _ in rows:
+                pass
 
 
 class _Attempts:
@@ -168,10 +174,15 @@ class _Attempts:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.stopped = False
 
     def begin(self, name: str) -> int:
+        """Which attempt this is, from 1; 0 when nothing more is to be done."""
         self.counts[name] += 1
-        return self.counts[name]
+        return 0 if self.stopped else self.counts[name]
+
+    def stop(self) -> None:
+        self.stopped = True
 
 
 class _Actor:
@@ -184,19 +195,22 @@ class _Actor:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         unit = pickle.loads(row["unit"])
         try:
-            self._begin(row["name"])
+            if not self._begin(row["name"]):
+                return {"table": b"", "refused": b""}
             return {"table": _bytes(self.worker(unit)), "refused": b""}
         except UserError as error:  # Ray would pass on its text alone
             return {"table": b"", "refused": pickle.dumps(error)}
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str) -> bool:
         import ray
 
-        if ray.get(self.attempts.begin.remote(name)) > MAX_ATTEMPTS:
+        attempt: int = ray.get(self.attempts.begin.remote(name))
+        if attempt > MAX_ATTEMPTS:
             raise UserError(
                 f"{MAX_ATTEMPTS} workers died over {name}, most often for want of memory; give "
                 f"them more of it, or let fewer run at once"
             )
+        return attempt > 0
 
 
 def _bytes(table: pa.Table) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -97,8 +98,23 @@ def test_a_mistake_of_the_user_is_raised_as_itself(on_ray: None) -> None:
 
         return work
 
+    before = set(threading.enumerate())
     with pytest.raises(UserError, match=r"^the third is wrong$"):
         run(make_worker)
+    assert set(threading.enumerate()) == before  # one of Ray's would end the process later
+
+
+def test_who_stops_early_leaves_nothing_of_ray_behind(on_ray: None) -> None:
+    before = set(threading.enumerate())
+    tables = map_units(
+        range(50),
+        lambda: lambda unit: pa.table({"unit": [unit]}),
+        description="work",
+        samples=lambda _: 1,
+    )
+    assert next(tables).to_pylist() == [{"unit": 0}]
+    tables.close()
+    assert set(threading.enumerate()) == before
 
 
 def test_little_work_needs_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
