@@ -55,7 +55,7 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
             float("nan"),
             "train.learning_rate: input should be a finite number",
         ),
-        ("train.workers", 3, "train: batch_size 256 must be a multiple of workers 3"),
+        ("machine.workers", 3, "machine.workers: batch_size 256 of the recipe seed must be a multiple"),
         ("train.warmup_epochs", 99, "train: warmup_epochs must be below epochs"),
         (
             "captions.mode",
@@ -119,7 +119,7 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
         (
             "recipes.seed.train.tuned_share",
             0.5,
-            "recipes.seed: train.tuned_share below 1 needs a CLIP model that is trained itself",
+            "recipes.seed: train.tuned_share needs a CLIP model that is trained itself",
         ),
         (
             "recipes.seed.train.clip_learning_rate",

@@ -37,6 +37,7 @@ __all__ = [
     "Evaluation",
     "Flickr",
     "Floors",
+    "Machine",
     "Model",
     "Params",
     "Recipe",
@@ -64,6 +65,23 @@ class Register(Section):
     arm: Arm = "structxlip"
 
 
+class Machine(Section):
+    """How training runs on a machine or a cluster: nothing that changes what comes out."""
+
+    workers: Positive = 1
+    micro_batch_size: Positive | None = None
+    sharded: bool = False
+    gradient_checkpointing: bool = False
+    compiled: bool = False
+    loader_threads: Positive = 2
+    storage: Annotated[str, Field(min_length=1)] = ".cache/train"
+    checkpoint_steps: Positive | None = None
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = 5.0
+    keep_checkpoints: Positive = 2
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    log_steps: Positive = 10
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -74,12 +92,19 @@ class Params(Section):
     recipe: str
     recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
     register_: Register = Field(alias="register")
+    machine: Machine = Machine()
 
     @model_validator(mode="after")
     def _known(self) -> Params:
         if self.recipe not in self.recipes:
             raise ValueError(
                 f"recipe: unknown recipe {self.recipe!r}{_nearest(self.recipe, list(self.recipes))}"
+            )
+        batch_size, workers = self.active.train.batch_size, self.machine.workers
+        if batch_size % workers:
+            raise ValueError(
+                f"machine.workers: batch_size {batch_size} of the recipe {self.recipe} must be a "
+                f"multiple of workers {workers}"
             )
         return self
 

@@ -44,6 +44,14 @@ class Captions(Section):
 
 
 HEADS = ("embed_dim", "hidden_dim", "dropout")  # what only heads on frozen towers have
+# And of `train`, what only a CLIP has that is trained itself.
+OF_A_CLIP = (
+    "clip_learning_rate",
+    "layer_decay",
+    "length_window",
+    "augmentation",
+    "tuned_share",
+)
 
 
 class Model(Section):
@@ -86,25 +94,26 @@ class Model(Section):
 
 
 class Train(Section):
+    """How an arm is trained: everything that changes what comes out."""
+
     epochs: Positive = 14
     batch_size: Annotated[int, Field(ge=2)] = 256
+    length_window: Positive = 1
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     clip_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_epochs: Annotated[int, Field(ge=0)] = 2
     chunks_per_caption: Positive = 4
     regions_per_image: Positive = 4
+    augmentation: Literal["none", "light"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
+    patience: Positive | None = None
+    exported: Literal["last", "best"] = "last"
     tuned_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    workers: Positive = 1
-    max_failures: Annotated[int, Field(ge=0)] = 2
 
     @model_validator(mode="after")
     def _possible(self) -> Train:
-        if self.batch_size % self.workers:
-            raise ValueError(
-                f"batch_size {self.batch_size} must be a multiple of workers {self.workers}"
-            )
         if self.warmup_epochs >= self.epochs:
             raise ValueError("warmup_epochs must be below epochs")
         return self
@@ -205,16 +214,12 @@ class Recipe(Section):
                     "the losses of the paper read edge maps with the image tower that is trained; "
                     "set model.trained to all, lora or a number of blocks"
                 )
-            if self.train.clip_learning_rate is not None:
-                raise ValueError(
-                    "train.clip_learning_rate needs a CLIP model that is trained itself; set "
-                    "model.trained to all, lora or a number of blocks"
-                )
-            if self.train.tuned_share < 1:
-                raise ValueError(
-                    "train.tuned_share below 1 needs a CLIP model that is trained itself; set "
-                    "model.trained to all, lora or a number of blocks"
-                )
+            for name in OF_A_CLIP:
+                if getattr(self.train, name) != Train.model_fields[name].default:
+                    raise ValueError(
+                        f"train.{name} needs a CLIP model that is trained itself; set "
+                        f"model.trained to all, lora or a number of blocks"
+                    )
         structural = self.arms.structxlip
         if structural.losses == "paper" and structural.region_chunk and not self.edges.max_regions:
             raise ValueError(

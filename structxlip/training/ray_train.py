@@ -69,11 +69,11 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
 
     # A report waits until the controller asks for it, which is every 2 s, and an epoch can be less.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    settings = run.params.active.train
+    machine = run.params.machine
     gpus = int(ray.cluster_resources().get("GPU", 0)) if torch.cuda.is_available() else 0
-    if gpus and settings.workers > gpus:
+    if gpus and machine.workers > gpus:
         raise UserError(
-            f"train.workers is {settings.workers}, each takes a GPU, and there are {gpus}",
+            f"machine.workers is {machine.workers}, each takes a GPU, and there are {gpus}",
             2,
         )
     trainer = TorchTrainer(
@@ -86,15 +86,15 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
             "folder": str(Path.cwd()),
         },
         scaling_config=ScalingConfig(
-            num_workers=settings.workers,
+            num_workers=machine.workers,
             use_gpu=gpus > 0,
-            resources_per_worker={"CPU": max(cpus // settings.workers, 1)},
+            resources_per_worker={"CPU": max(cpus // machine.workers, 1)},
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # mypy sees the RunConfig of Ray Train V1
             name=run.name(),
             storage_path=str(run.storage.resolve()),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
-            failure_config=FailureConfig(max_failures=settings.max_failures),
+            failure_config=FailureConfig(max_failures=machine.max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
@@ -110,7 +110,7 @@ def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, f
             run.params, run.losses, model, arm_batches(run.params, run.losses, store, None)
         )
         loop.restore(Path(directory))
-    model.finish(lambda: arm_model(run.params, run.losses, store), settings.tuned_share)
+    model.finish(lambda: arm_model(run.params, run.losses, store), run.params.active.train.tuned_share)
     return model.eval(), loop.progress.history
 
 

@@ -22,10 +22,11 @@ SMALL = {
         "seed": {
             "model": {"image_px": 96, "max_tokens": 64},
             "edges": {"size_px": 64, "max_regions": 8},
-            "train": {"epochs": 12, "batch_size": 32, "warmup_epochs": 1, "workers": 2},
+            "train": {"epochs": 12, "batch_size": 32, "warmup_epochs": 1},
             "evaluation": {"bootstrap_samples": 100},
         }
     },
+    "machine": {"workers": 2},
 }
 
 

@@ -85,9 +85,10 @@ def alone(artifacts: Artifacts, params: Params) -> pd.DataFrame:
     return pd.DataFrame(loop.progress.history)
 
 
-def change(params: Params, **train: int) -> Params:
+def change(params: Params, workers: int = 1, **train: int) -> Params:
     content = params.model_dump(by_alias=True)
     content["recipes"][params.recipe]["train"] |= train
+    content["machine"]["workers"] = workers
     return Params.model_validate(content)
 
 
