@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 LOG_INTERVAL_S = 5.0
 
 
+class Advance(Protocol):
+    def __call__(self, n: int, note: str = "") -> None: ...
+
+
 @contextmanager
 def progress(
-    description: str, total: int, unit: str = "samples"
-) -> Iterator[Callable[[int], None]]:
-    """Yield ``advance(n)``, which shows how many of ``total`` units are done, the rate and the time
-    left.
+    description: str, total: int, unit: str = "samples", done: int = 0
+) -> Iterator[Advance]:
+    """Yield ``advance(n, note)``, which shows how many of ``total`` units are done, the rate, the
+    time left, and a note; ``done`` of them were so before.
 
     On a terminal this is a live bar; elsewhere a line at most every ``LOG_INTERVAL_S`` seconds, so
     that a log of a long stage stays short.
@@ -37,25 +42,30 @@ def progress(
                 return Text(f"{unit}, {task.finished_speed or task.speed or 0:,.0f}/s")
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate())
-        with Progress(*columns, TimeRemainingColumn()) as bar:
-            task = bar.add_task(description, total=total)
-            yield lambda n: bar.advance(task, n)
+        note = TextColumn("{task.fields[note]}")
+        with Progress(*columns, TimeRemainingColumn(), note) as bar:
+            task = bar.add_task(description, total=total, completed=done, note="")
+
+            def move(n: int, note: str = "") -> None:
+                bar.update(task, advance=n, note=note)
+
+            yield move
         return
 
-    done, started, shown = 0, time.monotonic(), time.monotonic()
+    before, started, shown, said = done, time.monotonic(), time.monotonic(), ""
 
     def line() -> None:
-        rate = done / max(time.monotonic() - started, 1e-9)
+        rate = (done - before) / max(time.monotonic() - started, 1e-9)
         left_s = (total - done) / rate if rate else float("inf")
         percent = 100 * done / total if total else 100
         say(
             f"{description}: {done:,}/{total:,} {unit} ({percent:.0f} %), "
-            f"{rate:,.0f}/s, {left_s:.0f} s left"
+            f"{rate:,.0f}/s, {left_s:.0f} s left{said}"
         )
 
-    def advance(n: int) -> None:
-        nonlocal done, shown
-        done += n
+    def advance(n: int, note: str = "") -> None:
+        nonlocal done, shown, said
+        done, said = done + n, f", {note}" if note else ""
         if time.monotonic() - shown >= LOG_INTERVAL_S:
             shown = time.monotonic()
             line()

@@ -6,7 +6,10 @@ import json
 import logging
 import os
 import tempfile
+import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip.config import Params
+from structxlip.config import Arm, Params
 from structxlip.errors import UserError
 from structxlip.evaluation.retrieval import retrieval_metrics
 from structxlip.models.structxlip import read_config
+from structxlip.progress import say
 
 ALIAS = "champion"
 TOLERANCE_POINTS = 2.0  # of R@1: other batches round bfloat16 otherwise
@@ -59,6 +63,69 @@ def connect() -> Any:
     return mlflow
 
 
+Log = Callable[[int, dict[str, float]], None]
+
+
+@contextmanager
+def training_log(dataset: str, params: Params, arm: Arm, key: str) -> Iterator[Log]:
+    """An MLflow run of a training; yield ``log(step, metrics)``, which never stops the training.
+
+    A training that goes on after it was killed, known by its ``key``, goes on in its run, and steps
+    that are logged already are left out.
+    """
+    mlflow = connect()
+    client = mlflow.MlflowClient()
+    experiment = _experiment(mlflow, dataset)
+    found = client.search_runs(
+        [experiment], f"tags.training = '{key}' and attributes.status != 'FINISHED'", max_results=1
+    )
+    if found:
+        run = found[0]
+        client.update_run(run.info.run_id, "RUNNING")
+    else:
+        tags = {"mlflow.runName": f"train {arm}", "training": key}
+        run = client.create_run(experiment, tags=tags)
+        for name, value in _logged_params(params, dataset).items():
+            client.log_param(run.info.run_id, name, value)
+    logged = int(run.data.metrics.get("step", 0))
+
+    def log(step: int, metrics: dict[str, float]) -> None:
+        nonlocal logged
+        if step <= logged:
+            return
+        logged, now = step, int(time.time() * 1000)
+        values = _metrics(metrics | {"step": step})
+        try:
+            entries = [mlflow.entities.Metric(k, v, now, step) for k, v in values.items()]
+            client.log_batch(run.info.run_id, metrics=entries)
+        except mlflow.exceptions.MlflowException as error:
+            say(f"MLflow did not take the metrics of step {step:,} ({error}); training goes on")
+
+    status = "FAILED"
+    try:
+        yield log
+        status = "FINISHED"
+    finally:
+        client.set_terminated(run.info.run_id, status)
+
+
+def _experiment(mlflow: Any, dataset: str) -> str:
+    """The experiment of a dataset."""
+    name = f"structxlip-{dataset}"
+    experiment = mlflow.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    local = not os.environ.get("MLFLOW_TRACKING_URI")
+    place = Path("mlartifacts").resolve().as_uri() if local else None
+    return str(mlflow.create_experiment(name, artifact_location=place))
+
+
+def _logged_params(params: Params, dataset: str) -> dict[str, Any]:
+    shared = params.model_dump(by_alias=True, exclude={"datasets", "presets", "recipes"})
+    of_data = {"dataset": params.datasets[dataset].model_dump()}
+    return _flat(shared | params.active.model_dump() | of_data)
+
+
 def register_model(
     *,
     dataset: str,
@@ -78,16 +145,9 @@ def register_model(
     """
     mlflow = connect()
     name = f"structxlip-{dataset}"
-    experiment = mlflow.get_experiment_by_name(name)
-    if experiment is None:
-        local = not os.environ.get("MLFLOW_TRACKING_URI")
-        place = Path("mlartifacts").resolve().as_uri() if local else None
-        mlflow.create_experiment(name, artifact_location=place)
-    mlflow.set_experiment(name)
+    mlflow.set_experiment(experiment_id=_experiment(mlflow, dataset))
     with mlflow.start_run(run_name=params.register_.arm) as run:
-        shared = params.model_dump(by_alias=True, exclude={"datasets", "presets", "recipes"})
-        mlflow.log_params(_flat(shared | params.active.model_dump()))
-        mlflow.log_params(_flat({"dataset": params.datasets[dataset].model_dump()}))
+        mlflow.log_params(_logged_params(params, dataset))
         mlflow.log_metrics(_metrics(metrics))
         for file in files:
             mlflow.log_artifact(str(file), "report")

@@ -55,7 +55,11 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
             float("nan"),
             "train.learning_rate: input should be a finite number",
         ),
-        ("machine.workers", 3, "machine.workers: batch_size 256 of the recipe seed must be a multiple"),
+        (
+            "machine.workers",
+            3,
+            "machine.workers: batch_size 256 of the recipe seed must be a multiple",
+        ),
         ("train.warmup_epochs", 99, "train: warmup_epochs must be below epochs"),
         (
             "captions.mode",

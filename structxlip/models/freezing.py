@@ -62,6 +62,13 @@ def _blocks(clip: Any) -> tuple[nn.ModuleList, nn.ModuleList]:
         ) from None
 
 
+def is_after_blocks(name: str) -> bool:
+    """Whether a parameter of a CLIP comes after the blocks of its tower: a last norm, or what maps
+    to the joint space."""
+    bare = name.removeprefix("base_model.model.").removeprefix("text.")  # the first of peft
+    return bare.startswith((*_HEADS, *_LAST_NORMS, "proj.")) and "lora_" not in bare
+
+
 def _unfreeze(clip: nn.Module, names: tuple[str, ...]) -> None:
     for name, parameter in clip.named_parameters():
         if name.removeprefix("text.").startswith(names):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from structxlip.errors import UserError
 from structxlip.losses import Features
+from structxlip.models.dropout import RowDropout
 from structxlip.models.edge_encoder import EdgeEncoder
 from structxlip.models.structxlip import Batch, StructXLIP, read_weights, write_model
 from structxlip.models.towers import ImageTower, Pixels, TextTower, Tokens, load_encoders
@@ -57,7 +58,7 @@ class ProjectionHead(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         self.mlp = nn.Sequential(
-            nn.Linear(in_dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), last
+            nn.Linear(in_dim, hidden_dim), nn.GELU(), RowDropout(dropout), last
         )
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:

@@ -76,6 +76,10 @@ class StructXLIP(nn.Module, ABC):
     def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
         """What makes images and texts into what this model takes."""
 
+    def checkpoint_gradients(self) -> None:
+        """Keep less of a forward pass and compute it again in the backward pass, where that saves
+        memory: in the towers of a CLIP that is trained."""
+
     def finish(self, start: Callable[[], StructXLIP], tuned_share: float) -> None:
         """Make a trained model what is exported, where that is another one; ``start`` builds the
         model as it was before the training."""

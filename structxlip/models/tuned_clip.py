@@ -133,6 +133,9 @@ class TunedClip(StructXLIP):
             maps = interpolate(maps, size, mode="bilinear", antialias=True)
         return self.standardise(maps)
 
+    def checkpoint_gradients(self) -> None:
+        self.loaded.model.set_grad_checkpointing(True)
+
     def image_features(self, images: Tensor) -> Tensor:
         features: Tensor = self.clip.encode_image(self.standardise(images))
         return features

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from structxlip.config import Arm, Params
 from structxlip.ray_session import ray_session
+from structxlip.registry import training_log
 from structxlip.stages.artifacts import DATA, MODELS, atomic_directory
-from structxlip.training.ray_train import TrainingRun, forget, train_arm
+from structxlip.training.loop import Done
+from structxlip.training.ray_train import TrainingRun, train_arm
+from structxlip.training.watch import Watch
 
 
 def train(params: Params, dataset: str, arm: Arm) -> None:
@@ -17,8 +20,15 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
 
     data = DATA / dataset
     run = TrainingRun(params, arm, data / "features", data / "edges")
-    with ray_session() as cpus:
-        model, history = train_arm(run, cpus)
+    watch = Watch(f"train {dataset} {arm}", params.active.train.epochs)
+    with training_log(dataset, params, arm, run.name()) as log, watch:
+
+        def listener(done: Done) -> None:
+            watch(done)
+            log(done.step, done.seen | (done.epoch or {}))
+
+        with ray_session() as cpus:
+            model, history = train_arm(run, cpus, listener)
     with atomic_directory(MODELS / dataset / arm) as directory:
         model.save(directory)
         pd.DataFrame(history).to_parquet(directory / "history.parquet")
@@ -26,4 +36,4 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
             shutil.copyfile(weights, directory / Path(weights).name)
         described = {"edges": params.active.edges.model_dump(), "dataset": dataset, "arm": arm}
         (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
-    forget(run)
+    run.checkpoints().remove()

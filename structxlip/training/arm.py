@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+import os
+import shutil
 
 from structxlip.config import Params, StructuralLosses, Vanilla
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
+from structxlip.errors import UserError
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.training.batches import TrainingBatches
-from structxlip.training.loop import Loop, Task, composite_loss
+from structxlip.training.loop import Loop
+from structxlip.training.parallel import World, spread
+from structxlip.training.step import Task, composite_loss
 
 
 def arm_model(
@@ -27,24 +29,33 @@ def arm_loop(
     model: StructXLIP,
     batches: TrainingBatches,
     *,
-    rank: int = 0,
-    workers: int = 1,
-    device: torch.device | None = None,
+    world: World | None = None,
 ) -> Loop:
-    settings = params.active.train
+    """The loop of one worker; ``model`` is changed to train as the machine is told to."""
+    settings, machine, world = params.active.train, params.machine, world or World()
     task = Task(
         model,
-        composite_loss(losses, model.embed_dim, gather=workers > 1),
+        composite_loss(losses, model.embed_dim, gather=world.size > 1),
         bf16=settings.precision == "bf16",
     )
-    task.to(device or torch.device("cpu"))
-    trained: Any = task
-    if workers > 1:
-        trained = torch.nn.parallel.DistributedDataParallel(
-            task,
-            find_unused_parameters=True,  # of a loss with weight 0, or SigLIP's bias
-        )
-    return Loop(trained, batches, settings, losses, seed=params.seed, rank=rank, device=device)
+    if machine.gradient_checkpointing:
+        model.checkpoint_gradients()
+    if machine.compiled:
+        _check_compiler()
+        model.compile()
+    # The edge branch has parts that only one loss reads; a SigLIP has a bias that none does.
+    biased = getattr(getattr(model, "clip", None), "logit_bias", None) is not None
+    all_used = not biased and (not model.has_edges or all(task.loss.weights.values()))
+    return Loop(
+        spread(task, world, all_used=all_used),
+        batches,
+        settings,
+        losses,
+        seed=params.seed,
+        world=world,
+        micro_batch_size=machine.micro_batch_size,
+        loader_threads=machine.loader_threads,
+    )
 
 
 def arm_batches(
@@ -53,10 +64,9 @@ def arm_batches(
     store: FeatureStore,
     edges: EdgeMaps | None,
     *,
-    rank: int = 0,
-    workers: int = 1,
+    world: World | None = None,
 ) -> TrainingBatches:
-    settings = params.active.train
+    settings, world = params.active.train, world or World()
     crops = isinstance(losses, StructuralLosses) and losses.losses == "paper"
     crops = crops and losses.region_chunk > 0  # type: ignore[union-attr]
     return TrainingBatches(
@@ -67,7 +77,19 @@ def arm_batches(
         edge_shift_px=getattr(losses, "edge_shift_px", 0),
         regions_per_image=settings.regions_per_image if crops else 0,
         crop_px=params.active.model.image_px,
+        length_window=settings.length_window,
+        augmented=settings.augmentation == "light",
         seed=params.seed,
-        rank=rank,
-        workers=workers,
+        rank=world.rank,
+        workers=world.size,
     )
+
+
+def _check_compiler() -> None:
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None and shutil.which("clang++") is None:
+        raise UserError(
+            f"machine.compiled needs a C++ compiler, and {compiler} is not on the PATH; install "
+            f"one, or set it to false",
+            2,
+        )

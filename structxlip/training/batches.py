@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.models.structxlip import Batch
+from structxlip.training.augmentation import Augmentation
+
+
+class Draw(NamedTuple):
+    """The pairs ``[N]`` of a global batch, and the caption of each."""
+
+    pairs: NDArray[np.int64]
+    captions: NDArray[np.int64]
 
 
 class TrainingBatches:
@@ -21,6 +34,9 @@ class TrainingBatches:
         edge_shift_px: edge maps are moved by up to so many pixels each way, drawn anew for every
             pair and batch; without it an edge encoder learns its training maps by heart.
         regions_per_image: crops of edge regions of each pair, of ``crop_px`` pixels a side.
+        length_window: tokens are sorted by length within so many batches, and the batches shuffled:
+            what is read together is about as long, and little is padding.
+        augmented: mirror and light pixels (``Augmentation``), edge maps alike.
     """
 
     def __init__(
@@ -33,6 +49,8 @@ class TrainingBatches:
         edge_shift_px: int = 0,
         regions_per_image: int = 0,
         crop_px: int = 0,
+        length_window: int = 1,
+        augmented: bool = False,
         seed: int,
         rank: int = 0,
         workers: int = 1,
@@ -43,6 +61,9 @@ class TrainingBatches:
         self.chunks_per_caption = chunks_per_caption
         self.edge_shift_px = edge_shift_px
         self.regions_per_image, self.crop_px = regions_per_image, crop_px
+        self.augmented = augmented
+        self.window = self.batch_size * length_window
+        self.lengths = token_lengths(store.caption) if length_window > 1 else None
         share = self.batch_size // workers
         self.mine = slice(rank * share, (rank + 1) * share)
 
@@ -50,45 +71,88 @@ class TrainingBatches:
     def steps_per_epoch(self) -> int:
         return len(self.rows) // self.batch_size
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The pairs of each global batch of an epoch, ``[batch_size]`` each."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
-        return np.split(order[: self.steps_per_epoch * self.batch_size], self.steps_per_epoch)
+    def epoch(self, epoch: int) -> list[Draw]:
+        """What each global batch of an epoch holds."""
+        rng = np.random.default_rng([self.seed, epoch])
+        pairs = rng.permutation(self.rows)[: self.steps_per_epoch * self.batch_size]
+        offsets = self.store.caption_offsets
+        counts = np.diff(offsets)[pairs]
+        captions = offsets[pairs] + (rng.random(len(pairs)) * counts).astype(np.int64)
+        order = np.arange(len(pairs))
+        if self.lengths is not None:
+            lengths = self.lengths[captions]
+            windows = order // self.window
+            order = np.lexsort((lengths, windows))
+        batches = order.reshape(-1, self.batch_size)
+        if self.lengths is not None:
+            batches = rng.permuted(rng.permutation(batches), axis=1)
+        return [Draw(pairs[batch], captions[batch]) for batch in batches]
 
-    def batch(self, pairs: NDArray[np.int64], epoch: int, step: int) -> Batch:
+    def batch(self, draw: Draw, epoch: int, step: int) -> Batch:
         """This worker's part of a global batch."""
         store, rng = self.store, np.random.default_rng([self.seed, epoch, step])
-        counts = np.diff(store.caption_offsets)[pairs]
-        captions = store.caption_offsets[pairs] + (rng.random(len(pairs)) * counts).astype(np.int64)
-        chunk_rows, chunk_mask = self._draw_chunks(captions, rng)
-        most = self.edge_shift_px
-        shifts = rng.integers(-most, most + 1, size=(len(pairs), 2))[self.mine]
-        pairs, captions = pairs[self.mine], captions[self.mine]
+        chunk_rows, chunk_mask = self._draw_chunks(draw.captions, rng)
+        most, mine = self.edge_shift_px, self.mine
+        shifts = rng.integers(-most, most + 1, size=(len(draw.pairs), 2))[mine]
+        pairs, captions = draw.pairs[mine], draw.captions[mine]
+        images, augmentation = store.image[pairs], None
+        if self.augmented:
+            augmentation = Augmentation.draw(rng, store.sided[draw.captions])[mine]
+            images = augmentation.images(images)
         batch = Batch(
-            image=torch.from_numpy(store.image[pairs]),
+            image=torch.from_numpy(images),
             caption=torch.from_numpy(store.caption[captions]),
             group_ids=torch.from_numpy(store.group_ids[pairs]),
         )
-        if self.edges is not None:
-            rows, mask = chunk_rows[self.mine], chunk_mask[self.mine]
-            chunks = np.zeros((*rows.shape, *store.chunks.shape[1:]), store.chunks.dtype)
-            chunks[mask] = store.chunks[rows[mask]]
-            # A chunk that truncation cut away has no feature, or no token.
-            mask &= chunks.any(axis=-1)
-            maps = self.edges.maps(pairs)
-            batch |= Batch(
-                structure=torch.from_numpy(store.structure[captions]),
-                chunks=torch.from_numpy(chunks),
-                chunk_mask=torch.from_numpy(mask),
-                edges=torch.from_numpy(shift_maps(maps, shifts)),
-                has_structure=torch.from_numpy(self.edges.has_structure[pairs]),
-            )
-            if self.regions_per_image:
-                crops, present = self.edges.crops(pairs, maps, self.regions_per_image, self.crop_px)
-                batch |= Batch(
-                    regions=torch.from_numpy(crops), region_mask=torch.from_numpy(present)
-                )
+        if self.edges is None:
+            return batch
+        rows, mask = chunk_rows[mine], chunk_mask[mine]
+        chunks = np.zeros((*rows.shape, *store.chunks.shape[1:]), store.chunks.dtype)
+        chunks[mask] = store.chunks[rows[mask]]
+        # A chunk that truncation cut away has no feature, or no token.
+        mask &= chunks.any(axis=-1)
+        maps = self.edges.maps(pairs)
+        seen = shift_maps(maps, shifts) if most else maps
+        if augmentation:
+            seen = augmentation.maps(seen)
+        batch |= Batch(
+            structure=torch.from_numpy(store.structure[captions]),
+            chunks=torch.from_numpy(chunks),
+            chunk_mask=torch.from_numpy(mask),
+            edges=torch.from_numpy(seen),
+            has_structure=torch.from_numpy(self.edges.has_structure[pairs]),
+        )
+        if self.regions_per_image:
+            crops, present = self.edges.crops(pairs, maps, self.regions_per_image, self.crop_px)
+            if augmentation:
+                crops = augmentation.maps(crops)
+            batch |= Batch(regions=torch.from_numpy(crops), region_mask=torch.from_numpy(present))
         return batch
+
+    def ahead(
+        self, draws: Sequence[Draw], epoch: int, start: int, threads: int
+    ) -> Generator[Batch, None, None]:
+        """The batches of an epoch from the step ``start`` on, made ``threads`` at a time before
+        they are asked for."""
+
+        def make(step: int) -> Batch:
+            batch: Any = self.batch(draws[step], epoch, step)
+            if torch.cuda.is_available():  # from pinned memory it is copied beside the work
+                batch = {name: value.pin_memory() for name, value in batch.items()}
+            return cast(Batch, batch)
+
+        with ThreadPoolExecutor(threads) as pool:
+            waiting: deque[Future[Batch]] = deque()
+            try:
+                for step in range(start, len(draws)):
+                    waiting.append(pool.submit(make, step))
+                    if len(waiting) > threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
 
     def _draw_chunks(
         self, captions: NDArray[np.int64], rng: np.random.Generator
@@ -113,3 +177,9 @@ def shift_maps(maps: NDArray[np.float32], shifts: NDArray[np.int64]) -> NDArray[
             source[:, max(-down, 0) : size + min(-down, 0), max(-right, 0) : size + min(-right, 0)]
         )
     return moved
+
+
+def token_lengths(tokens: NDArray[np.int32]) -> NDArray[np.int64]:
+    """How long each of ``tokens [M, L]`` is without its padding, the token that it ends in."""
+    differs = tokens != tokens[:, -1:]
+    return (tokens.shape[1] - differs[:, ::-1].argmax(axis=1)) * differs.any(axis=1)

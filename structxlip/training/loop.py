@@ -2,144 +2,269 @@
 
 from __future__ import annotations
 
-import json
 import math
+import resource
+import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict as distributed_state
 
 from structxlip.config import StructuralLosses, Train, Vanilla
 from structxlip.data.feature_store import FeatureStore
 from structxlip.errors import UserError
 from structxlip.evaluation.protocol import embed_split
-from structxlip.losses import CompositeLoss, weight_schedule
+from structxlip.losses import weight_schedule
 from structxlip.models.structxlip import Batch, StructXLIP
-from structxlip.training.batches import TrainingBatches
+from structxlip.training.batches import Draw, TrainingBatches
+from structxlip.training.checkpoints import State
+from structxlip.training.optimizer import make_optimizer, rate_factor
+from structxlip.training.parallel import World, average_scalars, gradient_norm, whole
+from structxlip.training.step import Task, backward
+
+_WHOLE = distributed_state.StateDictOptions(full_state_dict=True, cpu_offload=True)
+SMOOTHING = 0.98  # of the loss that is watched: about the last 50 steps
+SETTLED_STEPS = 100
+Validate = Callable[[StructXLIP], dict[str, float]]
 
 
-class Task(nn.Module):
-    """Model and loss: what is trained as one module, so that workers average all gradients.
+class TrainingFailed(UserError):
+    """A loss or gradient that is not finite, or that grows; the weights are those before the step.
 
-    Args:
-        bf16: run the model in bfloat16 where torch does so by itself; the losses stay in float32.
+    Attributes:
+        epoch, step: counted from 0, the step within the epoch.
+        pairs: rows of the pair store.
     """
 
-    def __init__(self, model: StructXLIP, loss: CompositeLoss, *, bf16: bool = False) -> None:
-        super().__init__()
-        self.model, self.loss, self.bf16 = model, loss, bf16
+    def __init__(self, what: str, epoch: int, step: int, pairs: list[int], ids: list[str]) -> None:
+        shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+        super().__init__(
+            f"epoch {epoch + 1}, step {step + 1}: {what} on the pairs {shown}; lower "
+            f"train.learning_rate, or look closer with `structxlip replay`"
+        )
+        self.arguments = (what, epoch, step, pairs, ids)
+        self.epoch, self.step, self.pairs = epoch, step, pairs
 
-    def forward(self, batch: Batch, factors: dict[str, float]) -> dict[str, Tensor]:
-        device = self.model.logit_scale.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
-            features = self.model(batch)
-        whole: Any = {k: v.float() if v.is_floating_point() else v for k, v in features.items()}
-        losses: dict[str, Tensor] = self.loss(whole, factors)
-        return losses
-
-
-def composite_loss(arm: StructuralLosses | Vanilla, dim: int, *, gather: bool) -> CompositeLoss:
-    """The loss of an arm; vanilla differs from structxlip in nothing else."""
-    if isinstance(arm, Vanilla):
-        return CompositeLoss(dim, gather=gather)
-    settings = arm.model_dump(exclude={"losses", "schedule", "edge_shift_px"})
-    settings["temperature"] = arm.temperature or {"seed": 0.07, "paper": 1.0}[arm.losses]
-    return CompositeLoss(dim, recipe=arm.losses, gather=gather, **settings)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.arguments
 
 
 @dataclass
 class Progress:
-    """Where a run stands: the epochs done, and what was seen in each."""
+    """Where a run stands, and what was seen on the way.
 
-    epochs_done: int = 0
+    Attributes:
+        epoch, step: what comes next; the step is counted within the epoch.
+        totals: losses of the epoch so far, each divided by the steps of an epoch.
+        history: a row an epoch.
+        best: of ``history``, by mean R@1 on validation: the number of the epoch and its recall.
+        smoothed, lowest: the CLIP loss over the last steps, and the least that this was.
+        stopped: whether validation has not become better for ``patience`` epochs.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, float] | None = None
+    smoothed: float | None = None
+    lowest: float = math.inf
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is known after a step.
+
+    Attributes:
+        step, total: steps done since the start of the run, and those of a whole run.
+        seen: losses, weights of the losses, learning rate, speed and memory.
+        epoch: the row of the epoch that ended with this step.
+        best: whether that epoch is the best so far.
+    """
+
+    step: int
+    total: int
+    seen: dict[str, float]
+    epoch: dict[str, float] | None = None
+    best: bool = False
 
 
 class Loop:
-    """Trains a task for the epochs of ``settings``; can stop and go on after any epoch.
+    """Trains a task for the epochs of ``settings``; can stop and go on after any step.
 
-    Dropout is drawn from a seed of the step and rank, so that a run that goes on from a checkpoint
-    is the unbroken run, and both arms drop the same features.
+    Whatever is random is drawn from the seed, the epoch and the step, so that a run that goes on
+    from a checkpoint is the unbroken run, and both arms drop the same features.
     """
 
     def __init__(
         self,
-        task: nn.Module,
+        task: Any,
         batches: TrainingBatches,
         settings: Train,
         arm: StructuralLosses | Vanilla,
         *,
         seed: int,
-        rank: int = 0,
-        device: torch.device | None = None,
+        world: World | None = None,
+        micro_batch_size: int | None = None,
+        loader_threads: int = 1,
     ) -> None:
         self.task = task
-        self.inner: Task = task.module if hasattr(task, "module") else task  # type: ignore[assignment]
+        self.inner: Task = getattr(task, "module", task)
         self.batches, self.settings, self.arm = batches, settings, arm
-        self.seed, self.rank = seed, rank
-        self.device = device or torch.device("cpu")
-        self.optimizer = torch.optim.AdamW(
-            list(_parameter_groups(self.inner, settings)), lr=settings.learning_rate
-        )
+        self.seed, self.world = seed, world or World()
+        self.micro_batch_size, self.loader_threads = micro_batch_size, loader_threads
+        self.optimizer = make_optimizer(self.inner.model, self.inner.loss, settings)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.progress = Progress()
 
-    def run(self, after_epoch: Callable[[Loop], None]) -> None:
-        """Train what is left; ``after_epoch`` is called with the loop after each epoch."""
-        for epoch in range(self.progress.epochs_done, self.settings.epochs):
-            self.progress.history.append(self._epoch(epoch))
-            self.progress.epochs_done = epoch + 1
-            after_epoch(self)
+    @property
+    def steps_done(self) -> int:
+        return self.progress.epoch * self.batches.steps_per_epoch + self.progress.step
 
-    def _epoch(self, epoch: int) -> dict[str, float]:
-        self.task.train()
-        totals: dict[str, float] = {}
+    @property
+    def finished(self) -> bool:
+        return self.progress.stopped or self.progress.epoch == self.settings.epochs
+
+    def run(self, validate: Validate) -> Iterator[Done]:
+        """Train what is left; yields after each step, and validates after each epoch.
+
+        Raises ``TrainingFailed`` before a step would spoil the weights.
+        """
+        progress = self.progress
+        while not self.finished:
+            epoch, draws = progress.epoch, self.batches.epoch(progress.epoch)
+            loaded = self.batches.ahead(draws, epoch, progress.step, self.loader_threads)
+            with closing(loaded):
+                for draw, batch in zip(draws[progress.step :], loaded, strict=True):
+                    yield self._next(draw, batch, validate)
+
+    def _next(self, draw: Draw, batch: Batch, validate: Validate) -> Done:
+        progress, started = self.progress, time.monotonic()
+        epoch, step = progress.epoch, progress.step
+        try:
+            seen = self.step(batch, epoch, step)
+            self._watch(seen["clip_loss"])
+        except ValueError as error:  # features, losses or gradients that are not finite
+            ids = self.batches.store.ids[draw.pairs].tolist()
+            raise TrainingFailed(str(error), epoch, step, draw.pairs.tolist(), ids) from error
         steps = self.batches.steps_per_epoch
-        for step, pairs in enumerate(self.batches.epoch(epoch)):
-            batch = self.batches.batch(pairs, epoch, step)
-            moved: Batch = {k: v.to(self.device) for k, v in batch.items()}  # type: ignore[assignment, attr-defined]
-            now = epoch + step / steps
-            torch.manual_seed(hash((self.seed, epoch, step, self.rank)) % 2**63)
-            share = rate_factor(now, self.settings.warmup_epochs, self.settings.epochs)
-            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * share
-            try:
-                losses = self.task(moved, weight_factors(self.arm, now))
-            except ValueError as error:  # features that are not finite
-                raise UserError(f"epoch {epoch + 1}, step {step + 1}: {error}") from error
-            if not torch.isfinite(losses["loss"]):
-                raise UserError(
-                    f"epoch {epoch + 1}, step {step + 1}: the loss is {float(losses['loss'])}; "
-                    f"lower train.learning_rate"
-                )
-            self.optimizer.zero_grad()
-            losses["loss"].backward()
-            self.optimizer.step()
-            self.inner.model.clamp_logit_scale()
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / steps
-        scale = float(self.inner.model.logit_scale.detach().exp())
+        total = steps * self.settings.epochs
+        for name, value in seen.items():
+            if name.endswith("loss"):
+                progress.totals[name] = progress.totals.get(name, 0.0) + value / steps
+        progress.step += 1
+        seen |= self._around(epoch + step / steps)
+        seen["samples_per_s"] = self.batches.batch_size / (time.monotonic() - started)
+        if progress.step < steps:
+            return Done(self.steps_done, total, seen)
+        row = {"epoch": epoch + 1, **progress.totals}
+        row |= {name: seen[name] for name in ("learning_rate", "logit_scale")}
+        with whole(self.task):
+            row |= self.world.agree(self._validation(validate))
+        best = self._end_epoch(row)
+        return Done(self.steps_done, total, seen, row, best)
+
+    def step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
+        """Train on one batch; returns the losses and the norm of the gradient.
+
+        Raises ``ValueError`` when one of them is not finite, before any weight is changed.
+        """
+        now = epoch + step / self.batches.steps_per_epoch
+        share = rate_factor(now, self.settings.warmup_epochs, self.settings.epochs)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * share
+        device: Any = self.world.device
+        moved: Any = {k: v.to(device, non_blocking=True) for k, v in batch.items()}  # type: ignore[attr-defined]
+        self.task.train()
+        self.optimizer.zero_grad()
+        losses = backward(
+            self.task,
+            moved,
+            weight_factors(self.arm, now),
+            world=self.world,
+            seed=hash((self.seed, epoch, step)) % 2**63,
+            micro_batch_size=self.micro_batch_size,
+        )
+        seen = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
+        if not math.isfinite(seen["loss"]):
+            raise ValueError(f"the loss is {seen['loss']}")
+        average_scalars(self.inner, self.world)
+        seen["gradient_norm"] = gradient_norm(self.inner)
+        if not math.isfinite(seen["gradient_norm"]):
+            raise ValueError("the gradient is not finite")
+        self.optimizer.step()
+        self.inner.model.clamp_logit_scale()
+        return seen
+
+    def _watch(self, clip_loss: float) -> None:
+        """Raise ``ValueError`` when the loss is well above what it was, and that of guessing."""
+        progress = self.progress
+        before = clip_loss if progress.smoothed is None else progress.smoothed
+        progress.smoothed = SMOOTHING * before + (1 - SMOOTHING) * clip_loss
+        progress.lowest = min(progress.lowest, progress.smoothed)
+        limit = 2 * max(progress.lowest, math.log(self.batches.batch_size))
+        if self.steps_done > SETTLED_STEPS and progress.smoothed > limit:
+            raise ValueError(
+                f"the CLIP loss has grown from {progress.lowest:.2f} to {progress.smoothed:.2f}, "
+                f"twice that of guessing,"
+            )
+
+    def _around(self, epoch: float) -> dict[str, float]:
+        """What belongs to a step beside its losses."""
+        factors, weights = weight_factors(self.arm, epoch), self.inner.loss.weights
+        share = rate_factor(epoch, self.settings.warmup_epochs, self.settings.epochs)
+        around = {f"lambda/{name}": factor * weights[name] for name, factor in factors.items()}
+        around["learning_rate"] = share * self.settings.learning_rate
+        around["logit_scale"] = float(self.inner.model.logit_scale.detach().exp())
+        around["memory_mib"] = peak_memory_mib(self.world.device)
+        return around
+
+    def _validation(self, validate: Validate) -> dict[str, float]:
+        """By the first worker alone, unless the model is spread over all of them."""
+        if self.world.rank and not self.world.sharded:
+            return {}
+        return validate(self.inner.model)
+
+    def _end_epoch(self, row: dict[str, float]) -> bool:
+        progress, patience = self.progress, self.settings.patience
+        recall = mean_recall(row)
+        best = progress.best is None or recall > progress.best["recall"]
+        progress.history.append(row)
+        progress.epoch, progress.step, progress.totals = progress.epoch + 1, 0, {}
+        if best:
+            progress.best = {"epoch": progress.epoch, "recall": recall, "step": self.steps_done}
+        assert progress.best is not None
+        since = progress.epoch - progress.best["epoch"]
+        progress.stopped = patience is not None and since >= patience
+        return best
+
+    def state(self) -> State:
+        """Everything that going on needs, whole on the first worker; all workers must ask."""
+        weights, optimizer = distributed_state.get_state_dict(
+            self.task, self.optimizer, options=_WHOLE
+        )
         return {
-            "epoch": epoch + 1,
-            **totals,
-            "learning_rate": share * self.settings.learning_rate,
-            "logit_scale": scale,
+            "task": weights,
+            "optimizer": optimizer,
+            "progress": asdict(self.progress),
+            "step": self.steps_done,
         }
 
-    def save(self, directory: Path) -> None:
-        """Write everything that going on needs."""
-        state = {"task": self.inner.state_dict(), "optimizer": self.optimizer.state_dict()}
-        torch.save(state, directory / "state.pt")
-        (directory / "progress.json").write_text(json.dumps(vars(self.progress)))
-
-    def restore(self, directory: Path) -> None:
-        state = torch.load(directory / "state.pt", map_location=self.device, weights_only=True)
-        self.inner.load_state_dict(state["task"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**json.loads((directory / "progress.json").read_text()))
+    def restore(self, state: State) -> None:
+        """Stand where ``state`` was taken."""
+        distributed_state.set_state_dict(
+            self.task,
+            self.optimizer,
+            model_state_dict=dict(state["task"]),  # whose names it changes
+            optim_state_dict=state["optimizer"],
+            options=_WHOLE,
+        )
+        self.progress = Progress(**state["progress"])
 
 
 def weight_factors(arm: StructuralLosses | Vanilla, epoch: float) -> dict[str, float]:
@@ -153,26 +278,20 @@ def weight_factors(arm: StructuralLosses | Vanilla, epoch: float) -> dict[str, f
     }
 
 
-def rate_factor(epoch: float, warmup_epochs: int, epochs: int) -> float:
-    """The learning rate's share: linear warm-up, then half a cosine to 0."""
-    if epoch < warmup_epochs:
-        return (epoch + 1e-2) / (warmup_epochs + 1e-2)
-    return (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs))) / 2
-
-
-def _parameter_groups(task: Task, settings: Train) -> Iterator[dict[str, Any]]:
-    """Weight decay on matrices and convolutions, not on biases, norms and the logit scale; a CLIP
-    that is trained may have a learning rate of its own, beside parts that start from nothing."""
-    clip = {id(p) for p in getattr(task.model, "clip", nn.Module()).parameters()}
-    rates = settings.learning_rate, settings.clip_learning_rate or settings.learning_rate
-    for of_clip, rate in enumerate(rates):
-        chosen = [p for p in task.parameters() if p.requires_grad and (id(p) in clip) == of_clip]
-        for decays, decay in ((True, settings.weight_decay), (False, 0.0)):
-            group = [p for p in chosen if (p.dim() > 1) == decays]
-            yield {"params": group, "weight_decay": decay, "lr": rate}
-
-
 def validation_recall(model: StructXLIP, store: FeatureStore) -> dict[str, float]:
     """R@1 both ways on the validation split, without the edge branch, in percent."""
     metrics = embed_split(model, store, None, "val", 0.0).ranks().recall((1,))
     return {f"val/{name}": value for name, value in metrics.items()}
+
+
+def mean_recall(row: dict[str, float]) -> float:
+    """R@1 on validation, mean of both ways."""
+    return (row["val/image_to_text/R@1"] + row["val/text_to_image/R@1"]) / 2
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """The most memory that was in use: of the GPU, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

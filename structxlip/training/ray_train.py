@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,13 @@ from structxlip.models.structxlip import StructXLIP
 from structxlip.progress import say
 from structxlip.ray_session import users_own
 from structxlip.training.arm import arm_batches, arm_loop, arm_model
-from structxlip.training.loop import Loop, validation_recall
+from structxlip.training.checkpoints import BEST, FAILED, STEP, Checkpoints, State
+from structxlip.training.loop import Done, Loop, Progress, TrainingFailed, validation_recall
+from structxlip.training.parallel import World
 
-STORAGE = Path(".cache/train")
 WEIGHTS = Path("assets/models")
+POLL_S = 1.0
+Listener = Callable[[Done], None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,6 @@ class TrainingRun:
     arm: Arm
     features: Path
     edges: Path
-    storage: Path = STORAGE
 
     @property
     def losses(self) -> StructuralLosses | Vanilla:
@@ -56,67 +60,140 @@ class TrainingRun:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
         return f"{self.arm}-{digest.hexdigest()}"
 
+    @property
+    def storage(self) -> str:
+        """Where checkpoints are; an absolute path, or a URL."""
+        storage = self.params.machine.storage
+        return storage if "://" in storage else str(Path(storage).resolve())
 
-def train_arm(run: TrainingRun, cpus: int) -> tuple[StructXLIP, list[dict[str, float]]]:
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(
+            f"{self.storage}/{self.name()}/checkpoints", self.params.machine.keep_checkpoints
+        )
+
+
+def train_arm(
+    run: TrainingRun, cpus: int, listener: Listener
+) -> tuple[StructXLIP, list[dict[str, float]]]:
     """Train, or go on from the last checkpoint of the same parameters and data.
 
+    ``listener`` hears in this process what is known every ``machine.log_steps`` steps.
+
     Returns the trained model and its history, one row an epoch. Call it inside a Ray session with
-    that many ``cpus``; ``forget`` removes its checkpoints when the result is safe.
+    that many ``cpus``; the checkpoints are to be removed when the result is safe.
     """
+    checkpoints = run.checkpoints()
+    state = checkpoints.newest()
+    if state is None or not _is_finished(run, state):
+        _fit(run, checkpoints, cpus, listener)
+        state = checkpoints.newest()
+    if state is None:
+        raise UserError(f"{checkpoints.folder} holds no whole checkpoint; train again")
+    progress = Progress(**state["progress"])
+    if run.params.active.train.exported == "best":
+        assert progress.best is not None
+        best = checkpoints.at(BEST, int(progress.best["step"]))
+        if best is None:
+            raise UserError(f"the best checkpoint in {checkpoints.folder} is damaged; train again")
+        state |= best
+    store = FeatureStore(run.features)
+    model = arm_model(run.params, run.losses, store)
+    loop = arm_loop(run.params, run.losses, model, arm_batches(run.params, run.losses, store, None))
+    loop.inner.load_state_dict(state["task"])
+    model.finish(
+        lambda: arm_model(run.params, run.losses, store), run.params.active.train.tuned_share
+    )
+    return model.eval(), progress.history
+
+
+def _is_finished(run: TrainingRun, state: State) -> bool:
+    progress = Progress(**state["progress"])
+    return progress.stopped or progress.epoch == run.params.active.train.epochs
+
+
+def _fit(run: TrainingRun, checkpoints: Checkpoints, cpus: int, listener: Listener) -> None:
     import ray
-    from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    # A report waits until the controller asks for it, which is every 2 s, and an epoch can be less.
+    # How soon a worker that is lost, or done, is seen.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     machine = run.params.machine
-    gpus = int(ray.cluster_resources().get("GPU", 0)) if torch.cuda.is_available() else 0
+    # Those of the cluster: the machine that starts the stage need have none.
+    gpus = int(ray.cluster_resources().get("GPU", 0)) if torch.backends.cuda.is_built() else 0
     if gpus and machine.workers > gpus:
         raise UserError(
-            f"machine.workers is {machine.workers}, each takes a GPU, and there are {gpus}",
-            2,
+            f"machine.workers is {machine.workers}, each takes a GPU, and there are {gpus}", 2
         )
+    told = ray.remote(num_cpus=0)(_Told).remote()
+    largest = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
+    each = min(cpus / machine.workers, largest)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
-            "params": run.params.model_dump(by_alias=True),
-            "arm": run.arm,
-            "features": str(run.features.resolve()),
-            "edges": str(run.edges.resolve()),
+            "run": run,
+            "checkpoints": checkpoints,
             "folder": str(Path.cwd()),
+            "told": told,
         },
         scaling_config=ScalingConfig(
             num_workers=machine.workers,
             use_gpu=gpus > 0,
-            resources_per_worker={"CPU": max(cpus // machine.workers, 1)},
+            resources_per_worker={"CPU": int(each) if each >= 1 else each},
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # mypy sees the RunConfig of Ray Train V1
             name=run.name(),
-            storage_path=str(run.storage.resolve()),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            storage_path=run.storage,
             failure_config=FailureConfig(max_failures=machine.max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
+    with _listening(told, listener):
+        try:
+            trainer.fit()
+        except Exception as error:
+            raise users_own(error) or error from None
+
+
+class _Told:
+    """What the first worker tells, until the driver asks."""
+
+    def __init__(self) -> None:
+        self.rows: list[Done] = []
+
+    def tell(self, row: Done) -> None:
+        self.rows.append(row)
+
+    def take(self) -> list[Done]:
+        rows, self.rows = self.rows, []
+        return rows
+
+
+@contextmanager
+def _listening(told: Any, listener: Listener) -> Iterator[None]:
+    """Hand on what is told while the block runs, each step once: a worker that is started again
+    does some steps a second time."""
+    import ray
+
+    ended, heard = threading.Event(), 0
+
+    def listen() -> None:
+        nonlocal heard
+        last = False
+        while not last:
+            last = ended.wait(POLL_S)
+            for row in ray.get(told.take.remote()):
+                if row.step > heard:
+                    heard = row.step
+                    listener(row)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
     try:
-        result = trainer.fit()
-    except Exception as error:
-        raise users_own(error) or error from None
-    assert result.checkpoint is not None, "every epoch reports a checkpoint"
-    store = FeatureStore(run.features)
-    model = arm_model(run.params, run.losses, store)
-    with result.checkpoint.as_directory() as directory:
-        loop = arm_loop(
-            run.params, run.losses, model, arm_batches(run.params, run.losses, store, None)
-        )
-        loop.restore(Path(directory))
-    model.finish(lambda: arm_model(run.params, run.losses, store), run.params.active.train.tuned_share)
-    return model.eval(), loop.progress.history
-
-
-def forget(run: TrainingRun) -> None:
-    """Remove the checkpoints of a run."""
-    shutil.rmtree(run.storage / run.name(), ignore_errors=True)
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -124,47 +201,83 @@ def _worker(config: dict[str, Any]) -> None:
     import ray.train
     from ray.train.torch import get_device
 
-    logging.getLogger().setLevel(logging.WARNING)  # every report is an INFO line, otherwise
+    logging.getLogger().setLevel(logging.WARNING)
     os.chdir(config["folder"])  # paths in the parameters are seen from there
-    params = Params.model_validate(config["params"])
-    losses = getattr(params.active.arms, config["arm"])
+    run: TrainingRun = config["run"]
     context = ray.train.get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    store = FeatureStore(Path(config["features"]))
-    edges = None
-    if isinstance(losses, StructuralLosses):
-        edges = EdgeMaps(Path(config["edges"]), store.ids)
-    model = arm_model(params, losses, store)
-    loop = arm_loop(
-        params,
-        losses,
-        model,
-        arm_batches(params, losses, store, edges, rank=rank, workers=workers),
-        rank=rank,
-        workers=workers,
-        device=get_device(),
+    world = World(
+        context.get_world_rank(),
+        context.get_world_size(),
+        get_device(),
+        run.params.machine.sharded,
     )
-    if checkpoint := ray.train.get_checkpoint():
-        with checkpoint.as_directory() as directory:
-            loop.restore(Path(directory))
-        if rank == 0:
-            say(f"going on after epoch {loop.progress.epochs_done}")
-
-    def after_epoch(loop: Loop) -> None:
-        last = loop.progress.history[-1]
-        if rank:
-            ray.train.report(last)
-            return
-        last |= validation_recall(loop.inner.model, store)
-        say(_line(config["arm"], last, params.active.train.epochs))
-        with tempfile.TemporaryDirectory() as directory:
-            loop.save(Path(directory))
-            ray.train.report(last, checkpoint=ray.train.Checkpoint.from_directory(directory))
-
-    loop.run(after_epoch)
+    train_worker(run, config["checkpoints"], world, config["told"].tell.remote)
 
 
-def _line(arm: str, epoch: dict[str, float], epochs: int) -> str:
-    losses = ", ".join(f"{k} {v:.3f}" for k, v in epoch.items() if k.endswith("loss"))
-    recall = (epoch["val/image_to_text/R@1"] + epoch["val/text_to_image/R@1"]) / 2
-    return f"train {arm}: {epoch['epoch']:.0f}/{epochs} epochs, {losses}, val R@1 {recall:.1f} %"
+def train_worker(
+    run: TrainingRun, checkpoints: Checkpoints, world: World, tell: Callable[[Done], object]
+) -> None:
+    """Train one worker's share from the newest checkpoint on; the first worker ``tell``s."""
+    params = run.params
+    store = FeatureStore(run.features)
+    edges = None
+    if isinstance(run.losses, StructuralLosses):
+        edges = EdgeMaps(run.edges, store.ids)
+    model = arm_model(params, run.losses, store)
+    batches = arm_batches(params, run.losses, store, edges, world=world)
+    loop = arm_loop(params, run.losses, model, batches, world=world)
+    if state := _common(checkpoints, world):
+        loop.restore(state)
+        if world.rank == 0:
+            say(f"going on after step {loop.steps_done:,} (epoch {loop.progress.epoch + 1})")
+    due = _Due(params, loop)
+    try:
+        for done in loop.run(lambda model: validation_recall(model, store)):
+            if world.rank == 0 and (done.epoch or done.step % params.machine.log_steps == 0):
+                tell(done)
+            if done.best:
+                _save(checkpoints, BEST, loop)
+            if due(done):
+                _save(checkpoints, STEP, loop)
+    except TrainingFailed as error:
+        if not world.sharded:  # the others may wait in a collective call for ever
+            failed = {"pairs": error.pairs, "epoch": error.epoch, "step": error.step}
+            checkpoints.save(FAILED, loop.steps_done, loop.state() | {"failed": failed})
+        raise
+
+
+def _common(checkpoints: Checkpoints, world: World) -> State | None:
+    """The newest whole checkpoint, the same one for all workers."""
+    state = checkpoints.newest() if world.rank == 0 else None
+    step = world.agree(None if state is None else state["step"])
+    if world.rank and step is not None:
+        state = checkpoints.at(STEP, step)
+    return state
+
+
+class _Due:
+    """Whether a step ends with a checkpoint: of an epoch, every so many steps or minutes."""
+
+    def __init__(self, params: Params, loop: Loop) -> None:
+        self.machine, self.loop, self.last = params.machine, loop, time.monotonic()
+
+    def __call__(self, done: Done) -> bool:
+        steps, minutes = self.machine.checkpoint_steps, self.machine.checkpoint_minutes
+        due = done.epoch is not None or (steps is not None and done.step % steps == 0)
+        if not due and minutes is not None:
+            due = time.monotonic() - self.last > 60 * minutes
+            if self.loop.world.sharded:  # all of them write it together
+                due = self.loop.world.agree(due)
+        if due:
+            self.last = time.monotonic()
+        return due
+
+
+def _save(checkpoints: Checkpoints, kind: str, loop: Loop) -> None:
+    if loop.world.rank and not loop.world.sharded:
+        return
+    state = loop.state()
+    if kind == BEST:
+        state = {"task": state["task"]}
+    if loop.world.rank == 0:
+        checkpoints.save(kind, loop.steps_done, state)

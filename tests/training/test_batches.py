@@ -7,14 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structxlip.training.batches import TrainingBatches, shift_maps
+from structxlip.training.augmentation import Augmentation
+from structxlip.training.batches import TrainingBatches, shift_maps, token_lengths
 from tests.store import Artifacts
 
 
 def draw(artifacts: Artifacts, *, edges: bool = True, epoch: int = 3, **changes: int) -> list[dict]:
     options = {"batch_size": 12, "chunks_per_caption": 2, "edge_shift_px": 3, "seed": 5} | changes
     batches = TrainingBatches(artifacts.store, artifacts.maps if edges else None, **options)
-    return [batches.batch(p, epoch, step) for step, p in enumerate(batches.epoch(epoch))]
+    return [batches.batch(draw, epoch, step) for step, draw in enumerate(batches.epoch(epoch))]
 
 
 def test_workers_share_the_batch_of_one(artifacts: Artifacts) -> None:
@@ -36,7 +37,9 @@ def test_arms_see_the_same_pairs_and_captions(artifacts: Artifacts) -> None:
 
 def test_an_epoch_is_a_permutation_of_the_training_split(artifacts: Artifacts) -> None:
     batches = TrainingBatches(artifacts.store, None, batch_size=7, chunks_per_caption=1, seed=0)
-    first, second = (np.concatenate(batches.epoch(epoch)) for epoch in range(2))
+    first, second = (
+        np.concatenate([draw.pairs for draw in batches.epoch(epoch)]) for epoch in range(2)
+    )
     assert sorted(first) == sorted(second) == batches.rows.tolist()
     assert first.tolist() != second.tolist()
 
@@ -74,7 +77,63 @@ def test_maps_move_anew_in_every_epoch(artifacts: Artifacts) -> None:
     batches = TrainingBatches(
         artifacts.store, artifacts.maps, batch_size=4, chunks_per_caption=1, edge_shift_px=3, seed=1
     )
-    pairs = batches.rows[:4]
-    first, again, later = (batches.batch(pairs, epoch, 0)["edges"] for epoch in (0, 0, 1))
+    draw = batches.epoch(0)[0]
+    first, again, later = (batches.batch(draw, epoch, 0)["edges"] for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
+
+
+def test_batches_made_ahead_are_those_made_when_asked(artifacts: Artifacts) -> None:
+    batches = TrainingBatches(
+        artifacts.store, artifacts.maps, batch_size=4, chunks_per_caption=2, seed=1
+    )
+    draws = batches.epoch(2)
+    made = list(batches.ahead(draws, 2, 3, threads=2))
+    assert len(made) == len(draws) - 3
+    for step, batch in enumerate(made, 3):
+        torch.testing.assert_close(batch, batches.batch(draws[step], 2, step), rtol=0, atol=0)
+
+
+def test_captions_of_like_length_are_read_together(raw_artifacts: Artifacts) -> None:
+    store = raw_artifacts.store
+    lengths = token_lengths(store.caption)
+    assert lengths.tolist() == [
+        max(i + 1 for i, token in enumerate(row) if token) for row in store.caption.tolist()
+    ]
+    plain, sorted_ = (
+        TrainingBatches(
+            store, None, batch_size=4, chunks_per_caption=1, length_window=window, seed=0
+        )
+        for window in (1, 7)
+    )
+    padding = {}
+    for batches in (plain, sorted_):
+        for epoch in range(3):
+            draws = batches.epoch(epoch)
+            drawn = np.concatenate([draw.pairs for draw in draws])
+            assert sorted(drawn) == store.rows("train").tolist()
+            for draw in draws:
+                own = store.caption_offsets[draw.pairs]
+                assert (own <= draw.captions).all()
+                assert (draw.captions < store.caption_offsets[draw.pairs + 1]).all()
+                wasted = lengths[draw.captions].max() - lengths[draw.captions]
+                padding[batches] = padding.get(batches, 0) + wasted.sum()
+    assert padding[sorted_] < padding[plain] / 3
+
+
+def test_a_picture_is_mirrored_with_its_edges_and_never_against_its_caption() -> None:
+    rng = np.random.default_rng(0)
+    sided = np.arange(64) % 2 == 0
+    drawn = Augmentation.draw(rng, sided)
+    assert not drawn.mirrored[sided].any()
+    assert 8 < drawn.mirrored.sum() < 24
+    images = rng.integers(0, 256, (64, 5, 5, 3)).astype(np.uint8)
+    maps = (images[..., :1].transpose(0, 3, 1, 2) > 128).astype(np.float32)
+    seen, edges = drawn.images(images), drawn.maps(maps)
+    for i in range(64):
+        image = images[i, :, ::-1] if drawn.mirrored[i] else images[i]
+        lit = np.clip(image * drawn.brightness[i], 0, 255)
+        assert np.abs(seen[i] - lit).max() <= 0.5
+        expected = maps[i, :, :, ::-1] if drawn.mirrored[i] else maps[i]
+        assert np.array_equal(edges[i], expected)
+    assert np.array_equal(drawn[3:9].images(images[3:9]), seen[3:9])

@@ -2,138 +2,174 @@
 
 from __future__ import annotations
 
+import io
 import math
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from structxlip.config import Params, StructuralLosses
-from structxlip.errors import UserError
-from structxlip.models.build import build_model
-from structxlip.training.batches import TrainingBatches
+from structxlip.training.arm import arm_batches, arm_loop, arm_model
 from structxlip.training.loop import (
+    SETTLED_STEPS,
+    Done,
     Loop,
-    Task,
-    composite_loss,
-    rate_factor,
+    TrainingFailed,
     validation_recall,
     weight_factors,
 )
-from tests.clips import IMAGE_PX
 from tests.store import Artifacts
 
 
-def new_loop(artifacts: Artifacts, params: Params, *, bf16: bool = False) -> Loop:
-    arm = params.active.arms.structxlip
-    torch.manual_seed(1)
-    model = build_model(params.active.model, artifacts.store, seed=params.seed, losses=arm.losses)
-    task = Task(model, composite_loss(arm, model.embed_dim, gather=False), bf16=bf16)
-    batches = TrainingBatches(
-        artifacts.store,
-        artifacts.maps,
-        batch_size=12,
-        chunks_per_caption=2,
-        edge_shift_px=2,
-        regions_per_image=2,
-        crop_px=IMAGE_PX,
-        seed=params.seed,
-    )
-    return Loop(task, batches, params.active.train, arm, seed=params.seed)
+def new_loop(artifacts: Artifacts, params: Params) -> Loop:
+    losses, store = params.active.arms.structxlip, artifacts.store
+    model = arm_model(params, losses, store)
+    return arm_loop(params, losses, model, arm_batches(params, losses, store, artifacts.maps))
 
 
-def with_dropout(params: Params) -> Params:
+def train(loop: Loop, artifacts: Artifacts, steps: int | None = None) -> list[Done]:
+    """All of a run, or so many steps of it."""
+    done: list[Done] = []
+    run = loop.run(lambda model: validation_recall(model, artifacts.store))
+    while steps is None or len(done) < steps:
+        step = next(run, None)
+        if step is None:
+            break
+        done.append(step)
+    return done
+
+
+def change(params: Params, section: str = "train", **values: Any) -> Params:
     content = params.model_dump(by_alias=True)
-    content["recipes"][params.recipe]["model"]["dropout"] = 0.3
+    parts = {"machine": content["machine"]} | content["recipes"][params.recipe]
+    parts[section] |= values
     return Params.model_validate(content)
 
 
-def test_going_on_gives_the_unbroken_run(
-    artifacts: Artifacts, params: Params, tmp_path: Path
+def stored(loop: Loop) -> Any:
+    """A state as it comes back from a file."""
+    file = io.BytesIO()
+    torch.save(loop.state(), file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def assert_same(first: Loop, second: Loop) -> None:
+    assert first.progress == second.progress
+    mine, yours = first.state(), second.state()
+    torch.testing.assert_close(mine["task"], yours["task"], rtol=0, atol=0)
+    moments = mine["optimizer"]["state"], yours["optimizer"]["state"]
+    torch.testing.assert_close(*moments, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 8])
+def test_going_on_after_any_step_gives_the_unbroken_run(
+    artifacts: Artifacts, params: Params, steps: int
 ) -> None:
-    params = with_dropout(params)
+    params = change(change(params, "model", dropout=0.3), patience=3)
     whole = new_loop(artifacts, params)
-    whole.run(lambda _: None)
-
-    class Killed(Exception):
-        pass
-
-    def stop_after_two(loop: Loop) -> None:
-        loop.save(tmp_path)
-        if loop.progress.epochs_done == 2:
-            raise Killed
-
-    with pytest.raises(Killed):
-        new_loop(artifacts, params).run(stop_after_two)
+    told = train(whole, artifacts)
+    assert [done.step for done in told] == list(range(1, 9))  # 2 steps in each of 4 epochs
+    broken = new_loop(artifacts, params)
+    train(broken, artifacts, steps)
     torch.manual_seed(99)  # what came before must not matter
     again = new_loop(artifacts, params)
-    again.restore(tmp_path)
-    assert again.progress.epochs_done == 2
-    again.run(lambda _: None)
-    assert again.progress.history == whole.progress.history
-    for name, value in whole.inner.state_dict().items():
-        assert torch.equal(again.inner.state_dict()[name], value)
+    again.restore(stored(broken))
+    assert again.steps_done == steps
+    train(again, artifacts)
+    assert_same(again, whole)
 
 
-@pytest.mark.parametrize("bf16", [False, True])
+def test_a_clip_goes_on_too(raw_artifacts: Artifacts, paper_params: Params) -> None:
+    params = change(paper_params, length_window=2, augmentation="light", layer_decay=0.7)
+    whole, broken = (new_loop(raw_artifacts, params) for _ in range(2))
+    train(whole, raw_artifacts)
+    train(broken, raw_artifacts, 3)
+    again = new_loop(raw_artifacts, params)
+    again.restore(stored(broken))
+    train(again, raw_artifacts)
+    assert_same(again, whole)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_clip_is_trained_from_pixels_and_tokens(
-    raw_artifacts: Artifacts, paper_params: Params, bf16: bool
+    raw_artifacts: Artifacts, paper_params: Params, precision: str
 ) -> None:
-    loop = new_loop(raw_artifacts, paper_params, bf16=bf16)
-    loop.run(lambda _: None)
+    loop = new_loop(raw_artifacts, change(paper_params, precision=precision))
+    train(loop, raw_artifacts)
     first, *_, last = loop.progress.history
     assert {"clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(last)
     assert last["clip_loss"] < first["clip_loss"]
     again = new_loop(raw_artifacts, paper_params)
-    again.run(lambda _: None)
-    same = again.progress.history == loop.progress.history
-    assert same != bf16
-
-
-def test_a_clip_has_a_learning_rate_of_its_own(
-    raw_artifacts: Artifacts, paper_params: Params
-) -> None:
-    content = paper_params.model_dump(by_alias=True)
-    recipe = content["recipes"]["paper"]
-    recipe["train"] |= {"clip_learning_rate": 1e-5, "warmup_epochs": 0}
-    recipe["arms"]["structxlip"]["losses"] = "seed"  # with an edge CNN that starts from nothing
-    loop = new_loop(raw_artifacts, Params.model_validate(content))
-    before = {name: value.clone() for name, value in loop.inner.named_parameters()}
-    loop._epoch(0)
-    moved = {
-        name: float((value - before[name]).detach().abs().max())
-        for name, value in loop.inner.named_parameters()
-    }
-    assert 1e-6 < moved["model.clip.text_projection"] < 1e-4
-    assert moved["model.edge_encoder.projection.weight"] > 5e-4
-    assert moved["loss.edge_image.projection.weight"] > 5e-4
+    train(again, raw_artifacts)
+    assert (again.progress.history == loop.progress.history) == (precision == "fp32")
 
 
 def test_losses_fall_and_are_told_apart(artifacts: Artifacts, params: Params) -> None:
     loop = new_loop(artifacts, params)
-    loop.run(lambda _: None)
+    done = train(loop, artifacts)
     first, *_, last = loop.progress.history
     assert {"clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(last)
     assert last["loss"] < first["loss"]
-    recall = validation_recall(loop.inner.model, artifacts.store)
-    assert set(recall) == {"val/image_to_text/R@1", "val/text_to_image/R@1"}
+    assert {"val/image_to_text/R@1", "val/text_to_image/R@1"} < set(last)
+    of_epoch = [step.seen["clip_loss"] for step in done[:2]]
+    assert first["clip_loss"] == pytest.approx(sum(of_epoch) / 2)
+    assert {"lambda/edge_text", "gradient_norm", "samples_per_s", "memory_mib"} < set(done[0].seen)
+    assert [step.total for step in done] == [8] * 8
 
 
-def test_a_run_that_diverges_is_one_sentence(artifacts: Artifacts, params: Params) -> None:
+def test_the_best_epoch_is_known_and_patience_ends(artifacts: Artifacts, params: Params) -> None:
+    loop = new_loop(artifacts, change(params, epochs=30, patience=2))
+    recalls = iter([10.0, 30.0, 20.0, 30.0, 99.0])
+
+    def validate(_: object) -> dict[str, float]:
+        return dict.fromkeys(("val/image_to_text/R@1", "val/text_to_image/R@1"), next(recalls))
+
+    epochs = [done for done in loop.run(validate) if done.epoch]
+    assert [done.best for done in epochs] == [True, True, False, False]
+    assert loop.finished
+    assert loop.progress.best == {"epoch": 2, "recall": 30.0, "step": 4}
+
+
+def test_what_is_not_finite_stops_before_it_spoils(artifacts: Artifacts, params: Params) -> None:
     loop = new_loop(artifacts, params)
     torch.nn.init.constant_(loop.inner.model.image_head.mlp[0].weight, math.nan)
-    with pytest.raises(UserError, match=r"epoch 1, step 1: image_features must be finite"):
-        loop.run(lambda _: None)
+    with pytest.raises(
+        TrainingFailed,
+        match=r"epoch 1, step 1: image_features must be finite.* pair-\d+, .* and 8 more; low",
+    ) as failed:
+        train(loop, artifacts)
+    assert (failed.value.epoch, failed.value.step, len(failed.value.pairs)) == (0, 0, 12)
 
 
-def test_the_rate_warms_up_and_falls_to_nothing() -> None:
-    rates = [rate_factor(epoch / 10, 2, 10) for epoch in range(101)]
-    assert rates[0] < 0.01
-    assert rates[20] == pytest.approx(1.0)
-    assert rates[60] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0.0)
-    assert rates[:21] == sorted(rates[:21])
-    assert rates[20:] == sorted(rates[20:], reverse=True)
+def test_a_gradient_that_is_not_finite_changes_no_weight(
+    artifacts: Artifacts, params: Params
+) -> None:
+    loop = new_loop(artifacts, params)
+    weight = loop.inner.model.text_head.mlp[0].weight
+    weight.register_hook(lambda gradient: gradient * math.inf)
+    before = {name: value.clone() for name, value in loop.inner.state_dict().items()}
+    with pytest.raises(TrainingFailed, match="the gradient is not finite on the pairs"):
+        train(loop, artifacts)
+    torch.testing.assert_close(loop.inner.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_loss_that_grows_stops(artifacts: Artifacts, params: Params) -> None:
+    loop = new_loop(artifacts, params)
+    loop.progress.epoch = SETTLED_STEPS
+    for _ in range(50):
+        loop._watch(0.1)
+    guessing = math.log(12)
+    for _ in range(50):
+        loop._watch(guessing)  # bad, but no more than at the start of a run
+
+    def grow() -> None:
+        for _ in range(200):
+            loop._watch(5 * guessing)
+
+    with pytest.raises(ValueError, match=r"has grown from 0\.10 to \d\.\d\d, twice that of guess"):
+        grow()
 
 
 def test_every_weight_decays_to_its_own_floor() -> None:

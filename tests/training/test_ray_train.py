@@ -5,38 +5,47 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 
 from structxlip.config import Params
 from structxlip.models.build import build_model
 from structxlip.ray_session import ray_head
-from structxlip.training.arm import arm_batches, arm_loop, arm_model
 from structxlip.training.loop import validation_recall
 from structxlip.training.ray_train import TrainingRun
 from tests.store import Artifacts
+from tests.training.test_loop import change, new_loop, train
 
 CODE = """
 import sys
 from pathlib import Path
 from structxlip.config import load_params
 from structxlip.ray_session import ray_session
-from structxlip.training.loop import validation_recall
-from structxlip.training.arm import arm_batches, arm_loop, arm_model
 from structxlip.training.ray_train import TrainingRun, train_arm
-
-params, features, edges, storage, out = sys.argv[1:]
-run = TrainingRun(load_params(params), "structxlip", Path(features), Path(edges), Path(storage))
-with ray_session() as cpus:
-    model, history = train_arm(run, cpus)
 import pandas as pd
+import torch
+
+params, features, edges, out = sys.argv[1:]
+run = TrainingRun(load_params(params), "structxlip", Path(features), Path(edges))
+heard = []
+
+def listener(done):
+    heard.append(done.step)
+    print(f"step {done.step}", file=sys.stderr, flush=True)
+
+with ray_session() as cpus:
+    model, history = train_arm(run, cpus, listener)
+assert heard == sorted(set(heard)), heard
 pd.DataFrame(history).to_parquet(out)
+torch.save(model.state_dict(), out + ".pt")
 """
 
 
@@ -46,25 +55,22 @@ class Trainer:
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder, self.environment = folder, environment
 
-    def start(
-        self, artifacts: Artifacts, params: Params, storage: str, out: str
-    ) -> subprocess.Popen[str]:
+    def start(self, artifacts: Artifacts, params: Params, out: str) -> subprocess.Popen[str]:
         file = self.folder / f"{out}.yaml"
         file.write_text(json.dumps(params.model_dump(by_alias=True)))
-        arguments = [file, artifacts.features, artifacts.edges, storage, out]
+        arguments = [file, artifacts.features, artifacts.edges, out]
         return subprocess.Popen(
             [sys.executable, "-c", CODE, *map(str, arguments)],
             cwd=self.folder,
             env=os.environ | self.environment,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
-    def run(
-        self, artifacts: Artifacts, params: Params, storage: str, out: str
-    ) -> tuple[pd.DataFrame, str]:
+    def run(self, artifacts: Artifacts, params: Params, out: str) -> tuple[pd.DataFrame, str]:
         """The history of a run, and what it said."""
-        process = self.start(artifacts, params, storage, out)
+        process = self.start(artifacts, params, out)
         _, said = process.communicate()
         assert process.returncode == 0, said
         return pd.read_parquet(self.folder / out), said
@@ -78,52 +84,61 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
 
 def alone(artifacts: Artifacts, params: Params) -> pd.DataFrame:
     """The history of one worker, without Ray."""
-    losses, store = params.active.arms.structxlip, artifacts.store
-    model = arm_model(params, losses, store)
-    loop = arm_loop(params, losses, model, arm_batches(params, losses, store, artifacts.maps))
-    loop.run(lambda loop: loop.progress.history[-1].update(validation_recall(model, store)))
+    loop = new_loop(artifacts, params)
+    train(loop, artifacts)
     return pd.DataFrame(loop.progress.history)
 
 
-def change(params: Params, workers: int = 1, **train: int) -> Params:
-    content = params.model_dump(by_alias=True)
-    content["recipes"][params.recipe]["train"] |= train
-    content["machine"]["workers"] = workers
-    return Params.model_validate(content)
+def until(process: subprocess.Popen[str], pattern: str) -> None:
+    """Read what a run says up to a line like this."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if re.search(pattern, line):
+            return
+    pytest.fail(f"it ended before it said {pattern!r}: {''.join(said)}")
 
 
 @pytest.mark.e2e
-def test_two_workers_that_were_killed_and_went_on_give_the_history_of_one(
+def test_two_workers_that_are_killed_one_by_one_and_all_give_the_history_of_one(
     trainer: Trainer, artifacts: Artifacts, params: Params
 ) -> None:
-    history = alone(artifacts, change(params, epochs=12))
-    assert len(history) == 12
+    params = change(params, epochs=200)
+    history = alone(artifacts, params)
+    assert len(history) == 200
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
-    params = change(params, epochs=12, workers=2)
-    process = trainer.start(artifacts, params, "two", "two.parquet")
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "train structxlip: 3/12" in line:
-            process.kill()
-            break
-    else:
-        pytest.fail("the run ended before it could be killed")
+    params = change(params, "machine", workers=2, checkpoint_steps=3, log_steps=5)
+    process = trainer.start(artifacts, params, "two.parquet")
+    until(process, r"^step \d\d")
+    workers = [p for p in psutil.Process().children(recursive=True) if "TrainWorker" in p.name()]
+    assert len(workers) == 2
+    workers[0].kill()
+    until(process, "going on after step")
+    os.killpg(process.pid, signal.SIGKILL)  # the driver, and whatever it has started
     process.communicate()
-    again, said = trainer.run(artifacts, params, "two", "two.parquet")
-    assert re.search("going on after epoch [1-9]", said)
+    again, said = trainer.run(artifacts, params, "two.parquet")
+    assert re.search("going on after step [1-9]", said)
     pd.testing.assert_frame_equal(again, history, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.e2e
-def test_two_workers_train_a_clip_as_one_does(
+def test_the_best_epoch_is_exported(
     trainer: Trainer, raw_artifacts: Artifacts, paper_params: Params
 ) -> None:
-    one = alone(raw_artifacts, paper_params)
-    two, _ = trainer.run(raw_artifacts, change(paper_params, workers=2), "clip", "clip.parquet")
-    assert {"edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(one)
-    assert one["clip_loss"].iloc[-1] < one["clip_loss"].iloc[0]
-    pd.testing.assert_frame_equal(two, one, rtol=1e-3, atol=1e-4)
+    params = change(paper_params, exported="best", patience=1, epochs=8)
+    history, _ = trainer.run(raw_artifacts, params, "best.parquet")
+    loop = new_loop(raw_artifacts, params)
+    weights = {}
+    for done in loop.run(lambda model: validation_recall(model, raw_artifacts.store)):
+        if done.best:
+            weights = {k: v.clone() for k, v in loop.inner.model.state_dict().items()}
+    pd.testing.assert_frame_equal(pd.DataFrame(loop.progress.history), history)
+    assert loop.progress.best is not None
+    assert loop.progress.best["epoch"] < len(history) < 8
+    exported = torch.load(trainer.folder / "best.parquet.pt", weights_only=True)
+    torch.testing.assert_close(exported, weights, rtol=0, atol=0)
 
 
 def test_a_checkpoint_belongs_to_its_parameters_and_data(

@@ -1,0 +1,34 @@
+"""Dropout that depends on the place of a sample in the batch, not on how the batch is cut."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+
+class RowDropout(nn.Dropout):
+    """``nn.Dropout`` for a part of a batch: what is dropped of a row is what would be dropped of it
+    in the whole batch, from the same state of the random number generator.
+
+    So any number of workers, or of micro-batches, trains the same model.
+
+    Attributes:
+        first, total: the place of the first row of the input in the batch, and the rows of the
+            batch; None when the input is the whole batch.
+    """
+
+    first: int = 0
+    total: int | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return input
+        ones = input.new_ones(self.total or len(input), *input.shape[1:])
+        return input * dropout(ones, self.p)[self.first : self.first + len(input)]
+
+
+def place_rows(model: nn.Module, first: int, total: int) -> None:
+    """Tell all ``RowDropout`` of a model which rows of the batch come next."""
+    for module in model.modules():
+        if isinstance(module, RowDropout):
+            module.first, module.total = first, total

@@ -1,0 +1,98 @@
+"""One task on one worker or on many: whole in each of them (DDP), or split over them (FSDP)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class World:
+    """The workers of a run, as one of them sees it."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  # immutable
+    sharded: bool = False
+
+    def agree(self, value: Value) -> Value:
+        """What the first worker has; all of them must ask."""
+        if self.size == 1:
+            return value
+        held = [value]
+        distributed.broadcast_object_list(held, src=0)
+        return held[0]
+
+
+def spread(task: nn.Module, world: World, *, all_used: bool) -> Any:
+    """Move a task to the device of its worker and join it with those of the others.
+
+    ``all_used``: whether the loss depends on every parameter; looking for others costs time.
+    """
+    task.to(world.device)
+    if world.sharded:
+        return _shard(task, world)
+    if world.size > 1:
+        return torch.nn.parallel.DistributedDataParallel(task, find_unused_parameters=not all_used)
+    return task
+
+
+def _shard(task: nn.Module, world: World) -> Any:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    for module in task.modules():
+        if isinstance(module, nn.ModuleList):  # the blocks of a transformer, one after the other
+            for block in module:
+                fully_shard(block, mesh=mesh)
+    scalars = {parameter for parameter in task.parameters() if not parameter.dim()}
+    return fully_shard(task, mesh=mesh, ignored_params=scalars)
+
+
+@contextmanager
+def synchronised(task: Any, last: bool) -> Iterator[None]:
+    """Gradients are averaged over the workers only in the ``last`` backward pass of a step."""
+    if hasattr(task, "no_sync") and not last:
+        with task.no_sync():
+            yield
+        return
+    if hasattr(task, "set_requires_gradient_sync"):
+        task.set_requires_gradient_sync(last)
+    yield
+
+
+def average_scalars(task: nn.Module, world: World) -> None:
+    """Average the gradients that FSDP leaves alone: scalars cannot be split."""
+    if not world.sharded:
+        return
+    for parameter in task.parameters():
+        if not parameter.dim() and parameter.grad is not None:
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= world.size
+
+
+@contextmanager
+def whole(task: Any) -> Iterator[None]:
+    """Parameters outside of blocks are there for calls that do not go through the task itself."""
+    if not hasattr(task, "unshard"):
+        yield
+        return
+    task.unshard()
+    yield
+    task.reshard()
+
+
+def gradient_norm(task: nn.Module) -> float:
+    """The norm of all gradients together."""
+    gradients = [parameter.grad for parameter in task.parameters() if parameter.grad is not None]
+    norm: Any = torch.nn.utils.get_total_norm(gradients)
+    full: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    return float(full)

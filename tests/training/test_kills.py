@@ -1,0 +1,115 @@
+"""A training that is killed at any moment and goes on is, to the bit, the one that was not."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from structxlip.config import Params
+from structxlip.training.checkpoints import BEST, STEP, State
+from structxlip.training.parallel import World
+from structxlip.training.ray_train import TrainingRun, train_worker
+from tests.store import Artifacts
+from tests.training.test_loop import change
+
+KILLS = 10
+
+
+def work(run: TrainingRun) -> None:
+    """A worker of its own process, which starts in no time: its parent has imported everything."""
+    torch.set_num_threads(1)
+    train_worker(run, run.checkpoints(), World(), lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def started() -> Callable[[TrainingRun], BaseProcess]:
+    context: ForkServerContext = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.test_kills"])
+
+    def start(run: TrainingRun) -> BaseProcess:
+        process = context.Process(target=work, args=(run,), daemon=True)
+        process.start()
+        return process
+
+    return start
+
+
+def new_run(artifacts: Artifacts, params: Params, folder: Path) -> TrainingRun:
+    params = change(params, "machine", storage=str(folder), checkpoint_steps=1)
+    return TrainingRun(params, "structxlip", artifacts.features, artifacts.edges)
+
+
+def end(run: TrainingRun) -> State:
+    state = run.checkpoints().newest()
+    assert state is not None
+    return state
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("recipe", ["seed", "paper"])
+def test_ten_kills_at_any_moment_change_nothing(
+    recipe: str,
+    started: Callable[[TrainingRun], BaseProcess],
+    artifacts: Artifacts,
+    params: Params,
+    raw_artifacts: Artifacts,
+    paper_params: Params,
+    tmp_path: Path,
+) -> None:
+    params = change(change(params, epochs=40), "model", dropout=0.3)
+    if recipe == "paper":
+        artifacts, params = raw_artifacts, change(paper_params, epochs=40)
+    whole = new_run(artifacts, params, tmp_path / "whole")
+    process = started(whole)
+    began = wait_for(whole, process, 1)
+    process.join()
+    assert process.exitcode == 0
+    expected, took = end(whole), time.monotonic() - began
+
+    broken = new_run(artifacts, params, tmp_path / "broken")
+    rng = np.random.default_rng()
+    stood = []
+    for _ in range(KILLS):
+        process = started(broken)
+        wait_for(broken, process, (stood[-1] if stood else 0) + 1)
+        time.sleep(rng.random() * took / KILLS)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        stood.append(end(broken)["step"])
+    assert stood == sorted(set(stood))  # a part of the run was done between each two kills
+    assert stood[-1] < expected["step"]
+    process = started(broken)
+    process.join()
+    assert process.exitcode == 0
+    found = end(broken)
+    assert found["progress"] == expected["progress"]
+    torch.testing.assert_close(found["task"], expected["task"], rtol=0, atol=0)
+    moments = found["optimizer"]["state"], expected["optimizer"]["state"]
+    torch.testing.assert_close(*moments, rtol=0, atol=0)
+    best = [
+        run.checkpoints().at(BEST, found["progress"]["best"]["step"]) for run in (whole, broken)
+    ]
+    assert best[0] is not None
+    torch.testing.assert_close(best[1], best[0], rtol=0, atol=0)
+
+
+def wait_for(run: TrainingRun, process: BaseProcess, step: int) -> float:
+    """Wait until a checkpoint of this step or a later one is there; returns when."""
+    checkpoints = run.checkpoints()
+    while process.is_alive():
+        names = checkpoints.files(STEP)
+        if names and int(Path(names[0]).stem.split("-")[1]) >= step:
+            return time.monotonic()
+        time.sleep(0.002)
+    pytest.fail(f"the run ended before step {step}")

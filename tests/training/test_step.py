@@ -1,0 +1,87 @@
+"""A step: gradients of a batch that is cut are those of the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from structxlip.config import Params
+from structxlip.models.dropout import RowDropout, place_rows
+from structxlip.training.arm import arm_batches, arm_loop, arm_model
+from structxlip.training.parallel import World
+from structxlip.training.step import backward
+from tests.store import Artifacts
+from tests.training.test_loop import change
+
+
+def gradients(
+    artifacts: Artifacts, params: Params, micro_batch_size: int | None
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    losses, store = params.active.arms.structxlip, artifacts.store
+    model = arm_model(params, losses, store)
+    batches = arm_batches(params, losses, store, artifacts.maps)
+    task: Any = arm_loop(params, losses, model, batches).task.train()
+    batch = batches.batch(batches.epoch(1)[0], 1, 0)
+    found = backward(
+        task,
+        batch,
+        {"edge_text": 0.7},
+        world=World(),
+        seed=3,
+        micro_batch_size=micro_batch_size,
+    )
+    named = {name: p.grad for name, p in task.named_parameters() if p.grad is not None}
+    return {name: loss.detach() for name, loss in found.items()}, named
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 4, 5, 11])
+@pytest.mark.parametrize("recipe", ["seed", "paper"])
+def test_micro_batches_give_the_gradients_of_the_batch(
+    recipe: str,
+    micro_batch_size: int,
+    artifacts: Artifacts,
+    params: Params,
+    raw_artifacts: Artifacts,
+    paper_params: Params,
+) -> None:
+    if recipe == "seed":
+        params = change(params, "model", dropout=0.3)
+    else:
+        artifacts, params = raw_artifacts, paper_params
+    whole, expected = gradients(artifacts, params, None)
+    cut, found = gradients(artifacts, params, micro_batch_size)
+    assert {"clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(whole)
+    torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert any("logit_scale" in name for name in found)
+
+
+def test_gradients_are_the_same_where_activations_are_computed_twice(
+    raw_artifacts: Artifacts, paper_params: Params
+) -> None:
+    _, expected = gradients(raw_artifacts, paper_params, None)
+    twice = change(paper_params, "machine", gradient_checkpointing=True)
+    _, found = gradients(raw_artifacts, twice, None)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(rows=st.integers(1, 9), cut=st.integers(0, 9), seed=st.integers(0, 5))
+def test_a_row_drops_the_same_wherever_its_batch_is_cut(rows: int, cut: int, seed: int) -> None:
+    layer = torch.nn.Sequential(RowDropout(0.4))
+    values, cut = torch.arange(1.0, rows * 6 + 1).reshape(rows, 2, 3), min(cut, rows)
+    torch.manual_seed(seed)
+    whole = layer(values)
+    parts = []
+    for part in (slice(0, cut), slice(cut, rows)):
+        torch.manual_seed(seed)
+        place_rows(layer, part.start, rows)
+        parts.append(layer(values[part]))
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=0)
+    torch.manual_seed(seed)
+    torch.testing.assert_close(torch.nn.functional.dropout(values, 0.4), whole)
+    assert layer.eval()(values) is values
