@@ -155,8 +155,7 @@ def _dropout(model: Model) -> Setting:
 
 def _of_a_clip(model: Model, train: Train, steps: int) -> list[Setting]:
     """What only a CLIP has that is trained itself."""
-    below = BLOCKS - 1 if isinstance(model.trained, str) else model.trained - 1
-    rows = [_layer_decay(train.layer_decay, below)] if below or train.layer_decay < 1 else []
+    rows = [_layer_decay(train.layer_decay, model.trained)]
     share = train.tuned_share
     rows.append(
         Setting(
@@ -195,9 +194,11 @@ def _augmentation(train: Train) -> Setting:
     return Setting("Augmentation", ("train.augmentation",), value, why, change)
 
 
-def _layer_decay(decay: float, below: int) -> Setting:
+def _layer_decay(decay: float, trained: str | int) -> Setting:
+    blocks = BLOCKS if isinstance(trained, str) else trained
+
     def first(decay: float) -> str:
-        return f"{_percent(decay**below)} of the rate {_many(below, 'block')} before the last"
+        return f"{_percent(decay**blocks)} of the rate in the first of {_many(blocks, 'block')}"
 
     lower = round(decay - 0.1, 3) if decay > 0.2 else decay / 2
     return Setting(

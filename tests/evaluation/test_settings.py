@@ -127,19 +127,29 @@ def test_a_clip_and_an_edge_cnn_have_rates_of_their_own(paper_params: Params) ->
     ("trained", "decay", "value"),
     [
         ("all", 1.0, "none: one rate for all blocks"),
-        ("all", 0.75, "0.75 a block: 4.2 % of the rate 11 blocks before the last"),
-        ("lora", 0.75, "0.75 a block: 4.2 % of the rate 11 blocks before the last"),
-        (2, 0.75, "0.75 a block: 75 % of the rate 1 block before the last"),
-        (1, 1.0, None),
+        ("all", 0.75, "0.75 a block: 3.2 % of the rate in the first of 12 blocks"),
+        ("lora", 0.75, "0.75 a block: 3.2 % of the rate in the first of 12 blocks"),
+        (2, 0.75, "0.75 a block: 56 % of the rate in the first of 2 blocks"),
+        (1, 0.9, "0.9 a block: 90 % of the rate in the first of 1 block"),
     ],
 )
 def test_layer_wise_decay_tells_what_the_first_block_has(
-    paper_params: Params, trained: str | int, decay: float, value: str | None
+    paper_params: Params, trained: str | int, decay: float, value: str
 ) -> None:
     found = rows(paper_params, model={"trained": trained}, train={"layer_decay": decay})
-    row = found.get("Layer-wise decay")
-    assert (row and row.value) == value
-    assert str(trained) in found["What is trained"].value.replace("low-rank", "lora")
+    assert found["Layer-wise decay"].value == value
+
+
+@pytest.mark.parametrize(
+    ("trained", "value"),
+    [
+        ("all", "all of the CLIP"),
+        ("lora", "low-rank updates of the CLIP, of rank 8, and its projections"),
+        (2, "the last 2 blocks of each tower, and the projections"),
+    ],
+)
+def test_what_is_trained_of_a_clip(paper_params: Params, trained: str | int, value: str) -> None:
+    assert rows(paper_params, model={"trained": trained})["What is trained"].value == value
 
 
 def test_augmentation_keeps_sides_true(paper_params: Params) -> None:
