@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from structxlip.config import Params
 from structxlip.data.feature_store import FeatureStore
 from structxlip.evaluation.comparison import table
+from structxlip.evaluation.curves import observations
 from structxlip.evaluation.pictures import Pictures, figure, left_out, render
 from structxlip.evaluation.protocol import Comparison, Embeddings
+from structxlip.evaluation.settings import settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +41,7 @@ def write_report(
     wanted = sorted({*examples.tolist(), *(row for grid in grids for row, _ in grid["answers"])})
     pictures = Pictures(data, np.array(wanted))
     header, *body = table(comparison.metrics)
+    pairs = {split: len(store.rows(split)) for split in ("train", "val")}
     figures = {
         "losses": figure(lambda axes: _draw_losses(axes, histories), 2),
         "recall": figure(lambda axes: _draw_recall(axes, histories), 1),
@@ -53,6 +56,8 @@ def write_report(
         ingest=json.loads((data / "pairs" / "report.json").read_text()),
         left_out=left_out(data),
         **figures,
+        observations=observations(params, pairs, histories),
+        settings=settings(params, pairs["train"], histories),
         examples=[pictures.example(row) for row in examples.tolist()],
         queries=[
             {

@@ -162,6 +162,8 @@ def test_report_prints_the_table(project: Project) -> None:
     assert "structxlip-scenes version 1, alias champion" in done.stdout
     page = (project.folder / "reports/scenes/report.html").read_text()
     assert page.count("data:image/jpeg") >= 40
+    assert "structxlip: best on validation at epoch" in page
+    assert "train.layer_decay" not in page, "frozen towers have no layer-wise decay"
     for attribute in ("src", "href"):
         assert f'{attribute}="http' not in page, "the report must need nothing but itself"
 
@@ -225,6 +227,7 @@ def test_the_recipe_of_the_paper_runs_as_well(project: Project) -> None:
     assert metrics["structxlip"] == metrics["structxlip_image_only"] != metrics["vanilla"]
     page = (project.folder / "reports/scenes/report.html").read_text()
     assert "assets/models/tiny_clip.json before it is trained" in page
+    assert "train.layer_decay" in page
 
     (project.folder / "params.yaml").write_text(before)
     again = project.run("dvc", "repro", "evaluate@scenes")
