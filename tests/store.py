@@ -15,6 +15,7 @@ from structxlip.data.feature_store import EdgeMaps, FeatureSizes, FeatureStore, 
 from tests.clips import IMAGE_PX, TEXT_LENGTH
 
 PAIRS, IMAGE_DIM, TEXT_DIM, EDGES_PX = 40, 6, 8, 32
+SIDED = 5  # the caption that names a side
 REGIONS = [
     {"x": 0, "y": 4, "w": 20, "h": 12, "score": 2.0},
     {"x": 9, "y": 9, "w": 8, "h": 8, "score": 1.0},
@@ -66,6 +67,7 @@ def write_artifacts(folder: Path, model: Model) -> Artifacts:
     )
     texts = [f"caption {i}" for i in range(sizes.captions)]
     texts[0] = texts[-1] = "The same words"
+    texts[SIDED] = "A ball to the left"
     writer = FeatureWriter(
         found.features,
         sizes,

@@ -4,10 +4,13 @@ edge maps beside it."""
 from __future__ import annotations
 
 import json
+import os
+import re
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +19,21 @@ from numpy.typing import NDArray
 from structxlip.cues import decode_edges
 from structxlip.data.pairs import shards
 from structxlip.errors import UserError
+
+FLUSH_S = 5.0  # of work that is done again after a kill
+_SIDE = re.compile(
+    r"(?<![^\W\d_])"  # after no letter
+    r"(?:(?:left|right)(?:most|wards?|hand(?:ed)?)?"
+    r"|(?:counter|anti)?clockwise"
+    r"|(?:north|south)?(?:east|west)(?:wards?|ern(?:most)?|erly|bound)?)"
+    r"(?![^\W\d_])",
+    re.IGNORECASE,
+)
+
+
+def names_side(text: str) -> bool:
+    """Whether a caption tells left from right, so that its picture must not be mirrored."""
+    return _SIDE.search(text) is not None
 
 
 class Row(NamedTuple):
@@ -53,24 +71,25 @@ class FeatureStore:
     ``chunks [K, Dt]`` are float32 features. For towers that are trained, ``image [N, S, S, 3]`` is
     uint8, ``caption`` and ``structure [M, L]`` are tokens and ``chunks [K, 2]`` the tokens [first,
     last) of chunks, int32. ``caption_offsets [N + 1]`` and ``chunk_offsets [M + 1]`` say which rows
-    belong to a pair and to a caption; ``group_ids [N]`` are equal for pairs that share a caption.
+    belong to a pair and to a caption; ``group_ids [N]`` are equal for pairs that share a caption;
+    ``sided [M]`` are the captions that ``names_side``.
     """
 
     def __init__(self, directory: Path) -> None:
-        try:
-            self.sizes = FeatureSizes.read(directory)
-        except (OSError, KeyError, TypeError, ValueError):  # none, or of an older version
-            raise UserError(f"{directory} holds no features; run the stage `features`") from None
-
         def array(name: str) -> NDArray[Any]:
             return np.load(directory / f"{name}.npy", mmap_mode="r")
 
-        self.image, self.caption = array("image"), array("caption")
-        self.structure, self.chunks = array("structure"), array("chunks")
-        self.caption_offsets = np.load(directory / "caption_offsets.npy")
-        self.chunk_offsets = np.load(directory / "chunk_offsets.npy")
-        self.group_ids = np.load(directory / "group_ids.npy")
-        index = json.loads((directory / "index.json").read_text())
+        try:
+            self.sizes = FeatureSizes.read(directory)
+            self.image, self.caption = array("image"), array("caption")
+            self.structure, self.chunks = array("structure"), array("chunks")
+            self.caption_offsets = np.load(directory / "caption_offsets.npy")
+            self.chunk_offsets = np.load(directory / "chunk_offsets.npy")
+            self.group_ids = np.load(directory / "group_ids.npy")
+            self.sided = np.load(directory / "sided.npy")
+            index = json.loads((directory / "index.json").read_text())
+        except (OSError, KeyError, TypeError, ValueError):  # none, or of an older version
+            raise UserError(f"{directory} holds no features; run the stage `features`") from None
         self.ids, self.splits = np.array(index["ids"]), np.array(index["splits"])
 
     def rows(self, split: str) -> NDArray[np.int64]:
@@ -86,7 +105,12 @@ class FeatureStore:
 
 
 class FeatureWriter:
-    """Fills the arrays of a feature store, in the order of the pair store."""
+    """Fills the arrays of a feature store, in the order of the pair store.
+
+    ``filled`` are the rows that each array has. Every ``FLUSH_S`` seconds they go to the disk, and
+    then into a file beside ``directory``, from which a writer of the same folder goes on after this
+    one was killed: it must be of the same rows.
+    """
 
     def __init__(
         self,
@@ -99,25 +123,39 @@ class FeatureWriter:
         chunk_counts: Iterable[int],
         caption_texts: Iterable[str],
     ) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        texts = list(caption_texts)
+        caption_offsets = _offsets(caption_counts)
         (directory / "sizes.json").write_text(json.dumps(asdict(sizes), indent=2) + "\n")
         (directory / "index.json").write_text(json.dumps({"ids": ids, "splits": splits}))
-        self.caption_offsets = _offsets(caption_counts)
-        self.chunk_offsets = _offsets(chunk_counts)
-        np.save(directory / "caption_offsets.npy", self.caption_offsets)
-        np.save(directory / "chunk_offsets.npy", self.chunk_offsets)
-        np.save(directory / "group_ids.npy", _shared_captions(self.caption_offsets, caption_texts))
-
-        def array(name: str, rows: int, row: Row) -> np.memmap:
-            path = directory / f"{name}.npy"
-            return np.lib.format.open_memmap(path, "w+", np.dtype(row.dtype), (rows, *row.shape))
-
-        self.arrays = {
-            "image": array("image", sizes.pairs, sizes.image),
-            "caption": array("caption", sizes.captions, sizes.text),
-            "structure": array("structure", sizes.captions, sizes.text),
-            "chunks": array("chunks", sizes.chunks, sizes.chunk),
+        np.save(directory / "caption_offsets.npy", caption_offsets)
+        np.save(directory / "chunk_offsets.npy", _offsets(chunk_counts))
+        np.save(directory / "group_ids.npy", _shared_captions(caption_offsets, texts))
+        np.save(directory / "sided.npy", np.array([names_side(text) for text in texts], np.bool_))
+        self._noted = directory.with_name(f"{directory.name}.json")
+        rows = {
+            "image": (sizes.pairs, sizes.image),
+            "caption": (sizes.captions, sizes.text),
+            "structure": (sizes.captions, sizes.text),
+            "chunks": (sizes.chunks, sizes.chunk),
         }
-        self.filled = dict.fromkeys(self.arrays, 0)
+
+        def arrays(mode: Literal["r+", "w+"]) -> dict[str, np.memmap]:
+            return {
+                name: np.lib.format.open_memmap(
+                    directory / f"{name}.npy", mode, np.dtype(row.dtype), (count, *row.shape)
+                )
+                for name, (count, row) in rows.items()
+            }
+
+        try:
+            self.filled: dict[str, int] = json.loads(self._noted.read_text())
+            self.arrays = arrays("r+")
+        except (OSError, ValueError):  # nothing to go on from
+            self._noted.unlink(missing_ok=True)
+            self.filled, self.arrays = dict.fromkeys(rows, 0), arrays("w+")
+        self._flushed_s = time.monotonic()
 
     def append(self, **values: bytes) -> None:
         """Add the next rows of each array, as the bytes of them."""
@@ -125,15 +163,28 @@ class FeatureWriter:
             array = self.arrays[name]
             rows = np.frombuffer(data, array.dtype).reshape(-1, *array.shape[1:])
             start = self.filled[name]
-            self.arrays[name][start : start + len(rows)] = rows
+            array[start : start + len(rows)] = rows
             self.filled[name] = start + len(rows)
+        if time.monotonic() - self._flushed_s >= FLUSH_S:
+            self._flush()
 
     def close(self) -> None:
         """Flush to disk; ``ValueError`` when an array is not full."""
         for name, array in self.arrays.items():
             if self.filled[name] != len(array):
                 raise ValueError(f"{name} has {self.filled[name]} of {len(array)} rows")
+        self._flush()
+
+    def _flush(self) -> None:
+        for array in self.arrays.values():
             array.flush()
+        partial = self._noted.with_suffix(".tmp")
+        with partial.open("w") as file:
+            json.dump(self.filled, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._noted)
+        self._flushed_s = time.monotonic()
 
 
 def _offsets(counts: Iterable[int]) -> NDArray[np.int64]:

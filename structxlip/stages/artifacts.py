@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -23,6 +24,24 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
+
+
+def replace_directory(source: Path, target: Path) -> None:
+    """Let the finished folder ``source`` take the place of ``target``.
+
+    When the process is killed, ``target`` is the old one, the new one, or not there; never a part.
+    """
+    with _staging(target.parent, target.name) as temporary:
+        if target.exists():
+            target.rename(temporary / "old")
+        try:
+            source.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # on another file system it can only be copied
+                raise
+            shutil.copytree(source, temporary / "new")
+            (temporary / "new").rename(target)
+            shutil.rmtree(source)
 
 
 @contextmanager

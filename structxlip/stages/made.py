@@ -38,10 +38,11 @@ def signature(*parts: str | bytes | Path) -> str:
             files = (
                 [part] if part.is_file() else sorted([*part.rglob("*.py"), *part.rglob("*.yaml")])
             )
-            contents = [file.read_bytes() for file in files]
+            for path in files:
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "blake2b").digest())
         else:
-            contents = [part.encode() if isinstance(part, str) else part]
-        for content in contents:
+            content = part.encode() if isinstance(part, str) else part
             digest.update(hashlib.blake2b(content).digest())
     return digest.hexdigest()
 

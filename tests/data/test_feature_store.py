@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from structxlip.data.feature_store import EdgeMaps, FeatureStore, FeatureWriter
+from structxlip.data.feature_store import EdgeMaps, FeatureStore, FeatureWriter, names_side
 from structxlip.errors import UserError
-from tests.store import PAIRS, TEXT_DIM, Artifacts
+from tests.store import PAIRS, SIDED, TEXT_DIM, Artifacts
 
 
 def test_captions_of_some_pairs_are_theirs(artifacts: Artifacts) -> None:
@@ -35,12 +36,72 @@ def test_splits_are_the_rows_of_their_name(artifacts: Artifacts) -> None:
     assert artifacts.store.rows("val").tolist() == [28, 29, 30, 31]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A dog on the LEFT.",
+        "the right-hand door",
+        "a righthanded pitcher",
+        "the leftmost of three cups",
+        "Rightmost: a cat",
+        "moving rightward",
+        "they look leftwards",
+        "left_lung, frontal view",
+        "turn it clockwise",
+        "an anti-clockwise spiral",
+        "a counterclockwise spiral, an anticlockwise one",
+        "the east wing",
+        "a tower north-west of the river",
+        "southeastern coast",
+        "sailing westward",
+    ],
+)
+def test_a_caption_names_a_side(text: str) -> None:
+    assert names_side(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a bright copyright sign stands upright",
+        "leftovers on a plate",
+        "a righteous man",
+        "the clock is wise",
+        "at least an Easter feast with yeast",
+        "sweatshirt and vest",
+        "a dog under a north star",
+    ],
+)
+def test_a_caption_names_no_side(text: str) -> None:
+    assert not names_side(text)
+
+
+def test_sided_are_the_captions_that_name_a_side(artifacts: Artifacts) -> None:
+    sided = artifacts.store.sided
+    assert sided.dtype == np.bool_
+    assert sided.shape == (len(artifacts.store.caption),)
+    assert np.flatnonzero(sided).tolist() == [SIDED]
+
+
+@pytest.mark.parametrize("name", ["sided.npy", "sizes.json", "image.npy", "index.json"])
+def test_a_store_of_an_older_version_is_no_store(
+    artifacts: Artifacts, tmp_path: Path, name: str
+) -> None:
+    older = tmp_path / "features"
+    shutil.copytree(artifacts.features, older)
+    FeatureStore(older)
+    (older / name).unlink()
+    with pytest.raises(UserError, match="holds no features; run the stage `features`"):
+        FeatureStore(older)
+
+
 def test_a_store_that_is_not_full_is_refused(artifacts: Artifacts, tmp_path: Path) -> None:
     writer = FeatureWriter(
         tmp_path,
         artifacts.store.sizes,
-        ids=[],
-        splits=[],
+        ids=["one"],
+        splits=["train"],
         caption_counts=[1],
         chunk_counts=[1],
         caption_texts=["a"],

@@ -13,6 +13,7 @@ from structxlip.models.towers.clip import (
     load_clip,
     open_clip_cfg,
 )
+from structxlip.models.towers.files import named_files
 from structxlip.models.towers.image import (
     PACKAGED_IMAGE,
     ImageTower,
@@ -48,6 +49,7 @@ __all__ = [
     "load_encoders",
     "load_image_tower",
     "load_text_tower",
+    "named_files",
     "open_clip_cfg",
     "pool_spans",
 ]
