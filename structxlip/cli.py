@@ -126,6 +126,12 @@ def inspect(
 
 
 @app.command(rich_help_panel="Project")
+def replay(dataset: DatasetOption, arm: ArmOption, params: ParamsFile = PARAMS) -> None:
+    """Do the step again over which a training failed, and say what in it is not finite."""
+    _stage("replay", params, dataset, arm)
+
+
+@app.command(rich_help_panel="Project")
 def sources() -> None:
     """List the kinds of datasets that can be read, with an example of each."""
     from structxlip.config.datasets import examples

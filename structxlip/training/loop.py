@@ -148,10 +148,10 @@ class Loop:
         epoch, step = progress.epoch, progress.step
         try:
             seen = self.step(batch, epoch, step)
-            self._watch(seen["clip_loss"])
-        except ValueError as error:  # features, losses or gradients that are not finite
+        except ValueError as error:
             ids = self.batches.store.ids[draw.pairs].tolist()
-            raise TrainingFailed(str(error), epoch, step, draw.pairs.tolist(), ids) from error
+            what = str(error).partition(";")[0]  # what to do about it comes below
+            raise TrainingFailed(what, epoch, step, draw.pairs.tolist(), ids) from error
         steps = self.batches.steps_per_epoch
         total = steps * self.settings.epochs
         for name, value in seen.items():
@@ -172,7 +172,8 @@ class Loop:
     def step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
         """Train on one batch; returns the losses and the norm of the gradient.
 
-        Raises ``ValueError`` when one of them is not finite, before any weight is changed.
+        Raises ``ValueError`` when one of them is not finite or the loss has grown, before any
+        weight is changed.
         """
         now = epoch + step / self.batches.steps_per_epoch
         share = rate_factor(now, self.settings.warmup_epochs, self.settings.epochs)
@@ -197,6 +198,7 @@ class Loop:
         seen["gradient_norm"] = gradient_norm(self.inner)
         if not math.isfinite(seen["gradient_norm"]):
             raise ValueError("the gradient is not finite")
+        self._watch(seen["clip_loss"])
         self.optimizer.step()
         self.inner.model.clamp_logit_scale()
         return seen

@@ -78,7 +78,7 @@ def test_losses_are_those_of_one_worker(
 ) -> None:
     seed = change(change(params, epochs=STEPS // 2), "model", dropout=0.3)
     paper = change(paper_params, epochs=STEPS // 2, length_window=2)
-    paper = change(paper, learning_rate=1e-4)
+    paper = change(paper, learning_rate=1e-4, augmentation="light")
     runs = {
         "seed": (artifacts, seed),
         "paper": (raw_artifacts, paper),
