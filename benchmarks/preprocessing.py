@@ -135,7 +135,8 @@ def measure_captions(settings: Captions, pairs: Path, seconds: float) -> None:
         for group in groups
         for found in group.read(pairs, ["captions"])["captions"].to_pylist()
         for text in found
-    ][:SAMPLED]
+    ]
+    texts = texts[:: max(1, len(texts) // SAMPLED)]
     words = sum(len(text.split()) for text in texts) / len(texts)
     model = load_language_model(settings.language_model)
     print(f"\n{len(texts)} captions of {words:.0f} words (mean), {', '.join(model.pipe_names)}\n")

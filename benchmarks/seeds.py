@@ -18,20 +18,23 @@ from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.evaluation.protocol import compare
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
-from structxlip.ray_session import ray_session
-from structxlip.training.ray_train import TrainingRun, train_arm
+from structxlip.training.parallel import World
+from structxlip.training.ray_train import TrainingRun, train_worker, trained
 
 MODELS = ("vanilla", "structxlip_image_only", "structxlip")
 WAYS = ("image_to_text", "text_to_image")
 
 
-def one_seed(params: Params, data: Path, cpus: int) -> dict[str, Any]:
+def one_seed(params: Params, data: Path) -> dict[str, Any]:
     store = FeatureStore(data / "features")
 
     def train(arm: Arm) -> StructXLIP:
         with tempfile.TemporaryDirectory() as storage:
-            run = TrainingRun(params, arm, data / "features", data / "edges", Path(storage))
-            return train_arm(run, cpus)[0]
+            machine = params.machine.model_copy(update={"storage": storage})
+            stored = params.model_copy(update={"machine": machine})
+            run = TrainingRun(stored, arm, data / "features", data / "edges")
+            train_worker(run, run.checkpoints(), World(), lambda _: None)
+            return trained(run)[0]
 
     return compare(
         build_model(params.active.model, store, seed=params.seed, losses=None).eval(),
@@ -61,15 +64,14 @@ def main() -> None:
     options = parser.parse_args()
     params = load_params(options.params)
     seeds = []
-    with ray_session() as cpus:
-        for seed in options.seeds:
-            one = params.model_copy(update={"seed": seed})
-            metrics = one_seed(one, Path("data") / options.dataset, cpus)
-            seeds.append(metrics)
-            print(
-                f"seed {seed}: α = {metrics['alpha']:g}, Δ R@1 {metrics['delta']['R@1']}",
-                flush=True,
-            )
+    for seed in options.seeds:
+        one = params.model_copy(update={"seed": seed})
+        metrics = one_seed(one, Path("data") / options.dataset)
+        seeds.append(metrics)
+        print(
+            f"seed {seed}: α = {metrics['alpha']:g}, Δ R@1 {metrics['delta']['R@1']}",
+            flush=True,
+        )
     print(f"\n| model | {' | '.join(f'{way} R@1' for way in WAYS)} |\n|---|---|---|")
     for model in MODELS:
         print(row(model, seeds, model))

@@ -26,7 +26,7 @@ class Region(NamedTuple):
     y: int
     w: int
     h: int
-    score: float
+    score: int
 
 
 def edge_regions(

@@ -1,4 +1,5 @@
-"""The one place where image bytes become pixels: strict, and in the same way for every stage."""
+"""The one place where image bytes become pixels: strict, RGB in the same way for every stage, and
+brightness for cues."""
 
 from __future__ import annotations
 

@@ -21,14 +21,13 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
     data = DATA / dataset
     run = TrainingRun(params, arm, data / "features", data / "edges")
     watch = Watch(f"train {dataset} {arm}", params.active.train.epochs)
-    with training_log(dataset, params, arm, run.name()) as log, watch:
+    with ray_session() as cpus, training_log(dataset, params, arm, run.name()) as log, watch:
 
         def listener(done: Done) -> None:
             watch(done)
             log(done.step, done.seen | (done.epoch or {}))
 
-        with ray_session() as cpus:
-            model, history = train_arm(run, cpus, listener)
+        model, history = train_arm(run, cpus, listener)
     with atomic_directory(MODELS / dataset / arm) as directory:
         model.save(directory)
         pd.DataFrame(history).to_parquet(directory / "history.parquet")

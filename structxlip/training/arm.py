@@ -42,7 +42,7 @@ def arm_loop(
         model.checkpoint_gradients()
     if machine.compiled:
         _check_compiler()
-        model.compile()
+        model.compile(options={"fallback_random": True})  # dropout as it is without
     # The edge branch has parts that only one loss reads; a SigLIP has a bias that none does.
     biased = getattr(getattr(model, "clip", None), "logit_bias", None) is not None
     all_used = not biased and (not model.has_edges or all(task.loss.weights.values()))

@@ -67,9 +67,7 @@ class TrainingRun:
         return storage if "://" in storage else str(Path(storage).resolve())
 
     def checkpoints(self) -> Checkpoints:
-        return Checkpoints(
-            f"{self.storage}/{self.name()}/checkpoints", self.params.machine.keep_checkpoints
-        )
+        return Checkpoints(f"{self.storage}/{self.name()}", self.params.machine.keep_checkpoints)
 
 
 def train_arm(
@@ -77,32 +75,34 @@ def train_arm(
 ) -> tuple[StructXLIP, list[dict[str, float]]]:
     """Train, or go on from the last checkpoint of the same parameters and data.
 
-    ``listener`` hears in this process what is known every ``machine.log_steps`` steps.
-
-    Returns the trained model and its history, one row an epoch. Call it inside a Ray session with
-    that many ``cpus``; the checkpoints are to be removed when the result is safe.
+    ``listener`` hears in this process what is known every ``machine.log_steps`` steps. Call it
+    inside a Ray session with that many ``cpus``. Returns what ``trained`` does; the checkpoints are
+    to be removed when that is safe.
     """
     checkpoints = run.checkpoints()
     state = checkpoints.newest()
     if state is None or not _is_finished(run, state):
         _fit(run, checkpoints, cpus, listener)
-        state = checkpoints.newest()
+    return trained(run)
+
+
+def trained(run: TrainingRun) -> tuple[StructXLIP, list[dict[str, float]]]:
+    """The model that a finished run has come to, and its history, one row an epoch."""
+    checkpoints, settings = run.checkpoints(), run.params.active.train
+    state = checkpoints.newest()
     if state is None:
         raise UserError(f"{checkpoints.folder} holds no whole checkpoint; train again")
     progress = Progress(**state["progress"])
-    if run.params.active.train.exported == "best":
+    if settings.exported == "best":
         assert progress.best is not None
-        best = checkpoints.at(BEST, int(progress.best["step"]))
-        if best is None:
+        state = checkpoints.at(BEST, int(progress.best["step"]))
+        if state is None:
             raise UserError(f"the best checkpoint in {checkpoints.folder} is damaged; train again")
-        state |= best
     store = FeatureStore(run.features)
     model = arm_model(run.params, run.losses, store)
-    loop = arm_loop(run.params, run.losses, model, arm_batches(run.params, run.losses, store, None))
-    loop.inner.load_state_dict(state["task"])
-    model.finish(
-        lambda: arm_model(run.params, run.losses, store), run.params.active.train.tuned_share
-    )
+    batches = arm_batches(run.params, run.losses, store, None)
+    arm_loop(run.params, run.losses, model, batches).inner.load_state_dict(state["task"])
+    model.finish(lambda: arm_model(run.params, run.losses, store), settings.tuned_share)
     return model.eval(), progress.history
 
 

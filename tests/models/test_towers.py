@@ -252,6 +252,8 @@ def test_other_text_encoders_read_as_their_model_does(
     ids = loaded.tokenizer(["a ball", TEXT])
     pooled, tokens = encode_tokens(loaded.model, ids)
     torch.testing.assert_close(pooled, loaded.model.encode_text(ids))
+    if kind == "transformers":  # it has a mask for its padding, which SigLIP does not
+        assert tokens.shape[1] == int((ids != 0).any(dim=0).sum()) < loaded.tokenizer.context_length
     read_off = tokens[:, 0 if kind == "transformers" else -1]
     torch.testing.assert_close(finish_tokens(loaded.model, read_off), pooled)
 

@@ -143,6 +143,28 @@ print(*(file.path for file in logged))
         assert f"report/{name}" in done.stdout
 
 
+def test_trainings_are_logged_step_by_step_and_once(project: Project) -> None:
+    code = """
+import mlflow, json
+client = mlflow.MlflowClient("sqlite:///mlflow.db")
+experiment = client.get_experiment_by_name("structxlip-scenes").experiment_id
+found = {}
+for run in client.search_runs([experiment]):
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
+    found[run.info.run_name] = [run.info.status, steps, run.data.params, run.data.metrics]
+print(json.dumps(found))
+"""
+    done = project.run("python", "-c", code)
+    found = json.loads(done.stdout)
+    for arm in ("vanilla", "structxlip"):
+        status, steps, params, metrics = found[f"train {arm}"]
+        assert status == "FINISHED"
+        assert steps == list(range(3, 37, 3))  # 3 steps in each of 12 epochs, fewer than log_steps
+        assert params["train.batch_size"] == "32"
+        assert {"samples_per_s", "learning_rate", "val/text_to_image/R_at_1"} < set(metrics)
+        assert ("lambda/edge_text" in metrics) == (arm == "structxlip")
+
+
 def test_a_model_that_is_no_better_leaves_the_champion(project: Project) -> None:
     path = project.folder / "reports/scenes/registration.json"
     before = path.read_text()

@@ -196,6 +196,8 @@ def encode_tokens(clip: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
     text = getattr(clip, "text", clip)
     if hasattr(text, "pooler"):  # an encoder of transformers
         mask = (ids != text.config.pad_token_id).long()
+        longest = int(mask.any(dim=0).nonzero().max()) + 1
+        ids, mask = ids[:, :longest], mask[:, :longest]
         out = text.transformer(input_ids=ids, attention_mask=mask)
         return text.proj(text.pooler(out, mask)), out.last_hidden_state
     if text is not clip:
