@@ -121,6 +121,7 @@ class Loop:
         self.optimizer = make_optimizer(self.inner.model, self.inner.loss, settings)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.progress = Progress()
+        self.since = 0.0  # when the last step ended, of time.monotonic()
 
     @property
     def steps_done(self) -> int:
@@ -135,7 +136,7 @@ class Loop:
 
         Raises ``TrainingFailed`` before a step would spoil the weights.
         """
-        progress = self.progress
+        progress, self.since = self.progress, time.monotonic()
         while not self.finished:
             epoch, draws = progress.epoch, self.batches.epoch(progress.epoch)
             loaded = self.batches.ahead(draws, epoch, progress.step, self.loader_threads)
@@ -144,7 +145,7 @@ class Loop:
                     yield self._next(draw, batch, validate)
 
     def _next(self, draw: Draw, batch: Batch, validate: Validate) -> Done:
-        progress, started = self.progress, time.monotonic()
+        progress = self.progress
         epoch, step = progress.epoch, progress.step
         try:
             seen = self.step(batch, epoch, step)
@@ -159,7 +160,8 @@ class Loop:
                 progress.totals[name] = progress.totals.get(name, 0.0) + value / steps
         progress.step += 1
         seen |= self._around(epoch + step / steps)
-        seen["samples_per_s"] = self.batches.batch_size / (time.monotonic() - started)
+        since, self.since = self.since, time.monotonic()
+        seen["samples_per_s"] = self.batches.batch_size / (self.since - since)
         if progress.step < steps:
             return Done(self.steps_done, total, seen)
         row = {"epoch": epoch + 1, **progress.totals}

@@ -113,6 +113,8 @@ def _is_finished(run: TrainingRun, state: State) -> bool:
 
 def _fit(run: TrainingRun, checkpoints: Checkpoints, cpus: int, listener: Listener) -> None:
     import ray
+    from fsspec.core import url_to_fs
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -125,6 +127,10 @@ def _fit(run: TrainingRun, checkpoints: Checkpoints, cpus: int, listener: Listen
         raise UserError(
             f"machine.workers is {machine.workers}, each takes a GPU, and there are {gpus}", 2
         )
+    place: dict[str, Any] = {"storage_path": run.storage}
+    if "://" in run.storage:  # Ray itself knows fewer file systems
+        fs, path = url_to_fs(run.storage)
+        place = {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(fs))}
     told = ray.remote(num_cpus=0)(_Told).remote()
     largest = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
     each = min(cpus / machine.workers, largest)
@@ -143,7 +149,7 @@ def _fit(run: TrainingRun, checkpoints: Checkpoints, cpus: int, listener: Listen
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # mypy sees the RunConfig of Ray Train V1
             name=run.name(),
-            storage_path=run.storage,
+            **place,
             failure_config=FailureConfig(max_failures=machine.max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),

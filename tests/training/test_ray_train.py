@@ -128,6 +128,8 @@ def test_the_best_epoch_is_exported(
     trainer: Trainer, raw_artifacts: Artifacts, paper_params: Params
 ) -> None:
     params = change(paper_params, exported="best", patience=1, epochs=8)
+    storage = (trainer.folder / "anywhere").as_uri()  # as an object store would be named
+    params = change(params, "machine", storage=storage)
     history, _ = trainer.run(raw_artifacts, params, "best.parquet")
     loop = new_loop(raw_artifacts, params)
     weights = {}
@@ -137,6 +139,7 @@ def test_the_best_epoch_is_exported(
     pd.testing.assert_frame_equal(pd.DataFrame(loop.progress.history), history)
     assert loop.progress.best is not None
     assert loop.progress.best["epoch"] < len(history) < 8
+    assert list((trainer.folder / "anywhere").glob("structxlip-*/best-*.pt"))
     exported = torch.load(trainer.folder / "best.parquet.pt", weights_only=True)
     torch.testing.assert_close(exported, weights, rtol=0, atol=0)
 
