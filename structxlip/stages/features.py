@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from functools import partial
 from importlib.metadata import version
 from itertools import accumulate
@@ -57,13 +58,15 @@ def features(params: Params, dataset: str) -> None:
     done, total = writer.filled["image"], starts.pop()
     if done:
         say(f"features {dataset}: going on after {done:,} of {total:,} samples")
-    for table in map_units(
+    made = map_units(
         [group for group, start in zip(groups, starts, strict=True) if start >= done],
         partial(_worker, pairs, captions, settings),
         description=f"features {dataset}",
         samples=lambda group: group.pairs,
-    ):
-        writer.append(**{name: table[name][0].as_py() for name in table.column_names})
+    )
+    with closing(made):
+        for table in made:
+            writer.append(**{name: table[name][0].as_py() for name in table.column_names})
     writer.close()
     replace_directory(writer.directory, DATA / dataset / "features")
     shutil.rmtree(home)
