@@ -39,7 +39,7 @@ def progress(
 
         class Rate(ProgressColumn):
             def render(self, task: Task) -> Text:
-                return Text(f"{unit}, {task.finished_speed or task.speed or 0:,.0f}/s")
+                return Text(f"{unit}, {_shown(task.finished_speed or task.speed or 0)}/s")
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate())
         note = TextColumn("{task.fields[note]}")
@@ -60,7 +60,7 @@ def progress(
         percent = 100 * done / total if total else 100
         say(
             f"{description}: {done:,}/{total:,} {unit} ({percent:.0f} %), "
-            f"{rate:,.0f}/s, {left_s:.0f} s left{said}"
+            f"{_shown(rate)}/s, {left_s:.0f} s left{said}"
         )
 
     def advance(n: int, note: str = "") -> None:
@@ -72,6 +72,10 @@ def progress(
 
     yield advance
     line()
+
+
+def _shown(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def say(message: str) -> None:
