@@ -146,6 +146,11 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
             "recipes.seed: arms.structxlip.edge_shift_px must be below edges.size_px",
         ),
         (
+            "recipes.seed.train.region_px",
+            64,
+            "recipes.seed: train.region_px has no effect without the losses of the paper",
+        ),
+        (
             "recipes.paper.edges.max_regions",
             0,
             "recipes.paper: the region-chunk loss of the paper needs regions; set edges.max",

@@ -106,6 +106,7 @@ class Train(Section):
     warmup_epochs: Annotated[int, Field(ge=0)] = 2
     chunks_per_caption: Positive = 4
     regions_per_image: Positive = 4
+    region_px: Annotated[int, Field(ge=8, le=1024)] | None = None
     augmentation: Literal["none", "light"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     patience: Positive | None = None
@@ -221,6 +222,8 @@ class Recipe(Section):
                         f"model.trained to all, lora or a number of blocks"
                     )
         structural = self.arms.structxlip
+        if structural.losses != "paper" and self.train.region_px is not None:
+            raise ValueError("train.region_px has no effect without the losses of the paper")
         if structural.losses == "paper" and structural.region_chunk and not self.edges.max_regions:
             raise ValueError(
                 "the region-chunk loss of the paper needs regions; set edges.max_regions, or "

@@ -30,6 +30,7 @@ from structxlip.models.towers import (
     Standardise,
     TextTower,
     Tokens,
+    encode_images,
     encode_tokens,
     finish_tokens,
     load_clip,
@@ -58,8 +59,9 @@ class TunedClip(StructXLIP):
     """A CLIP model of open_clip, all or a part of it trained.
 
     With ``edges`` "image_tower" (the recipe `paper`) edge maps and their crops go through the image
-    tower as pictures of three equal channels, in one call with the images. With "cnn" an edge
-    encoder of its own gives an embedding and patches, as in the recipe `seed`.
+    tower as pictures of three equal channels, in one call with the images; crops of another size
+    have a call of their own. With "cnn" an edge encoder of its own gives an embedding and patches,
+    as in the recipe `seed`.
 
     Args:
         loaded: the model that it starts from, which is changed.
@@ -89,8 +91,9 @@ class TunedClip(StructXLIP):
         texts = [batch["caption"]]
         if self.config.edges == "image_tower":
             pictures.append(self._drawn(batch["edges"]))
-            if "regions" in batch:  # only where a loss needs them
-                pictures.append(self._drawn(batch["regions"][batch["region_mask"]]))
+            crops = self._crops(batch)
+            if crops is not None and crops.shape[-1] == self.config.image_px:
+                pictures.append(crops)
         if self.has_edges:
             texts.append(batch["structure"])
         seen = self.clip.encode_image(torch.cat(pictures))
@@ -113,12 +116,21 @@ class TunedClip(StructXLIP):
             edge_features, patches = self.edge_encoder(batch["edges"])
             return features | Features(edge_features=edge_features, patch_features=patches)
         features |= Features(edge_features=seen[count : 2 * count])
-        if "regions" not in batch:
+        if "regions" not in batch:  # no loss needs them
             return features
         mask = batch["region_mask"]
         regions = seen.new_zeros(*mask.shape, seen.shape[-1])
-        regions[mask] = seen[2 * count :]
+        if crops is not None:
+            apart = crops.shape[-1] != self.config.image_px
+            found = encode_images(self.loaded.model, crops) if apart else seen[2 * count :]
+            regions[mask] = found
         return features | Features(region_features=regions, region_mask=mask)
+
+    def _crops(self, batch: Batch) -> Tensor | None:
+        """The crops that there are, ``[n, 3, S, S]``; None when there is none."""
+        if "regions" not in batch or not batch["region_mask"].any():
+            return None
+        return self.standardise(batch["regions"][batch["region_mask"]])
 
     def _chunks(self, tokens: Tensor, spans: Tensor) -> Tensor:
         """Features ``[N, C, D]`` of chunks, the tokens [first, last) ``[N, C, 2]``."""

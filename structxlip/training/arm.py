@@ -10,6 +10,7 @@ from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.errors import UserError
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
+from structxlip.models.towers import picture_grid
 from structxlip.training.batches import TrainingBatches
 from structxlip.training.loop import Loop
 from structxlip.training.parallel import World, spread
@@ -20,7 +21,17 @@ def arm_model(
     params: Params, losses: StructuralLosses | Vanilla, store: FeatureStore
 ) -> StructXLIP:
     branch = getattr(losses, "losses", None)
-    return build_model(params.active.model, store, seed=params.seed, losses=branch)
+    model = build_model(params.active.model, store, seed=params.seed, losses=branch)
+    if branch == "paper":
+        try:
+            picture_grid(model.clip, _region_px(params))
+        except ValueError as error:
+            raise UserError(f"train.region_px: {error}", 2) from None
+    return model
+
+
+def _region_px(params: Params) -> int:
+    return params.active.train.region_px or params.active.model.image_px
 
 
 def arm_loop(
@@ -76,7 +87,7 @@ def arm_batches(
         chunks_per_caption=settings.chunks_per_caption,
         edge_shift_px=getattr(losses, "edge_shift_px", 0),
         regions_per_image=settings.regions_per_image if crops else 0,
-        crop_px=params.active.model.image_px,
+        crop_px=_region_px(params),
         length_window=settings.length_window,
         augmented=settings.augmentation == "light",
         seed=params.seed,

@@ -10,6 +10,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from open_clip.model import resize_pos_embed
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -25,6 +26,7 @@ from structxlip.errors import UserError
 from structxlip.models.towers import (
     OpenClipTextTower,
     TextTower,
+    encode_images,
     encode_tokens,
     finish_tokens,
     is_aligned,
@@ -32,6 +34,7 @@ from structxlip.models.towers import (
     load_encoders,
     load_image_tower,
     load_text_tower,
+    picture_grid,
 )
 from structxlip.models.towers.offsets import character_offsets
 from structxlip.models.towers.running import autocast
@@ -229,6 +232,26 @@ def text_of_transformers(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = folder / "bert-clip.json"
     file.write_text(json.dumps(TINY | {"text_cfg": text}))
     return f"open_clip:{file}"
+
+
+def test_pictures_of_another_size_are_read_as_by_an_encoder_of_that_size(tmp_path: Path) -> None:
+    """Against open_clip's own way to resize the positions of a checkpoint."""
+    vision = TINY["vision_cfg"] | {"patch_size": 8}
+    clip = load_clip(write_tiny_clip(tmp_path, vision_cfg=vision)).model.requires_grad_(True)
+    state = {f"visual.{name}": value for name, value in clip.visual.state_dict().items()}
+    small = write_tiny_clip(tmp_path, vision_cfg=vision | {"image_size": 16})
+    expected = load_clip(small).model.eval()
+    resize_pos_embed(state, expected)
+    expected.load_state_dict(state, strict=False)
+    pixels = torch.randn(3, 3, 16, 16)
+    found = encode_images(clip, pixels)
+    torch.testing.assert_close(found, expected.encode_image(pixels))
+    (gradient,) = torch.autograd.grad(found.sum(), clip.visual.positional_embedding)
+    assert gradient[1:].abs().min() > 0
+    whole = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(encode_images(clip, whole), clip.encode_image(whole))
+    with pytest.raises(ValueError, match="20 pixels are no whole number of patches of 8 pixels"):
+        picture_grid(clip, 20)
 
 
 def test_padding_is_not_computed_and_not_seen(tiny_clip: str) -> None:

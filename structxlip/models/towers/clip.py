@@ -6,6 +6,7 @@ import difflib
 import functools
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import interpolate
 
 from structxlip.errors import UserError
 from structxlip.models.hf import build_open_clip, open_clip_parts
@@ -185,6 +188,45 @@ def _set_length(name: str, loaded: LoadedClip, max_tokens: int) -> None:
             ) from None
         loaded.cfg["text_cfg"] = loaded.cfg["text_cfg"] | {"context_length": max_tokens}
     loaded.tokenizer.context_length = max_tokens
+
+
+def encode_images(clip: Any, pixels: Tensor) -> Tensor:
+    """What the image encoder of a CLIP makes of pictures ``[N, 3, S, S]``, ``[N, D]``.
+
+    Where ``S`` is not the size of the encoder, its position embedding is interpolated to the grid
+    of the pictures (Dosovitskiy et al., 2021, section 3.2).
+
+    Raises ``ValueError`` as ``picture_grid`` does.
+    """
+    features: Tensor
+    visual, grid = clip.visual, picture_grid(clip, pixels.shape[-1])
+    if grid is None:
+        features = visual(pixels)
+        return features
+    positions = visual.positional_embedding
+    own = positions.shape[0] - 1  # beside the class token
+    image = positions[1:].T.reshape(1, -1, math.isqrt(own), math.isqrt(own))
+    resized = interpolate(image, (grid, grid), mode="bicubic", antialias=True)
+    moved = torch.cat([positions[:1], resized.flatten(2)[0].T])
+    features = functional_call(visual, {"positional_embedding": moved}, (pixels,))
+    return features
+
+
+def picture_grid(clip: Any, side: int) -> int | None:
+    """The side, in patches, of pictures of ``side`` pixels; None for the encoder's own size.
+
+    Raises ``ValueError`` when the image encoder of ``clip`` cannot read pictures of that size.
+    """
+    visual = clip.visual
+    own = getattr(visual, "image_size", None) or (side, side)
+    if own[0] == side:
+        return None
+    if getattr(visual, "positional_embedding", None) is None:
+        raise ValueError(f"{type(visual).__name__} reads pictures of {own[0]} pixels alone")
+    patch = visual.patch_size[0]
+    if side % patch:
+        raise ValueError(f"{side} pixels are no whole number of patches of {patch} pixels")
+    return int(side // patch)
 
 
 def encode_tokens(clip: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
