@@ -176,11 +176,15 @@ class Trained:
         return self.batches.batch(self.drawn[number], 0, number)
 
 
-def arm_of(project: Project, arm: str) -> Trained:
+def arm_of(project: Project, arm: str, **train: Any) -> Trained:
+    """An arm by the parameters of the project, but for those of ``train``."""
+    from structxlip.config import Params
     from structxlip.data.feature_store import EdgeMaps, FeatureStore
     from structxlip.training.arm import arm_batches, arm_loop, arm_model
 
-    params = project.params
+    content = project.params.model_dump(by_alias=True)
+    content["recipes"][content["recipe"]]["train"] |= train
+    params = Params.model_validate(content)
     losses = getattr(params.active.arms, arm)
     store = FeatureStore(project.data / "features")
     edges = EdgeMaps(project.data / "edges", store.ids) if arm == "structxlip" else None
@@ -189,10 +193,12 @@ def arm_of(project: Project, arm: str) -> Trained:
     return Trained(params, loop, batches, list(batches.epoch(0)))
 
 
-def ours(project: Project, arm: str, *, loads: bool = True, full: bool = False) -> Contestant:
+def ours(
+    project: Project, arm: str, *, loads: bool = True, full: bool = False, **train: Any
+) -> Contestant:
     """Steps of ours; with ``loads`` their batches are made in the time that is taken, and with
     ``full`` no text is shorter than the model reads."""
-    trained = arm_of(project, arm)
+    trained = arm_of(project, arm, **train)
 
     def batch(number: int) -> Any:
         found = trained.batch(number)
@@ -355,7 +361,7 @@ def agreement(project: Project) -> Contestant:
 
     from structxlip.models.hf import to_hf_clip
 
-    trained = arm_of(project, "structxlip")
+    trained = arm_of(project, "structxlip", region_px=None)
     model, loss = trained.loop.inner.model.eval(), trained.loop.inner.loss
     batch = {name: value[:4] for name, value in trained.batch(0).items()}
     batch["has_structure"][0] = False  # what the masks leave out, and what counts as one caption
@@ -450,6 +456,7 @@ def paper(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     found = duel(
         {
             "straight from the formulas": partial(straightforward_paper, project, file),
+            "structxlip, crops as large": partial(ours, project, "structxlip", region_px=None),
             "structxlip": partial(ours, project, "structxlip"),
         },
         steps=options.steps,
