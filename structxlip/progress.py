@@ -56,11 +56,11 @@ def progress(
 
     def line() -> None:
         rate = (done - before) / max(time.monotonic() - started, 1e-9)
-        left_s = (total - done) / rate if rate else float("inf")
         percent = 100 * done / total if total else 100
         say(
-            f"{description}: {done:,}/{total:,} {unit} ({percent:.0f} %), "
-            f"{_shown(rate)}/s, {left_s:.0f} s left{said}"
+            f"{description}: {done:,}/{total:,} {unit} ({percent:.0f} %)"
+            + (f", {_shown(rate)}/s, {(total - done) / rate:.0f} s left" if rate else "")
+            + said
         )
 
     def advance(n: int, note: str = "") -> None:

@@ -8,8 +8,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from structxlip.models.structxlip import read_config
 from structxlip.progress import say
 
 ALIAS = "champion"
+RETRY_S = 60.0
 TOLERANCE_POINTS = 2.0  # of R@1: other batches round bfloat16 otherwise
 
 
@@ -63,50 +63,73 @@ def connect() -> Any:
     return mlflow
 
 
-Log = Callable[[int, dict[str, float]], None]
-
-
-@contextmanager
-def training_log(dataset: str, params: Params, arm: Arm, key: str) -> Iterator[Log]:
-    """An MLflow run of a training; yield ``log(step, metrics)``, which never stops the training.
+class TrainingLog:
+    """An MLflow run of a training, which nothing that MLflow does can stop.
 
     A training that goes on after it was killed, known by its ``key``, goes on in its run, and steps
-    that are logged already are left out.
+    that are there already are left out. There is no run before the first step. What MLflow does not
+    take is kept and offered again, at most every ``RETRY_S`` seconds.
     """
-    mlflow = connect()
-    client = mlflow.MlflowClient()
-    experiment = _experiment(mlflow, dataset)
-    found = client.search_runs(
-        [experiment], f"tags.training = '{key}' and attributes.status != 'FINISHED'", max_results=1
-    )
-    if found:
-        run = found[0]
-        client.update_run(run.info.run_id, "RUNNING")
-    else:
-        tags = {"mlflow.runName": f"train {arm}", "training": key}
-        run = client.create_run(experiment, tags=tags)
-        for name, value in _logged_params(params, dataset).items():
-            client.log_param(run.info.run_id, name, value)
-    logged = int(run.data.metrics.get("step", 0))
 
-    def log(step: int, metrics: dict[str, float]) -> None:
-        nonlocal logged
-        if step <= logged:
-            return
-        logged, now = step, int(time.time() * 1000)
-        values = _metrics(metrics | {"step": step})
+    def __init__(self, dataset: str, params: Params, arm: Arm, key: str) -> None:
+        self.dataset, self.params, self.arm, self.key = dataset, params, arm, key
+        self.run_id: str | None = None
+        self.client: Any = None
+        self.last, self.retry_at = 0, 0.0
+        self.waiting: list[tuple[int, int, dict[str, float]]] = []
+
+    def __call__(self, step: int, metrics: dict[str, float]) -> None:
+        self.waiting.append((step, int(time.time() * 1000), metrics))
+        if time.monotonic() >= self.retry_at:
+            self._guarded(self._send)
+
+    def close(self, status: str) -> None:
+        """Send what waits, and say how the training ended."""
+
+        def end() -> None:
+            self._send()
+            self.client.set_terminated(self.run_id, status)
+
+        if self.waiting or self.run_id:
+            self._guarded(end)
+
+    def _guarded(self, call: Callable[[], object]) -> None:
         try:
-            entries = [mlflow.entities.Metric(k, v, now, step) for k, v in values.items()]
-            client.log_batch(run.info.run_id, metrics=entries)
-        except mlflow.exceptions.MlflowException as error:
-            say(f"MLflow did not take the metrics of step {step:,} ({error}); training goes on")
+            call()
+        except Exception as error:  # of MLflow, its store, or the way to its server
+            if not self.retry_at:
+                say(f"MLflow does not take the metrics of the training, which goes on: {error}")
+            self.retry_at = time.monotonic() + RETRY_S
 
-    status = "FAILED"
-    try:
-        yield log
-        status = "FINISHED"
-    finally:
-        client.set_terminated(run.info.run_id, status)
+    def _send(self) -> None:
+        if self.run_id is None:
+            self._open()
+        from mlflow.entities import Metric
+
+        while self.waiting:
+            step, at, metrics = self.waiting[0]
+            if step > self.last:
+                named = _metrics(metrics | {"step": step})
+                entries = [Metric(name, value, at, step) for name, value in named.items()]
+                self.client.log_batch(self.run_id, metrics=entries)
+                self.last = step
+            self.waiting.pop(0)
+
+    def _open(self) -> None:
+        mlflow = connect()
+        self.client = mlflow.MlflowClient()
+        experiment = _experiment(mlflow, self.dataset)
+        wanted = f"tags.training = '{self.key}' and attributes.status != 'FINISHED'"
+        if found := self.client.search_runs([experiment], wanted, max_results=1):
+            run = found[0]
+            self.client.update_run(run.info.run_id, "RUNNING")
+        else:
+            tags = {"mlflow.runName": f"train {self.arm}", "training": self.key}
+            run = self.client.create_run(experiment, tags=tags)
+            for name, value in _logged_params(self.params, self.dataset).items():
+                self.client.log_param(run.info.run_id, name, value)
+        self.last = int(run.data.metrics.get("step", 0))
+        self.run_id = run.info.run_id
 
 
 def _experiment(mlflow: Any, dataset: str) -> str:

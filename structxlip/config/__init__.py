@@ -106,6 +106,8 @@ class Params(Section):
                 f"machine.workers: batch_size {batch_size} of the recipe {self.recipe} must be a "
                 f"multiple of workers {workers}"
             )
+        if self.machine.sharded and self.active.model.trained == "lora":
+            raise ValueError("machine.sharded: low-rank updates are not split; set it to false")
         return self
 
     @property

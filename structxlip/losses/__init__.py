@@ -1,5 +1,6 @@
 """Losses over plain tensors, one a file, for any CLIP-like model and training loop."""
 
+from structxlip.losses.checks import NotFinite
 from structxlip.losses.composite import CompositeLoss, Features, weight_schedule
 from structxlip.losses.contrastive import ContrastiveLoss
 from structxlip.losses.cosine import CosineConsistencyLoss
@@ -13,6 +14,7 @@ __all__ = [
     "ContrastiveLoss",
     "CosineConsistencyLoss",
     "Features",
+    "NotFinite",
     "ProjectedL2ConsistencyLoss",
     "RegionChunkAttentionLoss",
     "RegionChunkLoss",

@@ -7,6 +7,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
+class NotFinite(ValueError):
+    """A feature, a loss or a gradient that is NaN or infinite."""
+
+
 def unit(features: Tensor, mask: Tensor | None = None, name: str = "features") -> Tensor:
     """L2-normalised along the last dimension, in at least float32: exp of logits needs it.
 
@@ -14,14 +18,12 @@ def unit(features: Tensor, mask: Tensor | None = None, name: str = "features") -
     that padding of any value, NaN too, reaches neither a loss nor a gradient.
 
     Raises:
-        ValueError: a value inside of the mask is not finite.
+        NotFinite: a value inside of the mask is.
     """
     if mask is not None:
         features = features.masked_fill(~mask[..., None], 0.0)
     if not torch.isfinite(features).all():
-        raise ValueError(
-            f"{name} must be finite, and hold NaN or infinity; lower the learning rate"
-        )
+        raise NotFinite(f"{name} must be finite, and hold NaN or infinity; lower the learning rate")
     wide = torch.promote_types(features.dtype, torch.float32)
     return normalize(features.to(wide), dim=-1)
 

@@ -10,6 +10,8 @@ Trained = Literal["heads", "lora", "all"] | int
 # Of an open_clip CLIP: what maps to the joint space, and the norms right before it.
 _HEADS = ("logit_scale", "logit_bias", "text_projection", "visual.proj", "visual.head")
 _LAST_NORMS = ("ln_final", "visual.ln_post", "visual.norm")
+# And of a tower of timm.
+_AFTER_TRUNK = tuple(f"visual.trunk.{name}" for name in ("norm", "fc_norm", "attn_pool", "head"))
 _LORA_TARGETS = ("attn", "c_fc", "c_proj")
 
 
@@ -66,7 +68,8 @@ def is_after_blocks(name: str) -> bool:
     """Whether a parameter of a CLIP comes after the blocks of its tower: a last norm, or what maps
     to the joint space."""
     bare = name.removeprefix("base_model.model.").removeprefix("text.")  # the first of peft
-    return bare.startswith((*_HEADS, *_LAST_NORMS, "proj.")) and "lora_" not in bare
+    after = (*_HEADS, *_LAST_NORMS, *_AFTER_TRUNK, "proj.")
+    return bare.startswith(after) and "lora_" not in bare
 
 
 def _unfreeze(clip: nn.Module, names: tuple[str, ...]) -> None:

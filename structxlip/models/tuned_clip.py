@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from structxlip.errors import UserError
@@ -79,6 +79,7 @@ class TunedClip(StructXLIP):
             self.clip: Any = train_only(loaded.model, config.trained, lora_rank=config.lora_rank)
         except ValueError as error:
             raise UserError(f"model.trained: {error}", 2) from None
+        _drop_nothing(self.clip)
         self.logit_scale = loaded.model.logit_scale
         self.embed_dim = loaded.cfg["embed_dim"]
         self.has_edges = config.edges is not None
@@ -195,3 +196,14 @@ class TunedClip(StructXLIP):
         if settings.edges == "cnn":
             read_weights(model.edge_encoder, directory / "edge_encoder.safetensors")
         return model.eval()
+
+
+def _drop_nothing(clip: nn.Module) -> None:
+    """Turn dropout off, which encoders of transformers have: what it drops would depend on how a
+    batch is cut, and so the result on the number of workers."""
+    for module in clip.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in {"dropout", "attention_dropout", "dropout_prob"} & vars(module).keys():
+            if isinstance(vars(module)[name], float):
+                setattr(module, name, 0.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from structxlip.config import Arm, Params
 from structxlip.ray_session import ray_session
-from structxlip.registry import training_log
+from structxlip.registry import TrainingLog
 from structxlip.stages.artifacts import DATA, MODELS, atomic_directory
 from structxlip.training.loop import Done
 from structxlip.training.ray_train import TrainingRun, train_arm
@@ -21,13 +21,18 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
     data = DATA / dataset
     run = TrainingRun(params, arm, data / "features", data / "edges")
     watch = Watch(f"train {dataset} {arm}", params.active.train.epochs)
-    with ray_session() as cpus, training_log(dataset, params, arm, run.name()) as log, watch:
+    log, status = TrainingLog(dataset, params, arm, run.name), "FAILED"
 
-        def listener(done: Done) -> None:
-            watch(done)
-            log(done.step, done.seen | (done.epoch or {}))
+    def listener(done: Done) -> None:
+        watch(done)
+        log(done.step, done.seen | _named(done.epoch or {}))
 
-        model, history = train_arm(run, cpus, listener)
+    try:
+        with ray_session(), watch:
+            model, history = train_arm(run, listener)
+        status = "FINISHED"
+    finally:
+        log.close(status)
     with atomic_directory(MODELS / dataset / arm) as directory:
         model.save(directory)
         pd.DataFrame(history).to_parquet(directory / "history.parquet")
@@ -36,3 +41,8 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
         described = {"edges": params.active.edges.model_dump(), "dataset": dataset, "arm": arm}
         (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
     run.checkpoints().remove()
+
+
+def _named(epoch: dict[str, float]) -> dict[str, float]:
+    """The row of an epoch, beside what belongs to its last step."""
+    return {n if n.startswith("val/") else f"epoch/{n}": v for n, v in epoch.items()}

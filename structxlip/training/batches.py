@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
+from structxlip.errors import UserError
 from structxlip.models.structxlip import Batch
 from structxlip.training.augmentation import Augmentation
 
@@ -57,7 +58,12 @@ class TrainingBatches:
     ) -> None:
         self.store, self.edges, self.seed = store, edges, seed
         self.rows = store.rows("train")
-        self.batch_size = min(batch_size, len(self.rows) - len(self.rows) % workers)
+        self.batch_size = min(batch_size, len(self.rows))
+        if not self.batch_size or self.batch_size % workers:
+            raise UserError(
+                f"{workers} workers cannot share the batch of {self.batch_size} pairs that the "
+                f"training split of {len(self.rows)} allows; set machine.workers to 1"
+            )
         self.chunks_per_caption = chunks_per_caption
         self.edge_shift_px = edge_shift_px
         self.regions_per_image, self.crop_px = regions_per_image, crop_px

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +32,26 @@ class Checkpoints:
 
     def __init__(self, folder: str, keep: int) -> None:
         from fsspec.core import url_to_fs
+        from fsspec.implementations.local import LocalFileSystem
 
         self.fs, self.folder = url_to_fs(folder)
+        self.is_local = isinstance(self.fs, LocalFileSystem)
         self.keep = keep
 
     def save(self, kind: str, step: int, state: State) -> None:
         """Write a checkpoint, then remove those that are no longer kept."""
         self.fs.makedirs(self.folder, exist_ok=True)
-        for name in self.fs.ls(self.folder, detail=False):
-            if name.endswith(".tmp"):  # of a writer that was killed
-                self.fs.rm(name)
+        for stale in self._names(f".{kind}-", ".tmp"):  # of a writer that was killed
+            self.fs.rm(stale)
+        partial = f".{kind}-{step:08d}-{os.getpid()}.tmp"
         with tempfile.TemporaryDirectory() as directory:
-            file = Path(directory) / "state.pt"
+            # What a kill leaves in a folder for temporary files stays there.
+            file = Path(self.folder if self.is_local else directory) / partial
             torch.save(state, file)
             name = f"{kind}-{step:08d}-{_digest(file)}.pt"
-            partial = f"{self.folder}/.{name}.tmp"
-            self.fs.put_file(str(file), partial)
-            self.fs.mv(partial, f"{self.folder}/{name}")
+            if not self.is_local:
+                self.fs.put_file(str(file), f"{self.folder}/{partial}")
+            self.fs.mv(f"{self.folder}/{partial}", f"{self.folder}/{name}")
         # A step before a new best one still names the best before it.
         kept = self.keep + (kind == BEST)
         for old in self.files(kind)[kept:]:
@@ -54,33 +59,56 @@ class Checkpoints:
 
     def files(self, kind: str) -> list[str]:
         """The checkpoints of a kind, the newest first."""
-        return sorted(self.fs.glob(f"{self.folder}/{kind}-*.pt"), reverse=True)
+        return sorted(self._names(f"{kind}-", ".pt"), reverse=True)
 
-    def newest(self, kind: str = STEP, device: torch.device | None = None) -> State | None:
-        """The newest checkpoint that is whole; None where there is none."""
-        return next(self._whole(kind, None, device), None)
+    def newest(self, kind: str = STEP) -> State | None:
+        """The newest checkpoint that is whole; damaged ones are removed. None when none is left."""
+        for name in self.files(kind):
+            state = self._read(name)
+            if state is not None:
+                return state
+            self.fs.rm(name)
+            say(f"the checkpoint {name} was damaged, and is removed; the one before it is used")
+        return None
 
     def at(self, kind: str, step: int) -> State | None:
-        """The checkpoint of a step."""
-        return next(self._whole(kind, step, None), None)
-
-    def _whole(self, kind: str, step: int | None, device: torch.device | None) -> Iterator[State]:
-        for name in self.files(kind):
-            _, of_step, digest = Path(name).stem.split("-")
-            if step is not None and int(of_step) != step:
-                continue
-            with tempfile.TemporaryDirectory() as directory:
-                file = Path(directory) / "state.pt"
-                self.fs.get_file(name, str(file))
-                if _digest(file) == digest:
-                    yield torch.load(file, map_location=device or "cpu", weights_only=True)
-                else:
-                    say(f"the checkpoint {name} is damaged; the one before it is used")
+        """The checkpoint of a step; None where it is not, or is damaged."""
+        names = [name for name in self.files(kind) if int(Path(name).stem.split("-")[1]) == step]
+        return next((state for name in names if (state := self._read(name)) is not None), None)
 
     def remove(self) -> None:
         """Remove the folder."""
         if self.fs.exists(self.folder):
             self.fs.rm(self.folder, recursive=True)
+
+    def _names(self, prefix: str, suffix: str) -> list[str]:
+        self.fs.invalidate_cache(self.folder)
+        try:
+            names: list[str] = self.fs.ls(self.folder, detail=False)
+        except FileNotFoundError:
+            return []
+        return [n for n in names if Path(n).name.startswith(prefix) and n.endswith(suffix)]
+
+    def _read(self, name: str) -> State | None:
+        """None for a file that is not what its name says, or was removed meanwhile."""
+        try:
+            with self._as_file(name) as file:
+                if _digest(file) == Path(name).stem.split("-")[2]:
+                    state: State = torch.load(file, map_location="cpu", weights_only=True)
+                    return state
+        except FileNotFoundError:
+            pass
+        return None
+
+    @contextmanager
+    def _as_file(self, name: str) -> Iterator[Path]:
+        if self.is_local:
+            yield Path(name)
+            return
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "state.pt"
+            self.fs.get_file(name, str(file))
+            yield file
 
 
 def _digest(file: Path) -> str:

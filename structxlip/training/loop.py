@@ -18,7 +18,7 @@ from structxlip.config import StructuralLosses, Train, Vanilla
 from structxlip.data.feature_store import FeatureStore
 from structxlip.errors import UserError
 from structxlip.evaluation.protocol import embed_split
-from structxlip.losses import weight_schedule
+from structxlip.losses import NotFinite, weight_schedule
 from structxlip.models.structxlip import Batch, StructXLIP
 from structxlip.training.batches import Draw, TrainingBatches
 from structxlip.training.checkpoints import State
@@ -40,13 +40,15 @@ class TrainingFailed(UserError):
         pairs: rows of the pair store.
     """
 
-    def __init__(self, what: str, epoch: int, step: int, pairs: list[int], ids: list[str]) -> None:
+    def __init__(
+        self, what: str, epoch: int, step: int, pairs: list[int], ids: list[str], hint: str
+    ) -> None:
         shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
         super().__init__(
             f"epoch {epoch + 1}, step {step + 1}: {what} on the pairs {shown}; lower "
-            f"train.learning_rate, or look closer with `structxlip replay`"
+            f"train.learning_rate{hint}"
         )
-        self.arguments = (what, epoch, step, pairs, ids)
+        self.arguments = (what, epoch, step, pairs, ids, hint)
         self.epoch, self.step, self.pairs = epoch, step, pairs
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -74,6 +76,10 @@ class Progress:
     smoothed: float | None = None
     lowest: float = math.inf
     stopped: bool = False
+
+    def is_over(self, settings: Train) -> bool:
+        """Whether nothing is left to train."""
+        return self.stopped or self.epoch == settings.epochs
 
 
 @dataclass(frozen=True)
@@ -127,17 +133,13 @@ class Loop:
     def steps_done(self) -> int:
         return self.progress.epoch * self.batches.steps_per_epoch + self.progress.step
 
-    @property
-    def finished(self) -> bool:
-        return self.progress.stopped or self.progress.epoch == self.settings.epochs
-
     def run(self, validate: Validate) -> Iterator[Done]:
         """Train what is left; yields after each step, and validates after each epoch.
 
         Raises ``TrainingFailed`` before a step would spoil the weights.
         """
         progress, self.since = self.progress, time.monotonic()
-        while not self.finished:
+        while not progress.is_over(self.settings):
             epoch, draws = progress.epoch, self.batches.epoch(progress.epoch)
             loaded = self.batches.ahead(draws, epoch, progress.step, self.loader_threads)
             with closing(loaded):
@@ -149,10 +151,11 @@ class Loop:
         epoch, step = progress.epoch, progress.step
         try:
             seen = self.step(batch, epoch, step)
-        except ValueError as error:
+        except NotFinite as error:
             ids = self.batches.store.ids[draw.pairs].tolist()
             what = str(error).partition(";")[0]  # what to do about it comes below
-            raise TrainingFailed(what, epoch, step, draw.pairs.tolist(), ids) from error
+            hint = "" if self.world.sharded else ", or look closer with `structxlip replay`"
+            raise TrainingFailed(what, epoch, step, draw.pairs.tolist(), ids, hint) from error
         steps = self.batches.steps_per_epoch
         total = steps * self.settings.epochs
         for name, value in seen.items():
@@ -174,8 +177,8 @@ class Loop:
     def step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
         """Train on one batch; returns the losses and the norm of the gradient.
 
-        Raises ``ValueError`` when one of them is not finite or the loss has grown, before any
-        weight is changed.
+        Raises ``NotFinite`` when one of them is, or when the loss has grown, before any weight is
+        changed.
         """
         now = epoch + step / self.batches.steps_per_epoch
         share = rate_factor(now, self.settings.warmup_epochs, self.settings.epochs)
@@ -195,28 +198,33 @@ class Loop:
         )
         seen = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
         if not math.isfinite(seen["loss"]):
-            raise ValueError(f"the loss is {seen['loss']}")
+            raise NotFinite(f"the loss is {seen['loss']}")
+        for parameter in self.inner.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                # No loss of this arm reads it; AdamW has a state for it all the same, and a
+                # checkpoint is whole.
+                parameter.grad = torch.zeros_like(parameter)
         average_scalars(self.inner, self.world)
         seen["gradient_norm"] = gradient_norm(self.inner)
         if not math.isfinite(seen["gradient_norm"]):
-            raise ValueError("the gradient is not finite")
+            raise NotFinite("the gradient is not finite")
         self._watch(seen["clip_loss"])
         self.optimizer.step()
         self.inner.model.clamp_logit_scale()
         return seen
 
     def _watch(self, clip_loss: float) -> None:
-        """Raise ``ValueError`` when the loss is well above what it was, and that of guessing."""
+        """Raise ``NotFinite`` when the loss is well above what it was, and that of guessing."""
         progress = self.progress
         before = clip_loss if progress.smoothed is None else progress.smoothed
-        progress.smoothed = SMOOTHING * before + (1 - SMOOTHING) * clip_loss
-        progress.lowest = min(progress.lowest, progress.smoothed)
+        smoothed = SMOOTHING * before + (1 - SMOOTHING) * clip_loss
         limit = 2 * max(progress.lowest, math.log(self.batches.batch_size))
-        if self.steps_done > SETTLED_STEPS and progress.smoothed > limit:
-            raise ValueError(
-                f"the CLIP loss has grown from {progress.lowest:.2f} to {progress.smoothed:.2f}, "
-                f"twice that of guessing,"
+        if self.steps_done > SETTLED_STEPS and smoothed > limit:
+            raise NotFinite(
+                f"the CLIP loss has grown from {progress.lowest:.2f} to {smoothed:.2f}, twice that "
+                f"of guessing,"
             )
+        progress.smoothed, progress.lowest = smoothed, min(progress.lowest, smoothed)
 
     def _around(self, epoch: float) -> dict[str, float]:
         """What belongs to a step beside its losses."""

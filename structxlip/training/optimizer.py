@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from structxlip.config import Train
+from structxlip.errors import UserError
 from structxlip.models.freezing import is_after_blocks
 
 # A block of a transformer: of open_clip, timm, BERT and GPT.
@@ -47,7 +48,11 @@ def layer_shares(clip: nn.Module, decay: float) -> dict[str, float]:
 
     The last block of a tower has ``decay``, each one before it ``decay`` times that of the next,
     and the embeddings one less still; what comes after the blocks has 1.
+
+    Raises ``UserError`` for a decay in towers that are no rows of blocks.
     """
+    if decay < 1 and any(".stages." in name for name, _ in clip.named_parameters()):
+        raise UserError("train.layer_decay needs transformers as towers; set it to 1.0", 2)
     names = [name for name, _ in clip.named_parameters()]
     places = {name: match for name in names if (match := _BLOCK.match(name))}
     depth: dict[str, int] = defaultdict(int)

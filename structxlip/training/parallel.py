@@ -30,6 +30,14 @@ class World:
         distributed.broadcast_object_list(held, src=0)
         return held[0]
 
+    def all_have(self, value: object) -> bool:
+        """Whether no worker has None; all of them must ask."""
+        if self.size == 1:
+            return value is not None
+        held: list[bool] = [False] * self.size
+        distributed.all_gather_object(held, value is not None)
+        return all(held)
+
 
 def spread(task: nn.Module, world: World, *, all_used: bool) -> Any:
     """Move a task to the device of its worker and join it with those of the others.
@@ -48,6 +56,8 @@ def _shard(task: nn.Module, world: World) -> Any:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    for parameter in task.parameters():  # convolutions have their channels last
+        parameter.data = parameter.data.contiguous()
     mesh = init_device_mesh(world.device.type, (world.size,))
     for module in task.modules():
         if isinstance(module, nn.ModuleList):  # the blocks of a transformer, one after the other

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from structxlip.config import Arm, Params, StructuralLosses, Vanilla
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.errors import UserError
 from structxlip.models.structxlip import StructXLIP
+from structxlip.models.towers import named_files
 from structxlip.progress import say
 from structxlip.ray_session import users_own
 from structxlip.training.arm import arm_batches, arm_loop, arm_model
@@ -44,6 +47,7 @@ class TrainingRun:
     def losses(self) -> StructuralLosses | Vanilla:
         return getattr(self.params.active.arms, self.arm)
 
+    @cached_property
     def name(self) -> str:
         """A name that changes with the parameters and with the data: a stale checkpoint of other
         ones is never gone on from."""
@@ -52,8 +56,10 @@ class TrainingRun:
         for section in (params.active.model, params.active.train, self.losses):
             digest.update(section.model_dump_json().encode())
         digest.update(str(params.seed).encode())
-        weights = WEIGHTS.rglob("*")  # that the parameters name
-        files = [*self.features.iterdir(), *self.edges.iterdir(), *filter(Path.is_file, weights)]
+        weights = [*filter(Path.is_file, WEIGHTS.rglob("*"))]  # that the parameters name
+        model = params.active.model
+        weights += [file for t in (model.image_tower, model.text_tower) for file in named_files(t)]
+        files = {*self.features.iterdir(), *self.edges.iterdir(), *weights}
         for path in sorted(files):
             digest.update(path.name.encode())
             with path.open("rb") as file:
@@ -67,22 +73,20 @@ class TrainingRun:
         return storage if "://" in storage else str(Path(storage).resolve())
 
     def checkpoints(self) -> Checkpoints:
-        return Checkpoints(f"{self.storage}/{self.name()}", self.params.machine.keep_checkpoints)
+        return Checkpoints(f"{self.storage}/{self.name}", self.params.machine.keep_checkpoints)
 
 
-def train_arm(
-    run: TrainingRun, cpus: int, listener: Listener
-) -> tuple[StructXLIP, list[dict[str, float]]]:
+def train_arm(run: TrainingRun, listener: Listener) -> tuple[StructXLIP, list[dict[str, float]]]:
     """Train, or go on from the last checkpoint of the same parameters and data.
 
     ``listener`` hears in this process what is known every ``machine.log_steps`` steps. Call it
-    inside a Ray session with that many ``cpus``. Returns what ``trained`` does; the checkpoints are
+    inside a Ray session. Returns what ``trained`` does; the checkpoints are
     to be removed when that is safe.
     """
     checkpoints = run.checkpoints()
     state = checkpoints.newest()
-    if state is None or not _is_finished(run, state):
-        _fit(run, checkpoints, cpus, listener)
+    if state is None or not Progress(**state["progress"]).is_over(run.params.active.train):
+        _fit(run, checkpoints, listener)
     return trained(run)
 
 
@@ -95,9 +99,10 @@ def trained(run: TrainingRun) -> tuple[StructXLIP, list[dict[str, float]]]:
     progress = Progress(**state["progress"])
     if settings.exported == "best":
         assert progress.best is not None
-        state = checkpoints.at(BEST, int(progress.best["step"]))
-        if state is None:
-            raise UserError(f"the best checkpoint in {checkpoints.folder} is damaged; train again")
+        best = checkpoints.at(BEST, int(progress.best["step"]))
+        if best is None:
+            say(f"the best checkpoint in {checkpoints.folder} is damaged; the last one is exported")
+        state = best or state
     store = FeatureStore(run.features)
     model = arm_model(run.params, run.losses, store)
     batches = arm_batches(run.params, run.losses, store, None)
@@ -106,17 +111,13 @@ def trained(run: TrainingRun) -> tuple[StructXLIP, list[dict[str, float]]]:
     return model.eval(), progress.history
 
 
-def _is_finished(run: TrainingRun, state: State) -> bool:
-    progress = Progress(**state["progress"])
-    return progress.stopped or progress.epoch == run.params.active.train.epochs
-
-
-def _fit(run: TrainingRun, checkpoints: Checkpoints, cpus: int, listener: Listener) -> None:
+def _fit(run: TrainingRun, checkpoints: Checkpoints, listener: Listener) -> None:
     import ray
     from fsspec.core import url_to_fs
     from pyarrow.fs import FSSpecHandler, PyFileSystem
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # How soon a worker that is lost, or done, is seen.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
@@ -131,9 +132,11 @@ def _fit(run: TrainingRun, checkpoints: Checkpoints, cpus: int, listener: Listen
     if "://" in run.storage:  # Ray itself knows fewer file systems
         fs, path = url_to_fs(run.storage)
         place = {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(fs))}
-    told = ray.remote(num_cpus=0)(_Told).remote()
-    largest = max(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"])
-    each = min(cpus / machine.workers, largest)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(_Told)
+    told = actor.options(num_cpus=0, scheduling_strategy=here).remote()
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    each = 1.0 if gpus else worker_cpus(nodes, machine.workers)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -145,10 +148,10 @@ def _fit(run: TrainingRun, checkpoints: Checkpoints, cpus: int, listener: Listen
         scaling_config=ScalingConfig(
             num_workers=machine.workers,
             use_gpu=gpus > 0,
-            resources_per_worker={"CPU": int(each) if each >= 1 else each},
+            resources_per_worker={"CPU": each},
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # mypy sees the RunConfig of Ray Train V1
-            name=run.name(),
+            name=run.name,
             **place,
             failure_config=FailureConfig(max_failures=machine.max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
@@ -159,13 +162,30 @@ def _fit(run: TrainingRun, checkpoints: Checkpoints, cpus: int, listener: Listen
             trainer.fit()
         except Exception as error:
             raise users_own(error) or error from None
+        if mistake := ray.get(told.mistake.remote()):
+            raise mistake
+
+
+def worker_cpus(nodes: list[float], workers: int) -> float:
+    """The most CPUs that each of so many workers can have on machines with so many."""
+    shares = {cpus / k for cpus in nodes for k in range(1, workers + 1) if cpus}
+    room = [s for s in shares if sum(int(cpus / s + 1e-9) for cpus in nodes) >= workers]
+    most = max(room)
+    return float(int(most)) if most >= 1 else math.floor(1e4 * most) / 1e4
 
 
 class _Told:
-    """What the first worker tells, until the driver asks."""
+    """What the first worker tells, until the driver asks; and a mistake that no restart mends."""
 
     def __init__(self) -> None:
         self.rows: list[Done] = []
+        self.wrong: UserError | None = None
+
+    def fail(self, mistake: UserError) -> None:
+        self.wrong = self.wrong or mistake
+
+    def mistake(self) -> UserError | None:
+        return self.wrong
 
     def tell(self, row: Done) -> None:
         self.rows.append(row)
@@ -193,7 +213,13 @@ def _listening(told: Any, listener: Listener) -> Iterator[None]:
                     heard = row.step
                     listener(row)
 
-    thread = threading.Thread(target=listen, daemon=True)
+    def guarded() -> None:
+        try:
+            listen()
+        except Exception as error:  # the training itself is worth more than the news of it
+            say(f"nothing more is heard of the training, which goes on: {error}")
+
+    thread = threading.Thread(target=guarded, daemon=True)
     thread.start()
     try:
         yield
@@ -217,7 +243,14 @@ def _worker(config: dict[str, Any]) -> None:
         get_device(),
         run.params.machine.sharded,
     )
-    train_worker(run, config["checkpoints"], world, config["told"].tell.remote)
+    told = config["told"]
+    if ray.get(told.mistake.remote()):
+        return  # Ray starts all workers again; the driver raises it
+    try:
+        train_worker(run, config["checkpoints"], world, told.tell.remote)
+    except UserError as mistake:
+        ray.get(told.fail.remote(mistake))
+        raise
 
 
 def train_worker(
@@ -246,9 +279,11 @@ def train_worker(
             if due(done):
                 _save(checkpoints, STEP, loop)
     except TrainingFailed as error:
-        if not world.sharded:  # the others may wait in a collective call for ever
-            failed = {"pairs": error.pairs, "epoch": error.epoch, "step": error.step}
-            checkpoints.save(FAILED, loop.steps_done, loop.state() | {"failed": failed})
+        if not world.sharded and checkpoints.at(FAILED, loop.steps_done) is None:
+            # Without the others, which may wait in a collective call for ever.
+            state = {"task": loop.inner.state_dict(), "progress": asdict(loop.progress)}
+            failed = {"epoch": error.epoch, "step": error.step}
+            checkpoints.save(FAILED, loop.steps_done, state | {"failed": failed})
         raise
 
 
@@ -256,8 +291,15 @@ def _common(checkpoints: Checkpoints, world: World) -> State | None:
     """The newest whole checkpoint, the same one for all workers."""
     state = checkpoints.newest() if world.rank == 0 else None
     step = world.agree(None if state is None else state["step"])
-    if world.rank and step is not None:
+    if step is None:
+        return None
+    if world.rank:
         state = checkpoints.at(STEP, step)
+    if not world.all_have(state):
+        raise UserError(
+            f"not all workers can read the checkpoint of step {step} in {checkpoints.folder}; set "
+            f"machine.storage to a folder or URL that all machines see"
+        )
     return state
 
 

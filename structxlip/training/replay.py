@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from structxlip.config import StructuralLosses
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
+from structxlip.losses import NotFinite
 from structxlip.training.arm import arm_batches, arm_loop, arm_model
 from structxlip.training.checkpoints import State
+from structxlip.training.loop import Progress
 from structxlip.training.parallel import World
 from structxlip.training.ray_train import TrainingRun
 
@@ -28,7 +30,7 @@ class Replayed:
         epoch, step: counted from 1.
         ids: of the pairs of the batch.
         error: why it failed, if it failed again.
-        values: losses and the norm of the gradient, as far as they were computed.
+        values: losses and the norm of the gradient; none when it failed.
         inputs: parts of the batch that are not finite, each with the ids of its pairs.
         module: the first module whose output is not finite.
         gradients: the largest norms of gradients, those that are not finite first.
@@ -54,7 +56,8 @@ def replay_step(run: TrainingRun, state: State) -> Replayed:
     batches = arm_batches(run.params, run.losses, store, edges, world=world)
     model = arm_model(run.params, run.losses, store)
     loop = arm_loop(run.params, run.losses, model, batches, world=world)
-    loop.restore(state)
+    loop.inner.load_state_dict(state["task"])
+    loop.progress = Progress(**state["progress"])
     epoch, step = state["failed"]["epoch"], state["failed"]["step"]
     draw = batches.epoch(epoch)[step]
     batch = batches.batch(draw, epoch, step)
@@ -63,7 +66,7 @@ def replay_step(run: TrainingRun, state: State) -> Replayed:
     with _first_not_finite(loop.inner.model) as found:
         try:
             values = loop.step(batch, epoch, step)
-        except ValueError as again:
+        except NotFinite as again:
             error = str(again)
     norms = {
         name: float(parameter.grad.norm())

@@ -31,9 +31,9 @@ class Watch:
     def __call__(self, done: Done) -> None:
         if self.advance is None:  # the first word of a run that may have gone on from anywhere
             self.advance = self.stack.enter_context(
-                progress(self.name, done.total, "steps", done.step - 1)
+                progress(self.name, done.total, "steps", done.step)
             )
-            self.step = done.step - 1
+            self.step = done.step
         self.advance(done.step - self.step, _note(done.seen))
         self.step = done.step
         if done.epoch:

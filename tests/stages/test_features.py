@@ -34,7 +34,7 @@ from structxlip.stages.edges import edges
 from structxlip.stages.features import features
 from structxlip.training.arm import arm_model
 from structxlip.training.batches import TrainingBatches
-from structxlip.training.loop import Task, composite_loss
+from structxlip.training.step import Task, composite_loss
 from tests.clips import IMAGE_PX, TINY, write_tiny_clip
 from tests.conftest import small
 from tests.operation import ROOT

@@ -63,7 +63,16 @@ def test_a_damaged_one_falls_back_to_the_one_before(
     }
     checkpoints.fs.pipe_file(name, damaged[damage])
     assert newest(checkpoints) == 1
-    assert f"{name} is damaged; the one before it is used" in capsys.readouterr().err
+    assert f"{name} was damaged, and is removed" in capsys.readouterr().err
+    write(checkpoints, STEP, 0)  # what is whole is not pushed out by what was not
+    assert newest(checkpoints) == 1
+
+
+def test_any_folder_will_do(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path / "run [v2] *"), keep=1)
+    write(checkpoints, STEP, 1, 2)
+    assert newest(checkpoints) == 2
+    assert len(checkpoints.files(STEP)) == 1
 
 
 def test_a_write_that_fails_leaves_what_was_there(

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from structxlip.config import Params, StructuralLosses
+from structxlip.losses import NotFinite
 from structxlip.training.arm import arm_batches, arm_loop, arm_model
 from structxlip.training.loop import (
     SETTLED_STEPS,
@@ -81,6 +82,21 @@ def test_going_on_after_any_step_gives_the_unbroken_run(
     assert_same(again, whole)
 
 
+@pytest.mark.parametrize("unread", [("region_chunk",), ("edge_text", "edge_image")])
+def test_a_part_that_no_loss_reads_is_in_the_checkpoint_too(
+    artifacts: Artifacts, params: Params, unread: tuple[str, ...]
+) -> None:
+    content = params.model_dump(by_alias=True)
+    content["recipes"]["seed"]["arms"]["structxlip"] |= dict.fromkeys(unread, 0.0)
+    params = Params.model_validate(content)
+    whole, broken, again = (new_loop(artifacts, params) for _ in range(3))
+    train(whole, artifacts)
+    train(broken, artifacts, 3)
+    again.restore(stored(broken))
+    train(again, artifacts)
+    assert_same(again, whole)
+
+
 def test_a_clip_goes_on_too(raw_artifacts: Artifacts, paper_params: Params) -> None:
     params = change(paper_params, length_window=2, augmentation="light", layer_decay=0.7)
     whole, broken = (new_loop(raw_artifacts, params) for _ in range(2))
@@ -128,7 +144,7 @@ def test_the_best_epoch_is_known_and_patience_ends(artifacts: Artifacts, params:
 
     epochs = [done for done in loop.run(validate) if done.epoch]
     assert [done.best for done in epochs] == [True, True, False, False]
-    assert loop.finished
+    assert loop.progress.stopped
     assert loop.progress.best == {"epoch": 2, "recall": 30.0, "step": 4}
 
 
@@ -168,8 +184,10 @@ def test_a_loss_that_grows_stops(artifacts: Artifacts, params: Params) -> None:
         for _ in range(200):
             loop._watch(5 * guessing)
 
-    with pytest.raises(ValueError, match=r"has grown from 0\.10 to \d\.\d\d, twice that of guess"):
+    before = (loop.progress.smoothed, loop.progress.lowest)
+    with pytest.raises(NotFinite, match=r"has grown from 0\.10 to \d\.\d\d, twice that of guess"):
         grow()
+    assert loop.progress.lowest == before[1]
 
 
 def test_every_weight_decays_to_its_own_floor() -> None:

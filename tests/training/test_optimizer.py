@@ -46,6 +46,16 @@ def test_layers_learn_slower_the_earlier_they_come(paper_params: Params) -> None
         assert share[name] == 1
     assert share["logit_scale"] == 1
     assert set(layer_shares(clip, 1.0).values()) == {1.0}
+    trunk = ("visual.trunk.blocks.1.", "visual.trunk.norm.", "visual.trunk.attn_pool.q.")
+    of_timm = torch.nn.Module()
+    for name in [*trunk, "visual.trunk.patch_embed."]:
+        module: torch.nn.Module = of_timm
+        for part in name.strip(".").split("."):
+            if not hasattr(module, part):
+                module.add_module(part, torch.nn.Module())
+            module = getattr(module, part)
+        module.weight = torch.nn.Parameter(torch.zeros(1))
+    assert list(layer_shares(of_timm, 0.5).values()) == [0.5, 1, 1, 0.125]
     updates = {
         name: value
         for name, value in layer_shares(train_only(clip, "lora"), 0.5).items()
@@ -57,7 +67,7 @@ def test_layers_learn_slower_the_earlier_they_come(paper_params: Params) -> None
 def test_a_clip_has_a_learning_rate_of_its_own(
     raw_artifacts: Artifacts, paper_params: Params
 ) -> None:
-    params = change(paper_params, clip_learning_rate=1e-5, warmup_epochs=0)
+    params = change(paper_params, clip_learning_rate=1e-5, warmup_epochs=0, region_px=None)
     content = params.model_dump(by_alias=True)
     structural = content["recipes"]["paper"]["arms"]["structxlip"]
     structural["losses"] = "seed"  # with an edge CNN that starts from nothing

@@ -15,12 +15,14 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from structxlip.config import Params
 from structxlip.models.build import build_model
 from structxlip.ray_session import ray_head
 from structxlip.training.loop import validation_recall
-from structxlip.training.ray_train import TrainingRun
+from structxlip.training.ray_train import TrainingRun, worker_cpus
 from tests.store import Artifacts
 from tests.training.test_loop import change, new_loop, train
 
@@ -41,8 +43,8 @@ def listener(done):
     heard.append(done.step)
     print(f"step {done.step}", file=sys.stderr, flush=True)
 
-with ray_session() as cpus:
-    model, history = train_arm(run, cpus, listener)
+with ray_session():
+    model, history = train_arm(run, listener)
 assert heard == sorted(set(heard)), heard
 pd.DataFrame(history).to_parquet(out)
 torch.save(model.state_dict(), out + ".pt")
@@ -144,20 +146,27 @@ def test_the_best_epoch_is_exported(
     torch.testing.assert_close(exported, weights, rtol=0, atol=0)
 
 
+@given(nodes=st.lists(st.integers(1, 64), min_size=1, max_size=5), workers=st.integers(1, 12))
+def test_every_worker_finds_room(nodes: list[int], workers: int) -> None:
+    each = worker_cpus([float(cpus) for cpus in nodes], workers)
+    assert sum(int(cpus / each + 1e-6) for cpus in nodes) >= workers
+    assert each <= sum(nodes) / workers
+
+
 def test_a_checkpoint_belongs_to_its_parameters_and_data(
     artifacts: Artifacts, params: Params
 ) -> None:
     run = TrainingRun(params, "structxlip", artifacts.features, artifacts.edges)
     names = {
-        run.name(),
-        TrainingRun(params, "vanilla", artifacts.features, artifacts.edges).name(),
+        run.name,
+        TrainingRun(params, "vanilla", artifacts.features, artifacts.edges).name,
         TrainingRun(
             change(params, epochs=5), "structxlip", artifacts.features, artifacts.edges
-        ).name(),
-        TrainingRun(params, "structxlip", artifacts.features, artifacts.features).name(),
+        ).name,
+        TrainingRun(params, "structxlip", artifacts.features, artifacts.features).name,
     }
     assert len(names) == 4
-    assert run.name() in names
+    assert run.name in names
 
 
 def test_both_arms_start_from_the_same_heads(artifacts: Artifacts, params: Params) -> None:

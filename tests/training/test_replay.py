@@ -71,7 +71,9 @@ def test_a_step_that_does_well_is_said_to(
     state = checkpoints.newest(FAILED)
     assert state is not None
     set_structure(failed.features, 0.5)  # mended; but by that it is another run
-    failed.checkpoints().save(FAILED, state["step"], state)
+    mended = TrainingRun(failed.params, "structxlip", failed.features, failed.edges)
+    assert mended.name != failed.name
+    mended.checkpoints().save(FAILED, 1, state)
     replay(failed.params, "scenes", "structxlip")
     said = capsys.readouterr().err
     assert "clip_loss " in said

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open_clip.transformer import ResidualAttentionBlock
 
 from structxlip.config import Params
 from structxlip.models.dropout import RowDropout, place_rows
@@ -63,9 +64,19 @@ def test_micro_batches_give_the_gradients_of_the_batch(
 def test_gradients_are_the_same_where_activations_are_computed_twice(
     raw_artifacts: Artifacts, paper_params: Params
 ) -> None:
+    ran: list[str] = []
+
+    def count(module: torch.nn.Module, *_: object) -> None:
+        if isinstance(module, ResidualAttentionBlock):
+            ran.append("block")
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(count)
     _, expected = gradients(raw_artifacts, paper_params, None)
+    once = len(ran)
     twice = change(paper_params, "machine", gradient_checkpointing=True)
     _, found = gradients(raw_artifacts, twice, None)
+    hook.remove()
+    assert len(ran) == 3 * once
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
