@@ -53,13 +53,14 @@ def connect() -> Any:
     """MLflow with the store of MLFLOW_TRACKING_URI, else ``mlflow.db`` of the project."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 take minutes
     import mlflow
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="mlflow")
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(f"sqlite:///{Path('mlflow.db').resolve()}")
+    own = f"sqlite:///{Path('mlflow.db').resolve()}"
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or own)
     return mlflow
 
 

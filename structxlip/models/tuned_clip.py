@@ -92,9 +92,9 @@ class TunedClip(StructXLIP):
         texts = [batch["caption"]]
         if self.config.edges == "image_tower":
             pictures.append(self._drawn(batch["edges"]))
-            crops = self._crops(batch)
-            if crops is not None and crops.shape[-1] == self.config.image_px:
-                pictures.append(crops)
+            apart = "regions" in batch and batch["regions"].shape[-1] != self.config.image_px
+            if "regions" in batch and not apart:
+                pictures.append(self.standardise(batch["regions"][batch["region_mask"]]))
         if self.has_edges:
             texts.append(batch["structure"])
         seen = self.clip.encode_image(torch.cat(pictures))
@@ -121,17 +121,19 @@ class TunedClip(StructXLIP):
             return features
         mask = batch["region_mask"]
         regions = seen.new_zeros(*mask.shape, seen.shape[-1])
-        if crops is not None:
-            apart = crops.shape[-1] != self.config.image_px
-            found = encode_images(self.loaded.model, crops) if apart else seen[2 * count :]
-            regions[mask] = found
+        regions[mask] = self._read_apart(batch) if apart else seen[2 * count :]
         return features | Features(region_features=regions, region_mask=mask)
 
-    def _crops(self, batch: Batch) -> Tensor | None:
-        """The crops that there are, ``[n, 3, S, S]``; None when there is none."""
-        if "regions" not in batch or not batch["region_mask"].any():
-            return None
-        return self.standardise(batch["regions"][batch["region_mask"]])
+    def _read_apart(self, batch: Batch) -> Tensor:
+        """Features ``[n, D]`` of the crops that there are.
+
+        One is read where there is none: workers wait for each other in every block of a sharded
+        model, and in the graph of the losses.
+        """
+        crops, count = batch["regions"][batch["region_mask"]], int(batch["region_mask"].sum())
+        if not count:
+            crops = batch["regions"][:1, 0]
+        return encode_images(self.loaded.model, self.standardise(crops))[:count]
 
     def _chunks(self, tokens: Tensor, spans: Tensor) -> Tensor:
         """Features ``[N, C, D]`` of chunks, the tokens [first, last) ``[N, C, 2]``."""

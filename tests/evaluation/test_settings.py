@@ -109,7 +109,7 @@ def test_weight_decay_is_what_all_steps_come_to(params: Params) -> None:
 
 def test_a_clip_and_an_edge_cnn_have_rates_of_their_own(paper_params: Params) -> None:
     cnn = {"losses": "seed", "temperature": 0.07}
-    rates = {"clip_learning_rate": 1e-5}
+    rates = {"clip_learning_rate": 1e-5, "region_px": None}
     both = rows(paper_params, structxlip=cnn, train=rates)
     assert "Learning rate" not in both
     assert (

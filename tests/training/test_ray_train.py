@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -23,7 +24,7 @@ from structxlip.models.build import build_model
 from structxlip.ray_session import ray_head
 from structxlip.training.loop import validation_recall
 from structxlip.training.ray_train import TrainingRun, worker_cpus
-from tests.store import Artifacts
+from tests.store import Artifacts, write_artifacts
 from tests.training.test_loop import change, new_loop, train
 
 CODE = """
@@ -106,9 +107,9 @@ def until(process: subprocess.Popen[str], pattern: str) -> None:
 def test_two_workers_that_are_killed_one_by_one_and_all_give_the_history_of_one(
     trainer: Trainer, artifacts: Artifacts, params: Params
 ) -> None:
-    params = change(params, epochs=80)
+    params = change(params, epochs=50)
     history = alone(artifacts, params)
-    assert len(history) == 80
+    assert len(history) == 50
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
     params = change(params, "machine", workers=2, checkpoint_steps=3, log_steps=5)
@@ -144,6 +145,23 @@ def test_the_best_epoch_is_exported(
     assert list((trainer.folder / "anywhere").glob("structxlip-*/best-*.pt"))
     exported = torch.load(trainer.folder / "best.parquet.pt", weights_only=True)
     torch.testing.assert_close(exported, weights, rtol=0, atol=0)
+
+
+@pytest.mark.e2e
+def test_a_run_that_fails_by_itself_is_not_tried_again(
+    trainer: Trainer, params: Params, tmp_path: Path
+) -> None:
+    broken = write_artifacts(tmp_path, params.active.model)
+    structure = np.load(broken.features / "structure.npy", mmap_mode="r+")
+    structure[:, 0] = np.nan
+    structure.flush()
+    process = trainer.start(broken, change(params, "machine", workers=2), "broken.parquet")
+    _, said = process.communicate()
+    assert process.returncode == 1
+    assert "TrainingFailed: epoch 1, step 1: structure_features must be finite" in said
+    folder = trainer.folder / ".cache" / "train"
+    run = TrainingRun(params, "structxlip", broken.features, broken.edges)
+    assert [path.name[:16] for path in (folder / run.name).glob("*.pt")] == ["failed-00000000-"]
 
 
 @given(nodes=st.lists(st.integers(1, 64), min_size=1, max_size=5), workers=st.integers(1, 12))
