@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ VIT_B_16: dict[str, Any] = {
 }
 VIT_B_32 = VIT_B_16 | {"vision_cfg": VIT_B_16["vision_cfg"] | {"patch_size": 32}}
 END_OF_TEXT, LONG = 49407, 248
+LARGE_CROPS = {"region_px": None}  # as large as the images
 KEPT = 64  # pairs of the other splits, which nothing here reads
 
 
@@ -52,6 +53,7 @@ class Project:
 
     folder: Path
     dataset: str
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # of `train` and `machine`
 
     @property
     def data(self) -> Path:
@@ -59,9 +61,16 @@ class Project:
 
     @property
     def params(self) -> Any:
-        from structxlip.config import load_params
+        from structxlip.config import Params, load_params
 
-        return load_params(self.folder / "params.yaml")
+        content = load_params(self.folder / "params.yaml").model_dump(by_alias=True)
+        content["recipes"][content["recipe"]]["train"] |= self.changes.get("train", {})
+        content["machine"] |= self.changes.get("machine", {})
+        return Params.model_validate(content)
+
+    def but(self, **changes: dict[str, Any]) -> Project:
+        """The same data with other values of `train` or `machine`."""
+        return replace(self, changes=changes)
 
 
 # --- The data
@@ -164,74 +173,78 @@ def export(project: Project) -> Path:
 
 
 @dataclass
-class Trained:
-    """An arm with what trains it, and its batches of the first epoch."""
+class Drawn:
+    """The batches of the first epoch of an arm, over and over."""
 
-    params: Any
-    loop: Any
     batches: Any
-    drawn: list[Any]
+    draws: list[Any]
+
+    def place(self, number: int) -> int:
+        return number % len(self.draws)
 
     def batch(self, number: int) -> Any:
-        return self.batches.batch(self.drawn[number], 0, number)
+        place = self.place(number)
+        return self.batches.batch(self.draws[place], 0, place)
 
 
-def arm_of(project: Project, arm: str, **train: Any) -> Trained:
-    """An arm by the parameters of the project, but for those of ``train``."""
-    from structxlip.config import Params
+def drawn(project: Project, arm: str) -> Drawn:
     from structxlip.data.feature_store import EdgeMaps, FeatureStore
-    from structxlip.training.arm import arm_batches, arm_loop, arm_model
+    from structxlip.training.arm import arm_batches
 
-    content = project.params.model_dump(by_alias=True)
-    content["recipes"][content["recipe"]]["train"] |= train
-    params = Params.model_validate(content)
-    losses = getattr(params.active.arms, arm)
+    params = project.params
     store = FeatureStore(project.data / "features")
     edges = EdgeMaps(project.data / "edges", store.ids) if arm == "structxlip" else None
-    batches = arm_batches(params, losses, store, edges)
-    loop = arm_loop(params, losses, arm_model(params, losses, store), batches)
-    return Trained(params, loop, batches, list(batches.epoch(0)))
+    batches = arm_batches(params, getattr(params.active.arms, arm), store, edges)
+    return Drawn(batches, list(batches.epoch(0)))
 
 
-def ours(
-    project: Project, arm: str, *, loads: bool = True, full: bool = False, **train: Any
-) -> Contestant:
+def loop_of(project: Project, arm: str, data: Drawn) -> Any:
+    from structxlip.training.arm import arm_loop, arm_model
+
+    params = project.params
+    losses = getattr(params.active.arms, arm)
+    model = arm_model(params, losses, data.batches.store)
+    return arm_loop(params, losses, model, data.batches)
+
+
+def ours(project: Project, arm: str, *, loads: bool = True, full: bool = False) -> Contestant:
     """Steps of ours; with ``loads`` their batches are made in the time that is taken, and with
     ``full`` no text is shorter than the model reads."""
-    trained = arm_of(project, arm, **train)
+    data = drawn(project, arm)
+    loop = loop_of(project, arm, data)
 
     def batch(number: int) -> Any:
-        found = trained.batch(number)
+        found = data.batch(number)
         if full:
             found["caption"][found["caption"] == 0] = END_OF_TEXT
         return found
 
     def contestant(number: int) -> Callable[[], dict[str, float]]:
-        number %= len(trained.drawn)
+        place = data.place(number)
         if loads:
-            return lambda: trained.loop.step(batch(number), 0, number)
+            return lambda: loop.step(batch(number), 0, place)
         ready = batch(number)
-        return lambda: trained.loop.step(ready, 0, number)
+        return lambda: loop.step(ready, 0, place)
 
     return contestant
 
 
 def loading(project: Project, arm: str) -> Contestant:
-    trained = arm_of(project, arm)
+    data = drawn(project, arm)
 
     def work(number: int) -> dict[str, float]:
-        trained.batch(number)
+        data.batch(number)
         return {}
 
-    return lambda number: partial(work, number % len(trained.drawn))
+    return lambda number: partial(work, number)
 
 
 def edge_encoder(project: Project) -> Contestant:
     """Forward and backward of the edge encoder alone, on the maps of our batches."""
     import torch
 
-    trained = arm_of(project, "structxlip")
-    encoder = trained.loop.inner.model.edge_encoder
+    data = drawn(project, "structxlip")
+    encoder = loop_of(project, "structxlip", data).inner.model.edge_encoder
 
     def work(maps: torch.Tensor, upstream: list[torch.Tensor]) -> dict[str, float]:
         encoder.zero_grad()
@@ -239,7 +252,7 @@ def edge_encoder(project: Project) -> Contestant:
         return {}
 
     def contestant(number: int) -> Callable[[], dict[str, float]]:
-        maps = trained.batch(number % len(trained.drawn))["edges"]
+        maps = data.batch(number)["edges"]
         with torch.no_grad():
             upstream = [torch.randn_like(found) for found in encoder(maps)]
         return partial(work, maps, upstream)
@@ -249,10 +262,7 @@ def edge_encoder(project: Project) -> Contestant:
 
 def straightforward_paper(project: Project, file: Path) -> Contestant:
     import torch
-    from straightforward import Samples, Training, vit_b_16
-
-    from structxlip.data.feature_store import FeatureStore
-    from structxlip.training.arm import arm_batches
+    from straightforward import Training, vit_b_16
 
     params = project.params
     settings, arm = params.active.train, params.active.arms.structxlip
@@ -260,23 +270,39 @@ def straightforward_paper(project: Project, file: Path) -> Contestant:
     weights = {"clip_loss": 1.0} | {
         f"{name}_loss": getattr(arm, name) for name in ("edge_text", "region_chunk", "edge_image")
     }
-    samples = Samples(file, params.active.model.image_px, LONG)
-    store = FeatureStore(project.data / "features")
-    drawn = arm_batches(params, params.active.arms.vanilla, store, None).epoch(0)
+    read, steps_per_epoch = reader(project, file)
     training = Training(
         vit_b_16(LONG),
         weights,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        steps=settings.epochs * len(drawn),
+        steps=settings.epochs * steps_per_epoch,
         bf16=settings.precision == "bf16",
     )
+    return lambda number: lambda: training.step(read(number), number)
 
-    def contestant(number: int) -> Callable[[], dict[str, float]]:
-        pairs = drawn[number].pairs.tolist()
-        return lambda: training.step([samples[pair] for pair in pairs], number)
 
-    return contestant
+def straightforward_loading(project: Project, file: Path) -> Contestant:
+    read, _ = reader(project, file)
+
+    def work(number: int) -> dict[str, float]:
+        read(number)
+        return {}
+
+    return lambda number: partial(work, number)
+
+
+def reader(project: Project, file: Path) -> tuple[Callable[[int], list[Any]], int]:
+    """What reads the pairs of our batches from their files, and the steps of an epoch."""
+    from straightforward import Samples
+
+    data = drawn(project, "vanilla")
+    samples = Samples(file, project.params.active.model.image_px, LONG)
+
+    def read(number: int) -> list[Any]:
+        return [samples[pair] for pair in data.draws[data.place(number)].pairs.tolist()]
+
+    return read, len(data.draws)
 
 
 def open_clip_training(project: Project, *, full: bool) -> Contestant:
@@ -295,9 +321,7 @@ def open_clip_training(project: Project, *, full: bool) -> Contestant:
 
     params = project.params
     settings = params.active.train
-    trained = arm_of(project, "vanilla")
-    steps, drawn, batches = settings.epochs * len(trained.drawn), trained.drawn, trained.batches
-    del trained
+    data = drawn(project, "vanilla")
     torch.manual_seed(params.seed)
     config = Path(params.active.model.image_tower.removeprefix("open_clip:"))
     open_clip.add_model_config(config)
@@ -311,7 +335,7 @@ def open_clip_training(project: Project, *, full: bool) -> Contestant:
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
     )
-    schedule = cosine_lr(optimizer, settings.learning_rate, 0, steps)
+    schedule = cosine_lr(optimizer, settings.learning_rate, 0, settings.epochs * len(data.draws))
     loss = open_clip.ClipLoss()
     arguments = SimpleNamespace(
         device="cpu",
@@ -334,18 +358,18 @@ def open_clip_training(project: Project, *, full: bool) -> Contestant:
     class OneBatch(list[Any]):
         num_batches, num_samples = 1, settings.batch_size
 
-    def work(data: Any, number: int) -> dict[str, float]:
-        train_one_epoch(model, data, loss, number, optimizer, None, schedule, None, arguments)
+    def work(loaders: Any, number: int) -> dict[str, float]:
+        train_one_epoch(model, loaders, loss, number, optimizer, None, schedule, None, arguments)
         return {}
 
     def contestant(number: int) -> Callable[[], dict[str, float]]:
-        batch = batches.batch(drawn[number], 0, number)
+        batch = data.batch(number)
         texts = batch["caption"].long()
         if full:
             texts[texts == 0] = END_OF_TEXT
         loader = OneBatch([(standardise(batch["image"]).contiguous(), texts)])
-        data = {"train": SimpleNamespace(dataloader=loader, set_epoch=lambda epoch: None)}
-        return lambda: work(data, number)
+        loaders = {"train": SimpleNamespace(dataloader=loader, set_epoch=lambda epoch: None)}
+        return lambda: work(loaders, number)
 
     return contestant
 
@@ -361,9 +385,10 @@ def agreement(project: Project) -> Contestant:
 
     from structxlip.models.hf import to_hf_clip
 
-    trained = arm_of(project, "structxlip", region_px=None)
-    model, loss = trained.loop.inner.model.eval(), trained.loop.inner.loss
-    batch = {name: value[:4] for name, value in trained.batch(0).items()}
+    data = drawn(project, "structxlip")
+    task = loop_of(project, "structxlip", data).inner
+    model, loss = task.model.eval(), task.loss
+    batch = {name: value[:4] for name, value in data.batch(0).items()}
     batch["has_structure"][0] = False  # what the masks leave out, and what counts as one caption
     batch["chunk_mask"][1] = False
     batch["group_ids"][3] = batch["group_ids"][2]
@@ -447,21 +472,47 @@ def show(found: dict[str, Measured], samples: int) -> dict[str, Any]:
 def paper(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     project = prepare(folder / "paper", options, "paper", VIT_B_16, max_tokens=LONG)
     file = export(project)
-    same = duel({"losses": partial(agreement, project)}, steps=1, warm_up=0)["losses"].values[0]
+    same = duel({"losses": partial(agreement, project.but(train=LARGE_CROPS))}, steps=1, warm_up=0)[
+        "losses"
+    ].values[0]
     print("\n| | ours | difference, same features | same weights and inputs |\n|---|---|---|---|")
     for name in (name for name in same if "," not in name):
         differences = [f"{same[f'{name}, same {what}']:.1e}" for what in ("features", "weights")]
         print(f"| {name} | {same[name]:.6f} | {' | '.join(differences)} |", flush=True)
-    print(f"\nRecipe `paper`, ViT-B/16, batches of {options.batch}, {options.precision}\n")
-    found = duel(
+    print(f"\nReading batches of {options.batch} alone\n")
+    reading = duel(
         {
-            "straight from the formulas": partial(straightforward_paper, project, file),
-            "structxlip, crops as large": partial(ours, project, "structxlip", region_px=None),
-            "structxlip": partial(ours, project, "structxlip"),
+            "straight from the formulas": partial(straightforward_loading, project, file),
+            "structxlip": partial(loading, project, "structxlip"),
         },
-        steps=options.steps,
+        steps=options.short_steps,
     )
-    return {"losses": same, "steps": show(found, options.batch)}
+    rows = {"losses": same, "reading": show(reading, options.batch)}
+    print(f"\nRecipe `paper`, ViT-B/16, batches of {options.batch}, {options.precision}\n")
+    variants = {
+        "structxlip, crops as large": project.but(train=LARGE_CROPS),
+        "structxlip": project,
+    }
+    if options.savings:
+        micro = max(options.batch // 4, 1)
+        variants |= {
+            f"structxlip, micro-batches of {micro}": project.but(
+                machine={"micro_batch_size": micro}
+            ),
+            "structxlip, gradient checkpointing": project.but(
+                machine={"gradient_checkpointing": True}
+            ),
+        }
+    for name, variant in variants.items():  # one after the other: each pair fills the memory
+        found = duel(
+            {
+                "straight from the formulas": partial(straightforward_paper, project, file),
+                name: partial(ours, variant, "structxlip"),
+            },
+            steps=options.steps,
+        )
+        rows[name] = show(found, options.batch)
+    return rows
 
 
 def vanilla(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -525,9 +576,12 @@ def main() -> None:
     parser.add_argument("--dataset", default="scenes", help="an entry or a preset of params.yaml")
     parser.add_argument("--path", type=Path, help="what the dataset is read from")
     parser.add_argument("--pairs", type=int, default=1024, help="training pairs that are kept")
-    parser.add_argument("--batch", type=int, default=16, help="of the CLIPs that are trained")
+    parser.add_argument("--batch", type=int, default=8, help="of the CLIPs that are trained")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    parser.add_argument("--steps", type=int, default=3, help="of the recipe `paper`")
+    parser.add_argument("--steps", type=int, default=2, help="of the recipe `paper`")
+    parser.add_argument(
+        "--savings", action="store_true", help="`paper` also with what `machine:` saves memory by"
+    )
     parser.add_argument("--short-steps", type=int, default=12, help="of all others")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--folder", type=Path, help="keep the artifacts there, and use what is")
