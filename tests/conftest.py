@@ -10,11 +10,15 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
 
 from structxlip.config import Params, load_params
 from tests.clips import IMAGE_PX, write_tiny_clip
 from tests.operation import ROOT, TINY_DVC, TINY_STAGE, Project
 from tests.store import Artifacts, write_artifacts
+
+settings.register_profile("any machine", deadline=None)  # no test depends on time
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

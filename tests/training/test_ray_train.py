@@ -107,9 +107,9 @@ def until(process: subprocess.Popen[str], pattern: str) -> None:
 def test_two_workers_that_are_killed_one_by_one_and_all_give_the_history_of_one(
     trainer: Trainer, artifacts: Artifacts, params: Params
 ) -> None:
-    params = change(params, epochs=50)
+    params = change(params, epochs=100)
     history = alone(artifacts, params)
-    assert len(history) == 50
+    assert len(history) == 100
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
     params = change(params, "machine", workers=2, checkpoint_steps=3, log_steps=5)
@@ -158,10 +158,13 @@ def test_a_run_that_fails_by_itself_is_not_tried_again(
     process = trainer.start(broken, change(params, "machine", workers=2), "broken.parquet")
     _, said = process.communicate()
     assert process.returncode == 1
-    assert "TrainingFailed: epoch 1, step 1: structure_features must be finite" in said
-    folder = trainer.folder / ".cache" / "train"
-    run = TrainingRun(params, "structxlip", broken.features, broken.edges)
-    assert [path.name[:16] for path in (folder / run.name).glob("*.pt")] == ["failed-00000000-"]
+    assert re.search(
+        r"^\S*TrainingFailed: epoch 1, step 1: \w+ must be finite, .* pair-", said, re.M
+    )
+    kept = [path.name for path in (trainer.folder / ".cache/train").glob("*/failed-*.pt")]
+    assert 1 <= len(kept) <= 2  # each worker failed, once
+    assert all(name.startswith("failed-00000000-") for name in kept)
+    assert "going on" not in said
 
 
 @given(nodes=st.lists(st.integers(1, 64), min_size=1, max_size=5), workers=st.integers(1, 12))
