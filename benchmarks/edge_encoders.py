@@ -1,4 +1,5 @@
-"""What an edge encoder gives against what it costs: recall on validation, and milliseconds.
+"""What an edge encoder gives against what it costs: recall on validation, and milliseconds; and
+the same of more or fewer chunks a caption.
 
 Run it where `dvc repro` has made the features of the recipe `seed`:
 
@@ -37,6 +38,7 @@ VARIANTS: dict[str, Layers] = {  # (channels, kernel, stride) of each convolutio
     "finer first step": ((24, 5, 2), (48, 3, 2), (96, 3, 2), (160, 3, 2), (224, 3, 2)),
     "coarser first step": ((96, 9, 8), (160, 3, 2), (224, 3, 2)),
 }
+CHUNKS = (1, 4)  # a caption, with the encoder that is shipped
 ROUNDS = 15
 
 
@@ -77,6 +79,13 @@ def encoder(layers: Layers, dim: int) -> edge_encoder.EdgeEncoder:
     return edge_encoder.EdgeEncoder(dim)
 
 
+def but(params: Params, **changes: int) -> Params:
+    """With other values of `train`."""
+    settings = params.active.train.model_copy(update=changes)
+    recipe = params.active.model_copy(update={"train": settings})
+    return params.model_copy(update={"recipes": {params.recipe: recipe}})
+
+
 def row(name: str, cells: dict[str, Any]) -> None:
     shown = (
         f"{cells['parameters'] / 1e6:.2f}" if cells["parameters"] else "",
@@ -98,9 +107,7 @@ def main() -> None:
     options = parser.parse_args()
     params, data = load_params(options.params), Path("data") / options.dataset
     if options.epochs:
-        settings = params.active.train.model_copy(update={"epochs": options.epochs})
-        recipe = params.active.model_copy(update={"train": settings})
-        params = params.model_copy(update={"recipes": {params.recipe: recipe}})
+        params = but(params, epochs=options.epochs)
     store = FeatureStore(data / "features")
     edges = EdgeMaps(data / "edges", store.ids)
     maps = torch.from_numpy(edges.maps(store.rows("train")[: params.active.train.batch_size]))
@@ -108,15 +115,18 @@ def main() -> None:
     print("| encoder | million parameters | ms an image | α | R@1 fused | R@1 of images |")
     print("|---|---|---|---|---|---|")
     found: dict[str, dict[str, Any]] = {}
-    for name in ("none (vanilla)", *VARIANTS):
+    chunks = {f"{SHIPPED}, chunks_per_caption {count}": count for count in CHUNKS}
+    for name in ("none (vanilla)", *VARIANTS, *chunks):
         cells = found[name] = {"parameters": 0, "ms": costs.get(name)}
         cells |= {"alphas": [], "fused": [], "images": []}
         for seed in options.seeds:
             one = params.model_copy(update={"seed": seed})
-            if name not in VARIANTS:
+            if name in chunks:
+                one = but(one, chunks_per_caption=chunks[name])
+            if name not in (*VARIANTS, *chunks):
                 model, alpha = train(one, "vanilla", store, edges), 0.0
             else:
-                edge_encoder.LAYERS = VARIANTS[name]
+                edge_encoder.LAYERS = VARIANTS.get(name, VARIANTS[SHIPPED])
                 model = train(one, "structxlip", store, edges)
                 alpha = choose_alpha(model, store, edges, params.active.evaluation.alphas)
                 cells["parameters"] = sum(p.numel() for p in model.edge_encoder.parameters())

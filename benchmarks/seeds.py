@@ -19,7 +19,7 @@ from structxlip.evaluation.protocol import compare
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.training.parallel import World
-from structxlip.training.ray_train import TrainingRun, train_worker, trained
+from structxlip.training.run import TrainingRun, train_worker, trained
 
 MODELS = ("vanilla", "structxlip_image_only", "structxlip")
 WAYS = ("image_to_text", "text_to_image")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from structxlip.config import Params, Train
 if TYPE_CHECKING:
     import pandas as pd
 
-RECALLS = ["val/image_to_text/R@1", "val/text_to_image/R@1"]
 NOTHING_LEARNT = 0.97  # of the loss of a guess
 
 
@@ -41,20 +41,24 @@ def observations(
     return found
 
 
-def mean_recall(history: pd.DataFrame) -> list[float]:
-    """Mean R@1 of both ways on validation, in percent, after each epoch."""
-    means: list[float] = history[RECALLS].mean(axis=1).tolist()
-    return means
+def mean_recall(row: Mapping[str, float]) -> float:
+    """Mean R@1 of both ways on validation, in percent, after the epoch of a row of a history."""
+    return (row["val/image_to_text/R@1"] + row["val/text_to_image/R@1"]) / 2
+
+
+def recall_curve(history: pd.DataFrame) -> list[float]:
+    """``mean_recall`` after each epoch."""
+    return [mean_recall(row) for row in history.to_dict("records")]
 
 
 def best_epoch(history: pd.DataFrame) -> int:
     """The epoch, counted from 1, with the best mean R@1 on validation; the first of equals."""
-    recall = mean_recall(history)
+    recall = recall_curve(history)
     return recall.index(max(recall)) + 1
 
 
 def _curve(arm: str, train: Train, history: pd.DataFrame, images: int) -> str:
-    recall, loss = mean_recall(history), history["clip_loss"].tolist()
+    recall, loss = recall_curve(history), history["clip_loss"].tolist()
     epochs, best = len(recall), best_epoch(history)
     top, last = recall[best - 1], recall[-1]
     said = f"{arm}: best on validation at epoch {best} of {epochs}, mean R@1 {top:.1f} %"

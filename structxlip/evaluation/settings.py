@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from structxlip.config import Model, Params, StructuralLosses, Train
-from structxlip.evaluation.curves import best_epoch, mean_recall
+from structxlip.evaluation.curves import best_epoch, recall_curve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -303,7 +303,7 @@ def _exported(train: Train, histories: dict[str, pd.DataFrame]) -> Setting:
 
     def shown(epochs: dict[str, int]) -> str:
         return ", ".join(
-            f"{arm} {epoch} of {last[arm]} ({mean_recall(histories[arm])[epoch - 1]:.1f} %)"
+            f"{arm} {epoch} of {last[arm]} ({recall_curve(histories[arm])[epoch - 1]:.1f} %)"
             for arm, epoch in epochs.items()
         )
 

@@ -10,7 +10,8 @@ from structxlip.losses.checks import check_parts, unit
 from structxlip.losses.contrastive import symmetric_nce
 from structxlip.losses.gather import gather_rows
 
-# Attention over a block of images is recomputed in the backward pass: this bounds its memory.
+# Above so many weights the attention is made a block of images at a time, and each block again in
+# the backward pass: this bounds its memory.
 BLOCK_ELEMENTS = 2**24
 
 
@@ -83,11 +84,13 @@ class RegionChunkAttentionLoss(nn.Module):
             cosine = share[:, None] * self._chunk_cosine(flat, patches, mask)
             return cosine.new_zeros(len(chunks), len(patches)).index_add(0, owner, cosine)
 
+        if len(patches) <= block:
+            return block_of(flat, patches, patch_mask)
         columns = [
             checkpoint(block_of, flat, p, m, use_reentrant=False)
             for p, m in zip(patches.split(block), patch_mask.split(block), strict=True)
         ]
-        return torch.cat(columns, dim=1) if len(patches) else flat @ flat.T
+        return torch.cat(columns, dim=1)
 
     def _chunk_cosine(self, chunks: Tensor, patches: Tensor, patch_mask: Tensor) -> Tensor:
         """``cos(c_j, a)`` of every chunk ``[M, D]`` with every image ``[B, P, D]``: ``[M, B]``.
@@ -95,14 +98,13 @@ class RegionChunkAttentionLoss(nn.Module):
         ``a`` itself, ``[M, B, D]``, is never made: with the weights ``w``, ``c·a = w·(c·p)`` and
         ``|a|² = wᵀ G w`` where ``G`` is the Gram matrix of the patches.
         """
-        scores = torch.einsum("md,bpd->bmp", chunks, patches)
+        scores = (chunks @ patches.flatten(0, 1).T).unflatten(1, patches.shape[:2])
         lowest = torch.finfo(scores.dtype).min
         weights = (
-            (scores / self.attention_temperature)
-            .masked_fill(~patch_mask[:, None, :], lowest)
-            .softmax(dim=-1)
+            (scores / self.attention_temperature).masked_fill(~patch_mask, lowest).softmax(dim=-1)
         )
         gram = patches @ patches.transpose(1, 2)
         dot = (weights * scores).sum(dim=-1)
-        norm = ((weights @ gram) * weights).sum(dim=-1).clamp(min=1e-12).sqrt()
-        return (dot / norm).T
+        attended = torch.einsum("mbp,bpq->mbq", weights, gram)
+        norm = (attended * weights).sum(dim=-1).clamp(min=1e-12).sqrt()
+        return dot / norm

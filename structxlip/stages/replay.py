@@ -7,8 +7,8 @@ from structxlip.errors import UserError
 from structxlip.progress import say
 from structxlip.stages.artifacts import DATA
 from structxlip.training.checkpoints import FAILED
-from structxlip.training.ray_train import TrainingRun
 from structxlip.training.replay import replay_step
+from structxlip.training.run import TrainingRun
 
 
 def replay(params: Params, dataset: str, arm: Arm) -> None:

@@ -11,7 +11,8 @@ from structxlip.ray_session import ray_session
 from structxlip.registry import TrainingLog
 from structxlip.stages.artifacts import DATA, MODELS, atomic_directory
 from structxlip.training.loop import Done
-from structxlip.training.ray_train import TrainingRun, train_arm
+from structxlip.training.ray_train import train_arm
+from structxlip.training.run import TrainingRun
 from structxlip.training.watch import Watch
 
 

@@ -34,6 +34,13 @@ def _region_px(params: Params) -> int:
     return params.active.train.region_px or params.active.model.image_px
 
 
+def arm_task(
+    params: Params, losses: StructuralLosses | Vanilla, model: StructXLIP, *, gather: bool = False
+) -> Task:
+    loss = composite_loss(losses, model.embed_dim, gather=gather)
+    return Task(model, loss, bf16=params.active.train.precision == "bf16")
+
+
 def arm_loop(
     params: Params,
     losses: StructuralLosses | Vanilla,
@@ -44,11 +51,7 @@ def arm_loop(
 ) -> Loop:
     """The loop of one worker; ``model`` is changed to train as the machine is told to."""
     settings, machine, world = params.active.train, params.machine, world or World()
-    task = Task(
-        model,
-        composite_loss(losses, model.embed_dim, gather=world.size > 1),
-        bf16=settings.precision == "bf16",
-    )
+    task = arm_task(params, losses, model, gather=world.size > 1)
     if machine.gradient_checkpointing:
         model.checkpoint_gradients()
     if machine.compiled:

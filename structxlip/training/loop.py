@@ -17,6 +17,7 @@ from torch.distributed.checkpoint import state_dict as distributed_state
 from structxlip.config import StructuralLosses, Train, Vanilla
 from structxlip.data.feature_store import FeatureStore
 from structxlip.errors import UserError
+from structxlip.evaluation.curves import mean_recall
 from structxlip.evaluation.protocol import embed_split
 from structxlip.losses import NotFinite, weight_schedule
 from structxlip.models.structxlip import Batch, StructXLIP
@@ -294,11 +295,6 @@ def validation_recall(model: StructXLIP, store: FeatureStore) -> dict[str, float
     """R@1 both ways on the validation split, without the edge branch, in percent."""
     metrics = embed_split(model, store, None, "val", 0.0).ranks().recall((1,))
     return {f"val/{name}": value for name, value in metrics.items()}
-
-
-def mean_recall(row: dict[str, float]) -> float:
-    """R@1 on validation, mean of both ways."""
-    return (row["val/image_to_text/R@1"] + row["val/text_to_image/R@1"]) / 2
 
 
 def peak_memory_mib(device: torch.device) -> float:

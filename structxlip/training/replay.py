@@ -17,7 +17,7 @@ from structxlip.training.arm import arm_batches, arm_loop, arm_model
 from structxlip.training.checkpoints import State
 from structxlip.training.loop import Progress
 from structxlip.training.parallel import World
-from structxlip.training.ray_train import TrainingRun
+from structxlip.training.run import TrainingRun
 
 SHOWN = 5
 

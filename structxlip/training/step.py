@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,30 @@ from structxlip.losses import CompositeLoss, Features
 from structxlip.models.dropout import place_rows
 from structxlip.models.structxlip import Batch, StructXLIP
 from structxlip.training.parallel import World, synchronised
+
+
+class Slopes(NamedTuple):
+    """The gradients of a loss by the features that it reads, and by its own parameters."""
+
+    by_feature: dict[str, Tensor]
+    by_parameter: list[Tensor | None]
+
+    def of(self, rows: slice, *, shared: bool) -> Slopes:
+        """Of a micro-batch; what all of them share, such as the temperature, only with
+        ``shared``."""
+        own = {
+            k: s[rows] if s.dim() else s for k, s in self.by_feature.items() if s.dim() or shared
+        }
+        return Slopes(own, self.by_parameter if shared else [None] * len(self.by_parameter))
+
+    def product(self, features: Features, loss: nn.Module) -> Tensor:
+        """Whose gradients these are."""
+        made = cast("dict[str, Tensor]", features)
+        pairs = [(made[name], slope) for name, slope in self.by_feature.items()]
+        for parameter, slope in zip(loss.parameters(), self.by_parameter, strict=True):
+            if slope is not None:
+                pairs.append((parameter, slope))
+        return torch.stack([(value * slope).sum() for value, slope in pairs]).sum()
 
 
 class Task(nn.Module):
@@ -30,25 +54,17 @@ class Task(nn.Module):
         self,
         batch: Batch,
         factors: dict[str, float] | None = None,
-        slopes: dict[str, Tensor] | None = None,
-        loss_slopes: list[Tensor | None] | None = None,
+        slopes: Slopes | None = None,
     ) -> Any:
-        """The losses of a batch; without ``factors`` its features.
+        """The losses of a batch with ``factors``, else its features.
 
-        With ``slopes``, the gradients of the loss by each feature, a number instead whose gradient
-        by each weight of the model is that of the loss; ``loss_slopes``, those by the parameters of
-        the loss itself, are added to it.
+        With ``slopes`` a number instead, whose gradient by each weight is that of their loss. All
+        of it is one method since workers are joined, and weights gathered, around ``forward``.
         """
         features = self._features(batch)
         if factors is not None:
             return self.loss(features, factors)
-        if slopes is None:
-            return features
-        products = [(features[name] * slope).sum() for name, slope in slopes.items()]  # type: ignore[literal-required]
-        for parameter, slope in zip(self.loss.parameters(), loss_slopes or [], strict=False):
-            if slope is not None:
-                products.append((parameter * slope).sum())
-        return torch.stack(products).sum()
+        return features if slopes is None else slopes.product(features, self.loss)
 
     def _features(self, batch: Batch) -> Features:
         """In float32."""
@@ -109,21 +125,22 @@ def backward(
             made.append(task(part))
     features = _joined(made)
     losses = inner.loss(features, factors)
-    leaves = {k: v for k, v in features.items() if cast(Tensor, v).requires_grad}
-    parameters = [*inner.loss.parameters()]
-    slopes = torch.autograd.grad(
-        losses["loss"], [*cast(Any, leaves).values(), *parameters], allow_unused=True
-    )
-    by_feature = {k: s for k, s in zip(leaves, slopes, strict=False) if s is not None}
+    slopes = _slopes(losses["loss"], features, inner.loss)
     for offset, part in parts:
         place(offset)
         last = offset == parts[-1][0]
-        rows = slice(offset, offset + len(part["image"]))
-        # What the micro-batches share, such as the temperature, is passed on once.
-        own = {k: s[rows] if s.dim() else s for k, s in by_feature.items() if s.dim() or last}
+        own = slopes.of(slice(offset, offset + len(part["image"])), shared=last)
         with synchronised(task, last):
-            task(part, None, own, list(slopes[len(leaves) :]) if last else None).backward()
+            task(part, None, own).backward()
     return losses
+
+
+def _slopes(loss: Tensor, features: Features, module: nn.Module) -> Slopes:
+    leaves = {k: v for k, v in cast("dict[str, Tensor]", features).items() if v.requires_grad}
+    parameters = [*module.parameters()]
+    found = torch.autograd.grad(loss, [*leaves.values(), *parameters], allow_unused=True)
+    by_feature = zip(leaves, found[: len(leaves)], strict=True)
+    return Slopes({k: s for k, s in by_feature if s is not None}, list(found[len(leaves) :]))
 
 
 def _cut(batch: Batch, size: int) -> Iterator[tuple[int, Batch]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from types import TracebackType
 
+from structxlip.evaluation.curves import mean_recall
 from structxlip.progress import Advance, progress, say
-from structxlip.training.loop import Done, mean_recall
+from structxlip.training.loop import Done
 
 
 class Watch:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structxlip.config import Params
-from structxlip.evaluation.curves import best_epoch, least_patience, mean_recall, observations
+from structxlip.evaluation.curves import best_epoch, least_patience, observations, recall_curve
 
 PAIRS = {"train": 100, "val": 400}
 
@@ -98,7 +98,7 @@ def test_edge_maps_that_are_guessed_are_told(params: Params, last: float, told_a
 
 def test_the_first_of_equals_is_the_best() -> None:
     history = curve([10, 30, 30, 20])
-    assert mean_recall(history) == [10, 30, 30, 20]
+    assert recall_curve(history) == [10, 30, 30, 20]
     assert best_epoch(history) == 2
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,7 +16,7 @@ import torch
 from structxlip.config import Params
 from structxlip.training.checkpoints import BEST, STEP, State
 from structxlip.training.parallel import World
-from structxlip.training.ray_train import TrainingRun, train_worker
+from structxlip.training.run import TrainingRun, train_worker
 from tests.store import Artifacts
 from tests.training.test_loop import change
 
@@ -31,17 +29,10 @@ def work(run: TrainingRun) -> None:
     train_worker(run, run.checkpoints(), World(), lambda _: None)
 
 
-@pytest.fixture(scope="module")
-def started() -> Callable[[TrainingRun], BaseProcess]:
-    context: ForkServerContext = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.test_kills"])
-
-    def start(run: TrainingRun) -> BaseProcess:
-        process = context.Process(target=work, args=(run,), daemon=True)
-        process.start()
-        return process
-
-    return start
+def start(forkserver: ForkServerContext, run: TrainingRun) -> BaseProcess:
+    process = forkserver.Process(target=work, args=(run,), daemon=True)
+    process.start()
+    return process
 
 
 def new_run(artifacts: Artifacts, params: Params, folder: Path) -> TrainingRun:
@@ -59,7 +50,7 @@ def end(run: TrainingRun) -> State:
 @pytest.mark.parametrize("recipe", ["seed", "paper"])
 def test_kills_at_any_moment_change_nothing(
     recipe: str,
-    started: Callable[[TrainingRun], BaseProcess],
+    forkserver: ForkServerContext,
     artifacts: Artifacts,
     params: Params,
     raw_artifacts: Artifacts,
@@ -70,7 +61,7 @@ def test_kills_at_any_moment_change_nothing(
     if recipe == "paper":
         artifacts, params = raw_artifacts, change(paper_params, epochs=16)
     whole = new_run(artifacts, params, tmp_path / "whole")
-    process = started(whole)
+    process = start(forkserver, whole)
     began = wait_for(whole, process, 1)
     process.join()
     assert process.exitcode == 0
@@ -80,7 +71,7 @@ def test_kills_at_any_moment_change_nothing(
     rng = np.random.default_rng()
     stood = []
     for _ in range(KILLS[recipe]):
-        process = started(broken)
+        process = start(forkserver, broken)
         wait_for(broken, process, (stood[-1] if stood else 0) + 1)
         time.sleep(rng.random() * 0.6 * took / KILLS[recipe])  # so that all come before its end
         assert process.pid is not None
@@ -89,7 +80,7 @@ def test_kills_at_any_moment_change_nothing(
         stood.append(end(broken)["step"])
     assert stood == sorted(set(stood))  # a part of the run was done between each two kills
     assert stood[-1] < expected["step"]
-    process = started(broken)
+    process = start(forkserver, broken)
     process.join()
     assert process.exitcode == 0
     found = end(broken)

@@ -23,7 +23,8 @@ from structxlip.config import Params
 from structxlip.models.build import build_model
 from structxlip.ray_session import ray_head
 from structxlip.training.loop import validation_recall
-from structxlip.training.ray_train import TrainingRun, worker_cpus
+from structxlip.training.ray_train import worker_cpus
+from structxlip.training.run import TrainingRun
 from tests.store import Artifacts, write_artifacts
 from tests.training.test_loop import change, new_loop, train
 
@@ -32,7 +33,8 @@ import sys
 from pathlib import Path
 from structxlip.config import load_params
 from structxlip.ray_session import ray_session
-from structxlip.training.ray_train import TrainingRun, train_arm
+from structxlip.training.ray_train import train_arm
+from structxlip.training.run import TrainingRun
 import pandas as pd
 import torch
 

@@ -14,8 +14,8 @@ from structxlip.stages.replay import replay
 from structxlip.training.checkpoints import FAILED
 from structxlip.training.loop import TrainingFailed
 from structxlip.training.parallel import World
-from structxlip.training.ray_train import TrainingRun, train_worker
 from structxlip.training.replay import replay_step
+from structxlip.training.run import TrainingRun, train_worker
 from tests.store import write_artifacts
 from tests.training.test_loop import change
 
