@@ -92,8 +92,7 @@ class TunedClip(StructXLIP):
         texts = [batch["caption"]]
         if self.config.edges == "image_tower":
             pictures.append(self._drawn(batch["edges"]))
-            apart = "regions" in batch and batch["regions"].shape[-1] != self.config.image_px
-            if "regions" in batch and not apart:
+            if "regions" in batch and not self._apart(batch):
                 pictures.append(self.standardise(batch["regions"][batch["region_mask"]]))
         if self.has_edges:
             texts.append(batch["structure"])
@@ -105,24 +104,32 @@ class TunedClip(StructXLIP):
             logit_scale=self.logit_scale.exp(),
             group_ids=batch["group_ids"],
         )
-        if not self.has_edges:
-            return features
-        features |= Features(
-            structure_features=read[count:],
-            chunk_features=self._chunks(tokens[count:], batch["chunks"]),
-            chunk_mask=batch["chunk_mask"],
-            has_structure=batch["has_structure"],
-        )
+        if self.has_edges:
+            features |= Features(
+                structure_features=read[count:],
+                chunk_features=self._chunks(tokens[count:], batch["chunks"]),
+                chunk_mask=batch["chunk_mask"],
+                has_structure=batch["has_structure"],
+            )
         if self.config.edges == "cnn":
             edge_features, patches = self.edge_encoder(batch["edges"])
-            return features | Features(edge_features=edge_features, patch_features=patches)
-        features |= Features(edge_features=seen[count : 2 * count])
-        if "regions" not in batch:  # no loss needs them
-            return features
+            features |= Features(edge_features=edge_features, patch_features=patches)
+        elif self.config.edges == "image_tower":
+            features |= Features(edge_features=seen[count : 2 * count])
+            if "regions" in batch:  # else no loss needs them
+                features |= self._regions(batch, seen[2 * count :])
+        return features
+
+    def _apart(self, batch: Batch) -> bool:
+        """Whether crops of regions have another size than the images."""
+        return batch["regions"].shape[-1] != self.config.image_px
+
+    def _regions(self, batch: Batch, seen: Tensor) -> Features:
+        """``seen``: the features ``[n, D]`` of the crops, unless they are read apart."""
         mask = batch["region_mask"]
         regions = seen.new_zeros(*mask.shape, seen.shape[-1])
-        regions[mask] = self._read_apart(batch) if apart else seen[2 * count :]
-        return features | Features(region_features=regions, region_mask=mask)
+        regions[mask] = self._read_apart(batch) if self._apart(batch) else seen
+        return Features(region_features=regions, region_mask=mask)
 
     def _read_apart(self, batch: Batch) -> Tensor:
         """Features ``[n, D]`` of the crops that there are.

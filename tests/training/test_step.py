@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from open_clip.transformer import ResidualAttentionBlock
 
 from structxlip.config import Params
+from structxlip.errors import UserError
 from structxlip.models.dropout import RowDropout, place_rows
 from structxlip.training.arm import arm_batches, arm_loop, arm_model
 from structxlip.training.parallel import World
@@ -78,6 +80,21 @@ def test_gradients_are_the_same_where_activations_are_computed_twice(
     hook.remove()
     assert len(ran) == 3 * once
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_are_the_same_when_compiled(
+    artifacts: Artifacts, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = change(params, "model", dropout=0.3)
+    _, expected = gradients(artifacts, params, None)
+    compiled = change(params, "machine", compiled=True)
+    if shutil.which("g++") or shutil.which("clang++"):
+        _, found = gradients(artifacts, compiled, None)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match=r"machine\.compiled needs a C\+\+ compiler"):
+        gradients(artifacts, compiled, None)
 
 
 @settings(deadline=None)
