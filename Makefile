@@ -31,7 +31,7 @@ down: $(READY)
 	@python -m tasks.services down
 
 test: $(READY)
-	@pytest
+	@pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder
 
 lint: $(READY)
 	@ruff check .

@@ -21,6 +21,14 @@ settings.register_profile("any machine", deadline=None)  # no test depends on ti
 settings.load_profile("any machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first; where processes share the tests, those of a file stay together."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project under Prefect, with scripts as stages; whatever it started ends after the tests."""

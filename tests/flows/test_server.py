@@ -6,7 +6,7 @@ import pytest
 
 from tests.operation import Project, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("operated")]
 
 
 def test_the_schedule_of_the_deployment_makes_runs(operated: Project) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.operation import Project, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("operated")]
 
 
 def task_runs(project: Project) -> list[dict[str, Any]]:

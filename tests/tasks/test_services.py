@@ -12,7 +12,7 @@ import pytest
 
 from tests.operation import NO_RAY, Project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("operated")]
 
 
 def test_up_says_that_it_is_up(operated: Project) -> None:

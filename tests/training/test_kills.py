@@ -72,8 +72,10 @@ def test_kills_at_any_moment_change_nothing(
     stood = []
     for _ in range(KILLS[recipe]):
         process = start(forkserver, broken)
-        wait_for(broken, process, (stood[-1] if stood else 0) + 1)
-        time.sleep(rng.random() * 0.6 * took / KILLS[recipe])  # so that all come before its end
+        # A few steps on, and within one of them; so that all come before the end.
+        further = 1 + int(rng.integers(expected["step"] // (4 * KILLS[recipe])))
+        wait_for(broken, process, (stood[-1] if stood else 0) + further)
+        time.sleep(rng.random() * 2 * took / expected["step"])
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
