@@ -21,6 +21,7 @@ settings.register_profile("any machine", deadline=None)  # no test depends on ti
 settings.load_profile("any machine")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests first; where processes share the tests, those of a file stay together."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
