@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,6 +21,7 @@ from structxlip.losses import NotFinite, weight_schedule
 from structxlip.models.structxlip import Batch, StructXLIP
 from structxlip.training.batches import Draw, TrainingBatches
 from structxlip.training.checkpoints import State
+from structxlip.training.memory import peak_memory_mib
 from structxlip.training.optimizer import make_optimizer, rate_factor
 from structxlip.training.parallel import World, average_scalars, gradient_norm, whole
 from structxlip.training.step import Task, backward
@@ -295,11 +294,3 @@ def validation_recall(model: StructXLIP, store: FeatureStore) -> dict[str, float
     """R@1 both ways on the validation split, without the edge branch, in percent."""
     metrics = embed_split(model, store, None, "val", 0.0).ranks().recall((1,))
     return {f"val/{name}": value for name, value in metrics.items()}
-
-
-def peak_memory_mib(device: torch.device) -> float:
-    """The most memory that was in use: of the GPU, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
