@@ -33,12 +33,11 @@ from structxlip.models.structxlip import StructXLIP
 from structxlip.training.arm import arm_batches, arm_loop, arm_model
 
 Layers = tuple[tuple[int, int, int], ...]
-SHIPPED = edge_encoder.LAYERS
 
 
 @dataclass(frozen=True)
 class Variant:
-    layers: Layers = SHIPPED  # (channels, kernel, stride) of each convolution
+    layers: Layers  # (channels, kernel, stride) of each convolution
     chunks: int | None = None  # a caption; None: those of the recipe
 
     def encoder(self, dim: int) -> edge_encoder.EdgeEncoder:
@@ -50,14 +49,18 @@ class Variant:
         return params if self.chunks is None else but(params, chunks_per_caption=self.chunks)
 
 
+def four(*channels: int) -> Layers:
+    return tuple(zip(channels, (7, 3, 3, 3), (4, 2, 2, 2), strict=True))
+
+
 VARIANTS = {
-    "shipped": Variant(),
-    "a quarter as wide": Variant(((16, 7, 4), (24, 3, 2), (40, 3, 2), (56, 3, 2))),
-    "half as wide": Variant(((24, 7, 4), (48, 3, 2), (80, 3, 2), (112, 3, 2))),
-    "wider": Variant(((64, 7, 4), (128, 3, 2), (192, 3, 2), (256, 3, 2))),
-    "coarser first step": Variant(((96, 9, 8), (160, 3, 2), (224, 3, 2))),
-    "shipped, 1 chunk": Variant(chunks=1),
-    "shipped, 4 chunks": Variant(chunks=4),
+    "16, 24, 40, 56 channels": Variant(four(16, 24, 40, 56)),
+    "24, 48, 80, 112": Variant(four(24, 48, 80, 112)),
+    "48, 96, 160, 224": Variant(four(48, 96, 160, 224)),
+    "64, 128, 192, 256": Variant(four(64, 128, 192, 256)),
+    "stride 8; 96, 160, 224": Variant(((96, 9, 8), (160, 3, 2), (224, 3, 2))),
+    "24, 48, 80, 112; 1 chunk": Variant(four(24, 48, 80, 112), chunks=1),
+    "24, 48, 80, 112; 4 chunks": Variant(four(24, 48, 80, 112), chunks=4),
 }
 VANILLA = "none (vanilla)"
 ROUNDS = 15

@@ -55,8 +55,9 @@ class Training:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that train; they are children of the Ray head, not of the driver."""
-        found = psutil.Process().children(recursive=True)
-        return [process for process in found if "TrainWorker" in process.name()]
+        mine = {process.pid for process in psutil.Process().children(recursive=True)}
+        named = psutil.process_iter(["name"])  # without those that end meanwhile
+        return [p for p in named if p.pid in mine and "TrainWorker" in p.info["name"]]
 
     def under_way(self) -> bool:
         """Wait until a worker is there; False when the training ended first."""
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--spread-s", type=float, default=6.0)
+    parser.add_argument("--spread-s", type=float, default=12.0)
     options = parser.parse_args()
     content = load_params().model_dump(by_alias=True)
     content["recipes"][content["recipe"]]["train"]["epochs"] = options.epochs

@@ -117,7 +117,9 @@ def test_two_workers_that_are_killed_one_by_one_and_all_give_the_history_of_one(
     params = change(params, "machine", workers=2, checkpoint_steps=3, log_steps=5)
     process = trainer.start(artifacts, params, "two.parquet")
     until(process, r"^step \d\d")
-    workers = [p for p in psutil.Process().children(recursive=True) if "TrainWorker" in p.name()]
+    mine = {process.pid for process in psutil.Process().children(recursive=True)}
+    named = psutil.process_iter(["name"])  # without those that end meanwhile
+    workers = [p for p in named if p.pid in mine and "TrainWorker" in p.info["name"]]
     assert len(workers) == 2
     workers[0].kill()
     until(process, "going on after step")
