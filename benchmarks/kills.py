@@ -27,17 +27,16 @@ from pathlib import Path
 import psutil
 
 from structxlip.config import load_params
-from structxlip.ray_session import ray_head
 
 KINDS = ("worker", "driver", "group")
 POLL_S = 0.05
 
 
 class Training:
-    """`structxlip train` in a folder of its own, on a Ray head that outlives it."""
+    """`structxlip train` in a folder of its own."""
 
-    def __init__(self, folder: Path, dataset: str, environment: dict[str, str]) -> None:
-        self.folder, self.dataset, self.environment = folder, dataset, environment
+    def __init__(self, folder: Path, dataset: str) -> None:
+        self.folder, self.dataset = folder, dataset
         self.model = folder / "models" / dataset / "structxlip"
         self.log = folder / "log.txt"
 
@@ -47,14 +46,13 @@ class Training:
             self.process = subprocess.Popen(
                 [Path(sys.executable).with_name(command[0]), *command[1:]],
                 cwd=self.folder,
-                env=os.environ | self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that train; they are children of the Ray head, not of the driver."""
+        """The processes that train, which Ray starts."""
         mine = {process.pid for process in psutil.Process().children(recursive=True)}
         named = psutil.process_iter(["name"])  # without those that end meanwhile
         return [p for p in named if p.pid in mine and "TrainWorker" in p.info["name"]]
@@ -131,12 +129,12 @@ def main() -> None:
         "checkpoint_steps": 3,
         "max_failures": options.kills,
     }
-    with tempfile.TemporaryDirectory() as directory, ray_head() as environment:
+    with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         (folder / "params.yaml").write_text(json.dumps(content))
         for name in ("data", "assets", "structxlip"):
             (folder / name).symlink_to(Path(name).resolve())
-        training = Training(folder, options.dataset, environment)
+        training = Training(folder, options.dataset)
         training.start()
         training.process.wait()
         expected = training.result()

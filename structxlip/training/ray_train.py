@@ -86,7 +86,7 @@ def _fit(run: TrainingRun, checkpoints: Checkpoints, listener: Listener) -> None
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    with _listening(told, listener):
+    with _repeated(_Listening(told, listener)), _repeated(_ForgottenGroups()):
         try:
             trainer.fit()
         except Exception as error:
@@ -124,31 +124,63 @@ class _Told:
         return rows
 
 
+class _Listening:
+    """Hands on what is told, each step once: a worker that is started again does some steps a
+    second time."""
+
+    def __init__(self, told: Any, listener: Listener) -> None:
+        self.told, self.listener, self.heard = told, listener, 0
+
+    def __call__(self) -> None:
+        import ray
+
+        for row in ray.get(self.told.take.remote()):
+            if row.step > self.heard:
+                self.heard = row.step
+                self.listener(row)
+
+
+class _ForgottenGroups:
+    """Frees what Ray Train forgets: the placement group of workers of which one is killed while
+    they are set up (Ray 2.60). The next workers would wait for its CPUs for ever."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def __call__(self) -> None:
+        import ray
+        from ray.util.placement_group import (
+            PlacementGroup,
+            placement_group_table,
+            remove_placement_group,
+        )
+
+        job = ray.get_runtime_context().get_job_id()
+        now = {
+            group
+            for group, row in placement_group_table().items()
+            if group.endswith(job) and row["state"] != "REMOVED"
+        }
+        if now - self.known:  # Ray Train uses one at a time
+            for group in self.known & now:
+                remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
+        self.known = now
+
+
 @contextmanager
-def _listening(told: Any, listener: Listener) -> Iterator[None]:
-    """Hand on what is told while the block runs, each step once: a worker that is started again
-    does some steps a second time."""
-    import ray
+def _repeated(do: Callable[[], None]) -> Iterator[None]:
+    """Do it every ``POLL_S`` while the block runs, and once more at its end."""
+    ended = threading.Event()
 
-    ended, heard = threading.Event(), 0
-
-    def listen() -> None:
-        nonlocal heard
-        last = False
-        while not last:
-            last = ended.wait(POLL_S)
-            for row in ray.get(told.take.remote()):
-                if row.step > heard:
-                    heard = row.step
-                    listener(row)
-
-    def guarded() -> None:
+    def repeat() -> None:
         try:
-            listen()
+            while not ended.wait(POLL_S):
+                do()
+            do()
         except Exception as error:  # the training itself is worth more than the news of it
-            say(f"nothing more is heard of the training, which goes on: {error}")
+            say(f"the training goes on, but is not watched any more: {error}")
 
-    thread = threading.Thread(target=guarded, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield

@@ -53,6 +53,25 @@ pd.DataFrame(history).to_parquet(out)
 torch.save(model.state_dict(), out + ".pt")
 """
 
+FORGOTTEN = """
+from ray.util.placement_group import placement_group
+from structxlip.ray_session import ray_session
+from structxlip.training.ray_train import _ForgottenGroups
+
+with ray_session() as cpus:
+    forgotten = _ForgottenGroups()
+    first = placement_group([{"CPU": cpus}])
+    assert first.wait(10)
+    forgotten()
+    forgotten()
+    second = placement_group([{"CPU": cpus}])
+    assert not second.wait(0.5), "the first one was freed while it was the only one"
+    forgotten()
+    assert second.wait(10)
+    forgotten()
+    assert second.wait(5)
+"""
+
 
 class Trainer:
     """Runs CODE in a process of its own, on one Ray head of two cores for all tests."""
@@ -128,6 +147,13 @@ def test_two_workers_that_are_killed_one_by_one_and_all_give_the_history_of_one(
     again, said = trainer.run(artifacts, params, "two.parquet")
     assert re.search("going on after step [1-9]", said)
     pd.testing.assert_frame_equal(again, history, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.e2e
+def test_workers_get_the_room_of_those_that_died_as_they_were_set_up(trainer: Trainer) -> None:
+    subprocess.run(
+        [sys.executable, "-c", FORGOTTEN], env=os.environ | trainer.environment, check=True
+    )
 
 
 @pytest.mark.e2e
