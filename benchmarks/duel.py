@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import fmean
 
 MIB = 2**20
 Work = Callable[[], Mapping[str, float]]
@@ -28,16 +29,16 @@ class Measured:
     growth_mib: float = 0.0
 
     @property
-    def best_s(self) -> float:
-        return min(self.seconds)
+    def mean_s(self) -> float:
+        return fmean(self.seconds)
 
     @property
-    def best_cpu_s(self) -> float:
-        return min(self.cpu_seconds)
+    def mean_cpu_s(self) -> float:
+        return fmean(self.cpu_seconds)
 
 
 def duel(
-    contestants: Mapping[str, Callable[[], Contestant]], *, steps: int, warm_up: int = 1
+    contestants: Mapping[str, Callable[[], Contestant]], *, steps: int, warm_up: int = 2
 ) -> dict[str, Measured]:
     """Step after step of all contestants, who goes first changing each time.
 

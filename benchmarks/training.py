@@ -5,9 +5,10 @@ training of open_clip, loading alone, and the edge encoder alone.
     python benchmarks/training.py --tables paper --dataset fashion --path DIR
 
 Works in a temporary folder with pair stores that the stages make. Contestants run in processes of
-their own, on the same pairs, and take turns step by step. Times are of the fastest step (by the
-clock, with the slowest, and of the processors), `times` and `share` ratios to the first row. Peak
-MiB is the resident set of the whole process, growth what it has beyond imports, data and model.
+their own, on the same pairs, and take turns step by step. Rates and seconds of the processors are
+of all steps, since batches differ in what there is to do; seconds by the clock are those of the
+fastest and the slowest. `times` and `share` are ratios to the first row. Peak MiB is the resident
+set of the whole process, growth what it has beyond imports, data and model.
 """
 
 from __future__ import annotations
@@ -57,15 +58,15 @@ def show(found: dict[str, Measured], samples: int) -> dict[str, Any]:
     reference, rows = next(iter(found.values())), {}
     for name, measured in found.items():
         row = {
-            "samples_per_s": samples / measured.best_s,
-            "times": reference.best_s / measured.best_s,
-            "cpu_times": reference.best_cpu_s / measured.best_cpu_s,
+            "samples_per_s": samples / measured.mean_s,
+            "times": reference.mean_s / measured.mean_s,
+            "cpu_times": reference.mean_cpu_s / measured.mean_cpu_s,
             "growth_share": measured.growth_mib / reference.growth_mib,
         }
         print(
-            f"| {name} | {measured.best_s:.3g} to {max(measured.seconds):.3g} "
+            f"| {name} | {min(measured.seconds):.3g} to {max(measured.seconds):.3g} "
             f"| {row['samples_per_s']:.3g} | {row['times']:.2f} "
-            f"| {measured.best_cpu_s:.3g} | {row['cpu_times']:.2f} "
+            f"| {measured.mean_cpu_s:.3g} | {row['cpu_times']:.2f} "
             f"| {measured.peak_mib:.0f} | {measured.growth_mib:.0f} | {row['growth_share']:.2f} |",
             flush=True,
         )
@@ -147,7 +148,7 @@ def loader(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             steps=options.short_steps,
         )
         rows[arm] = show(found, batch)
-        ratio = found["training"].best_s / found["loading"].best_s
+        ratio = found["training"].mean_s / found["loading"].mean_s
         print(f"\nLoading is {ratio:.0f} times as fast as training.")
     return rows
 
@@ -167,7 +168,7 @@ def cached(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     )
     rows = show(found, batch)
     step, alone = found["structxlip"], found["edge encoder, forward and backward"]
-    print(f"\nA step takes {step.best_s / alone.best_s:.2f} times as long as its edge encoder.")
+    print(f"\nA step takes {step.mean_s / alone.mean_s:.2f} times as long as its edge encoder.")
     return rows
 
 

@@ -37,7 +37,7 @@ def write_inspection(
 ) -> None:
     """Write the page of the artifacts under ``data``."""
     report = json.loads((data / "pairs" / "report.json").read_text())
-    densities, usable = _densities(data / "edges")
+    densities, usable, region_sides = _edges(data / "edges")
     texts, chunks = _captions(data / "captions")
     tokens = np.array(lengths.count(_evenly(texts, SAMPLED)))
     rows = np.unique(np.linspace(0, report["pairs"] - 1, EXAMPLES).astype(int))
@@ -53,6 +53,8 @@ def write_inspection(
         median=int(np.median(tokens)),
         cut=100 * float((tokens > lengths.limit).mean()),
         usable=usable,
+        regions=len(region_sides) / len(densities),
+        region_px=int(np.median(region_sides)) if len(region_sides) else 0,
         lengths=figure(lambda axes: _draw_lengths(axes[0], tokens, lengths.limit), 1),
         densities=figure(lambda axes: _draw_densities(axes[0], densities, limits), 1),
         examples=[_example(pictures, row, chunks) for row in rows.tolist()],
@@ -77,11 +79,14 @@ def _example(pictures: Pictures, row: int, chunks: dict[str, list[str]]) -> dict
     return found
 
 
-def _densities(edges: Path) -> tuple[NDArray[np.float32], int]:
+def _edges(edges: Path) -> tuple[NDArray[np.float32], int, NDArray[np.int32]]:
+    """Densities, how many maps enter the losses, and the longer side of each region in pixels."""
     import pyarrow.dataset as ds
 
-    table = ds.dataset(shards(edges)).to_table(["density", "has_structure"])
-    return table["density"].to_numpy(), sum(table["has_structure"].to_pylist())
+    table = ds.dataset(shards(edges)).to_table(["density", "has_structure", "regions"])
+    boxes = table["regions"].combine_chunks().flatten()
+    sides = np.maximum(boxes.field("w").to_numpy(), boxes.field("h").to_numpy())
+    return table["density"].to_numpy(), sum(table["has_structure"].to_pylist()), sides
 
 
 def _captions(captions: Path) -> tuple[list[str], dict[str, list[str]]]:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from statistics import median
 
 import open_clip
 import pyarrow.parquet as pq
@@ -200,6 +201,10 @@ def test_the_data_can_be_looked_at(project: Project) -> None:
     assert page.count('class="chunk"') > 24
     assert '<td class="number">96</td>' in page
     assert "0.0 % of the captions are cut" in page
+    maps = pq.read_table(project.folder / "data/scenes/edges/part-00000.parquet").to_pylist()
+    sides = [max(box["w"], box["h"]) for row in maps for box in row["regions"]]
+    found = f"{len(sides) / len(maps):.1f} regions a map in the mean, {int(median(sides))} px"
+    assert found in page
     assert 'src="http' not in page
     nothing = project.run("structxlip", "inspect", "scenes", "--params", "nowhere.yaml")
     assert nothing.returncode == 2

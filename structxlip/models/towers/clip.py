@@ -225,7 +225,10 @@ def picture_grid(clip: Any, side: int) -> int | None:
         raise ValueError(f"{type(visual).__name__} reads pictures of {own[0]} pixels alone")
     patch = visual.patch_size[0]
     if side % patch:
-        raise ValueError(f"{side} pixels are no whole number of patches of {patch} pixels")
+        near = " or ".join(str(n * patch) for n in (side // patch, side // patch + 1) if n)
+        raise ValueError(
+            f"{side} pixels are no whole number of patches of {patch} pixels: take {near}"
+        )
     return int(side // patch)
 
 
