@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import fmean
+
+from structxlip.training.memory import KEEP_FREED
 
 MIB = 2**20
 Work = Callable[[], Mapping[str, float]]
@@ -38,20 +41,29 @@ class Measured:
 
 
 def duel(
-    contestants: Mapping[str, Callable[[], Contestant]], *, steps: int, warm_up: int = 2
+    contestants: Mapping[str, Callable[[], Contestant]],
+    *,
+    steps: int,
+    warm_up: int = 2,
+    foreign: str | None = None,
 ) -> dict[str, Measured]:
     """Step after step of all contestants, who goes first changing each time.
 
     They are made, by functions of modules, in processes that are fresh: this one should be small,
-    since Linux counts its memory to the peak of those that it starts.
+    since Linux counts its memory to the peak of those that it starts. All but the ``foreign`` one
+    have the environment of our workers.
     """
+    plain = dict(os.environ)
     context = multiprocessing.get_context("spawn")
     found = {name: Measured() for name in contestants}
     ends, processes = {}, []
     for name, make in contestants.items():
         ends[name], theirs = context.Pipe()
         processes.append(context.Process(target=_serve, args=(theirs, make), daemon=True))
+        os.environ.update({} if name == foreign else KEEP_FREED)
         processes[-1].start()
+        os.environ.clear()
+        os.environ.update(plain)
         theirs.close()
         ends[name].recv()  # it is made
     names = list(contestants)

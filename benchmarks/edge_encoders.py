@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from structxlip.evaluation.protocol import choose_alpha, embed_split
 from structxlip.models import edge_encoder
 from structxlip.models.structxlip import StructXLIP
 from structxlip.training.arm import arm_batches, arm_loop, arm_model
+from structxlip.training.memory import KEEP_FREED
 
 Layers = tuple[tuple[int, int, int], ...]
 
@@ -147,6 +150,8 @@ def main() -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--json", type=Path, help="also write what was found")
     options = parser.parse_args()
+    if not os.environ.items() >= KEEP_FREED.items():  # as our workers have it
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | KEEP_FREED)
     torch.set_num_threads(options.threads)
     params, data = load_params(options.params), Path("data") / options.dataset
     if options.epochs:

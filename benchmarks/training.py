@@ -48,6 +48,7 @@ VIT_B_16: dict[str, Any] = {
     },
 }
 VIT_B_32 = VIT_B_16 | {"vision_cfg": VIT_B_16["vision_cfg"] | {"patch_size": 32}}
+STRAIGHT, OPEN_CLIP = "straight from the formulas", "open_clip_train"
 LARGE_CROPS = {"region_px": None}  # as large as the images
 
 
@@ -87,10 +88,11 @@ def paper(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     print(f"\nReading batches of {options.batch} alone\n")
     reading = duel(
         {
-            "straight from the formulas": partial(straightforward_loading, project, file),
+            STRAIGHT: partial(straightforward_loading, project, file),
             "structxlip": partial(loading, project, "structxlip"),
         },
         steps=options.short_steps,
+        foreign=STRAIGHT,
     )
     rows = {"losses": same, "reading": show(reading, options.batch)}
     print(f"\nRecipe `paper`, ViT-B/16, batches of {options.batch}, {options.precision}\n")
@@ -111,10 +113,11 @@ def paper(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     for name, variant in variants.items():  # one after the other: each pair fills the memory
         found = duel(
             {
-                "straight from the formulas": partial(straightforward_paper, project, file),
+                STRAIGHT: partial(straightforward_paper, project, file),
                 name: partial(ours, variant, "structxlip"),
             },
             steps=options.steps,
+            foreign=STRAIGHT,
         )
         rows[name] = show(found, options.batch)
     return rows
@@ -125,11 +128,12 @@ def vanilla(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     print(f"\nPlain CLIP, ViT-B/32, batches of {options.batch}, {options.precision}\n")
     found = duel(
         {
-            "open_clip_train": partial(open_clip_training, project, full=True),
+            OPEN_CLIP: partial(open_clip_training, project, full=True),
             "structxlip, texts of 77 tokens": partial(ours, project, "vanilla", full=True),
             "structxlip, texts as they are": partial(ours, project, "vanilla"),
         },
         steps=options.short_steps,
+        foreign=OPEN_CLIP,
     )
     return show(found, options.batch)
 

@@ -13,7 +13,6 @@ from structxlip.models.structxlip import StructXLIP
 from structxlip.models.towers import picture_grid
 from structxlip.training.batches import TrainingBatches
 from structxlip.training.loop import Loop
-from structxlip.training.memory import keep_freed_memory
 from structxlip.training.parallel import World, spread
 from structxlip.training.step import Task, composite_loss
 
@@ -53,8 +52,6 @@ def arm_loop(
     """The loop of one worker; ``model`` is changed to train as the machine is told to."""
     settings, machine, world = params.active.train, params.machine, world or World()
     task = arm_task(params, losses, model, gather=world.size > 1)
-    if world.device.type == "cpu":
-        keep_freed_memory()
     if machine.gradient_checkpointing:
         model.checkpoint_gradients()
     if machine.compiled:

@@ -19,6 +19,7 @@ from structxlip.progress import say
 from structxlip.ray_session import users_own
 from structxlip.training.checkpoints import Checkpoints
 from structxlip.training.loop import Done, Progress
+from structxlip.training.memory import KEEP_FREED
 from structxlip.training.parallel import World
 from structxlip.training.run import TrainingRun, train_worker, trained
 
@@ -84,9 +85,11 @@ def _fit(run: TrainingRun, checkpoints: Checkpoints, listener: Listener) -> None
             **place,
             failure_config=FailureConfig(max_failures=machine.max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
+            worker_runtime_env={} if gpus else {"env_vars": KEEP_FREED},
         ),
     )
-    with _repeated(_Listening(told, listener)), _repeated(_ForgottenGroups()):
+    news = _repeated("the news of it", _Listening(told, listener))
+    with news, _repeated("making room for its workers", _ForgottenGroups()):
         try:
             trainer.fit()
         except Exception as error:
@@ -142,43 +145,54 @@ class _Listening:
 
 class _ForgottenGroups:
     """Frees what Ray Train forgets: the placement group of workers of which one is killed while
-    they are set up (Ray 2.60). The next workers would wait for its CPUs for ever."""
+    they are set up (Ray 2.60). The next workers would wait for its CPUs for ever.
+
+    Ray Train uses one group at a time, so that none is in use while another waits for room. Those
+    that the job has before are not Ray Train's. A job is to train one model at a time.
+    """
 
     def __init__(self) -> None:
-        self.known: set[str] = set()
+        self.others = set(self._states())
 
     def __call__(self) -> None:
         import ray
-        from ray.util.placement_group import (
-            PlacementGroup,
-            placement_group_table,
-            remove_placement_group,
-        )
+        from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+        states = {group: s for group, s in self._states().items() if group not in self.others}
+        if "PENDING" in states.values():
+            for group, state in states.items():
+                if state == "CREATED":
+                    found = PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group)))
+                    remove_placement_group(found)
+
+    def _states(self) -> dict[str, str]:
+        """Of the placement groups of this job."""
+        import ray
+        from ray.util.placement_group import placement_group_table
 
         job = ray.get_runtime_context().get_job_id()
-        now = {
-            group
-            for group, row in placement_group_table().items()
-            if group.endswith(job) and row["state"] != "REMOVED"
-        }
-        if now - self.known:  # Ray Train uses one at a time
-            for group in self.known & now:
-                remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
-        self.known = now
+        table = placement_group_table()
+        return {group: row["state"] for group, row in table.items() if group.endswith(job)}
 
 
 @contextmanager
-def _repeated(do: Callable[[], None]) -> Iterator[None]:
-    """Do it every ``POLL_S`` while the block runs, and once more at its end."""
+def _repeated(name: str, do: Callable[[], None]) -> Iterator[None]:
+    """Do it every ``POLL_S`` while the block runs, and once more at its end.
+
+    The training is worth more: what fails is said once, and tried again.
+    """
     ended = threading.Event()
 
     def repeat() -> None:
-        try:
-            while not ended.wait(POLL_S):
+        last = said = False
+        while not last:
+            last = ended.wait(POLL_S)
+            try:
                 do()
-            do()
-        except Exception as error:  # the training itself is worth more than the news of it
-            say(f"the training goes on, but is not watched any more: {error}")
+            except Exception as error:
+                if not said:
+                    say(f"the training goes on, but {name} fails: {error}")
+                said = True
 
     thread = threading.Thread(target=repeat, daemon=True)
     thread.start()

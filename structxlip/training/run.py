@@ -12,6 +12,7 @@ from pathlib import Path
 from structxlip.config import Arm, Params, StructuralLosses, Vanilla
 from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.errors import UserError
+from structxlip.models.edge_encoder import LAYERS
 from structxlip.models.structxlip import StructXLIP
 from structxlip.models.towers import named_files
 from structxlip.progress import say
@@ -44,7 +45,7 @@ class TrainingRun:
         params = self.params
         for section in (params.active.model, params.active.train, self.losses):
             digest.update(section.model_dump_json().encode())
-        digest.update(str(params.seed).encode())
+        digest.update(f"{params.seed} {LAYERS}".encode())
         weights = [*filter(Path.is_file, WEIGHTS.rglob("*"))]  # that the parameters name
         model = params.active.model
         weights += [file for t in (model.image_tower, model.text_tower) for file in named_files(t)]

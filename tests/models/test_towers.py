@@ -250,7 +250,7 @@ def test_pictures_of_another_size_are_read_as_by_an_encoder_of_that_size(tmp_pat
     assert gradient[1:].abs().min() > 0
     whole = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(encode_images(clip, whole), clip.encode_image(whole))
-    with pytest.raises(ValueError, match="20 pixels are no whole .* of 8 pixels: take 16 or 24"):
+    with pytest.raises(ValueError, match=r"20 pixels .* of 8 pixels: take 16 or 24"):
         picture_grid(clip, 20)
 
 

@@ -21,6 +21,7 @@ from tests.store import Artifacts
 from tests.training.test_loop import change
 
 KILLS = {"seed": 10, "paper": 4}
+JOIN_S = 300
 
 
 def work(run: TrainingRun) -> None:
@@ -63,7 +64,7 @@ def test_kills_at_any_moment_change_nothing(
     whole = new_run(artifacts, params, tmp_path / "whole")
     process = start(forkserver, whole)
     began = wait_for(whole, process, 1)
-    process.join()
+    process.join(timeout=JOIN_S)
     assert process.exitcode == 0
     expected, took = end(whole), time.monotonic() - began
 
@@ -78,12 +79,12 @@ def test_kills_at_any_moment_change_nothing(
         time.sleep(rng.random() * 2 * took / expected["step"])
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        process.join(timeout=JOIN_S)
         stood.append(end(broken)["step"])
     assert stood == sorted(set(stood))  # a part of the run was done between each two kills
     assert stood[-1] < expected["step"]
     process = start(forkserver, broken)
-    process.join()
+    process.join(timeout=JOIN_S)
     assert process.exitcode == 0
     found = end(broken)
     assert found["progress"] == expected["progress"]

@@ -54,22 +54,24 @@ torch.save(model.state_dict(), out + ".pt")
 """
 
 FORGOTTEN = """
-from ray.util.placement_group import placement_group
+from ray.util.placement_group import placement_group, placement_group_table
 from structxlip.ray_session import ray_session
 from structxlip.training.ray_train import _ForgottenGroups
 
 with ray_session() as cpus:
+    mine = placement_group([{"CPU": cpus / 2}])
+    assert mine.wait(10)
     forgotten = _ForgottenGroups()
-    first = placement_group([{"CPU": cpus}])
+    first = placement_group([{"CPU": cpus / 2}])
     assert first.wait(10)
     forgotten()
-    forgotten()
-    second = placement_group([{"CPU": cpus}])
+    second = placement_group([{"CPU": cpus / 2}])
     assert not second.wait(0.5), "the first one was freed while it was the only one"
     forgotten()
     assert second.wait(10)
     forgotten()
-    assert second.wait(5)
+    states = [placement_group_table(group)["state"] for group in (mine, first, second)]
+    assert states == ["CREATED", "REMOVED", "CREATED"]
 """
 
 
@@ -150,7 +152,7 @@ def test_two_workers_that_are_killed_one_by_one_and_all_give_the_history_of_one(
 
 
 @pytest.mark.e2e
-def test_workers_get_the_room_of_those_that_died_as_they_were_set_up(trainer: Trainer) -> None:
+def test_a_group_that_is_left_behind_makes_room_for_the_next(trainer: Trainer) -> None:
     subprocess.run(
         [sys.executable, "-c", FORGOTTEN], env=os.environ | trainer.environment, check=True
     )

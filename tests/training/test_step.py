@@ -92,6 +92,7 @@ def test_gradients_are_the_same_when_compiled(
         _, found = gradients(artifacts, compiled, None)
         assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match=r"machine\.compiled needs a C\+\+ compiler"):
         gradients(artifacts, compiled, None)

@@ -15,7 +15,6 @@ from structxlip.config import Params
 from structxlip.training.arm import arm_batches, arm_loop, arm_model
 from structxlip.training.loop import Loop, validation_recall
 from structxlip.training.parallel import World
-from tests.operation import free_port
 from tests.store import Artifacts
 from tests.training.test_loop import change
 
@@ -44,14 +43,14 @@ def curve(artifacts: Artifacts, params: Params, world: World, steps: int) -> lis
     return seen
 
 
-def worker(rank: int, port: int, folder: Path) -> None:
+def worker(rank: int, folder: Path) -> None:
     """One of four processes: first all of them train together, then two."""
     torch.set_num_threads(1)
     told = json.loads((folder / "told.json").read_text())
-    for index, size in enumerate(WORLDS):
+    for size in WORLDS:
         if rank >= size:
             continue
-        address = f"tcp://127.0.0.1:{port + index}"
+        address = f"file://{folder}/workers-{size}"
         dist.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
         for name, (artifacts, content) in told.items():
             params, steps = Params.model_validate(content), STEPS if name in WHOLE else FEW_STEPS
@@ -89,9 +88,8 @@ def test_losses_are_those_of_one_worker(
         for name, (a, p) in runs.items()
     }
     (tmp_path / "told.json").write_text(json.dumps(told))
-    port = free_port()
     processes = [
-        forkserver.Process(target=worker, args=(rank, port, tmp_path), daemon=True)
+        forkserver.Process(target=worker, args=(rank, tmp_path), daemon=True)
         for rank in range(max(WORLDS))
     ]
     for process in processes:
