@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import resource
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ def duel(
 
     They are made, by functions of modules, in processes that are fresh: this one should be small,
     since Linux counts its memory to the peak of those that it starts. All but the ``foreign`` one
-    have the environment of our workers.
+    run as our workers do: in a thread, and with their environment.
     """
     plain = dict(os.environ)
     context = multiprocessing.get_context("spawn")
@@ -59,8 +60,9 @@ def duel(
     ends, processes = {}, []
     for name, make in contestants.items():
         ends[name], theirs = context.Pipe()
-        processes.append(context.Process(target=_serve, args=(theirs, make), daemon=True))
-        os.environ.update({} if name == foreign else KEEP_FREED)
+        serve, environment = (_serve, {}) if name == foreign else (_serve_in_thread, KEEP_FREED)
+        processes.append(context.Process(target=serve, args=(theirs, make), daemon=True))
+        os.environ.update(environment)
         processes[-1].start()
         os.environ.clear()
         os.environ.update(plain)
@@ -82,6 +84,12 @@ def duel(
     for process in processes:
         process.join()
     return found
+
+
+def _serve_in_thread(connection: Connection, make: Callable[[], Contestant]) -> None:
+    thread = threading.Thread(target=_serve, args=(connection, make))
+    thread.start()
+    thread.join()
 
 
 def _serve(connection: Connection, make: Callable[[], Contestant]) -> None:

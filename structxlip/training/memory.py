@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 # The environment in which the allocator of glibc keeps freed memory for the next step. Activations
 # are the same in every step, and the kernel clears each page that it hands out: on a CPU that is a
-# fifth of the time of a convolution. Threads, such as the one of Ray Train, have arenas of 64 MiB
-# unless there is one for all.
+# fifth of the time of a convolution. Threads, such as that of Ray Train, have arenas of their own,
+# which hold no block above 64 MiB. One arena for all would hold it, but the threads of a matrix
+# product wait for each other in it, and the step of a CLIP takes a quarter longer. Hence two.
 KEEP_FREED = {
-    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
 }
