@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 # The environment in which the allocator of glibc keeps freed memory for the next step. Activations
 # are the same in every step, and the kernel clears each page that it hands out: on a CPU that is a
 # fifth of the time of a convolution. Threads, such as that of Ray Train, have arenas of their own,
-# which hold no block above 64 MiB. One arena for all would hold it, but the threads of a matrix
-# product wait for each other in it, and the step of a CLIP takes a quarter longer. Hence two.
+# which hold no block above 64 MiB. One arena for all would hold it, but there the step of a CLIP
+# takes a tenth longer or more (docs/results.md). Hence two.
 KEEP_FREED = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_MAX_": "0",
