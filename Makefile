@@ -1,13 +1,13 @@
 # Everything a new machine needs: Python 3.11-3.13, git and make.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 READY := $(VENV)/.ready
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 # One Ray head for all stages, started only when a stage is out of date.
 REPRO = dvc status --quiet --with-deps $(1) || structxlip with-ray dvc repro $(1)
 
-.PHONY: demo demo-photos demo-paper up down test lint lock
+.PHONY: demo demo-photos demo-paper up down test lint docs lock
 
 demo: $(READY)
 	@$(call REPRO,register@scenes)
@@ -37,6 +37,10 @@ lint: $(READY)
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "the documentation is in .cache/site/index.html"
 
 # torch goes first: of all packages it is the one whose build depends on the machine.
 $(READY): pyproject.toml requirements.lock

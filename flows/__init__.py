@@ -1,1 +1,1 @@
-"""Prefect flows: when and under what conditions the pipeline runs."""
+"""Prefect flows: they decide when and under which conditions the pipeline runs."""

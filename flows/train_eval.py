@@ -1,4 +1,4 @@
-"""The flow `structxlip`: every DVC stage of a dataset as one task, then the comparison."""
+"""The flow `structxlip`: run each DVC stage of a dataset as a task, then publish the comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.stages import out_of_date, run_stage, stages_of
 
 @flow(name="structxlip")
 def structxlip(dataset: str = "scenes") -> State[Any] | None:
-    """Run what is out of date of a dataset and publish how its models compare.
+    """Run the stages of a dataset that are out of date, and publish the comparison of its models.
 
     Args:
         dataset: An entry under `datasets:` in params.yaml.
@@ -38,7 +38,10 @@ def structxlip(dataset: str = "scenes") -> State[Any] | None:
 
 
 def _run_stages(dataset: str) -> str | None:
-    """Run the stages in DVC's order; what the first one that fails says, with its name."""
+    """Run the stages in the order of DVC, up to the first that fails.
+
+    Returns the name and the message of the stage that failed, or None.
+    """
     stages = stages_of(dataset)
     ray: AbstractContextManager[dict[str, str]] = nullcontext({})
     if out_of_date(stages):
@@ -53,10 +56,10 @@ def _run_stages(dataset: str) -> str | None:
 
 @contextmanager
 def _shared_ray() -> Iterator[dict[str, str]]:
-    """One Ray head for all stages, as the environment variables that join it.
+    """Start one Ray head for all stages. Yields the environment variables that connect to it.
 
-    It is started and ended outside of the main thread, where Ray would replace the handler of
-    SIGTERM through which Prefect cancels a run.
+    A second thread starts and ends it: in the main thread Ray would replace the handler of SIGTERM,
+    by which Prefect cancels a run.
     """
     from structxlip.ray_session import ray_head
 

@@ -1,4 +1,4 @@
-"""The command line `structxlip`: each stage by name, and looking after the project.
+"""The command line `structxlip`: one command for each stage, and commands for the project.
 
 Heavy imports happen inside the commands, so that `structxlip --help` stays quick.
 """
@@ -65,7 +65,7 @@ def captions(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
 
 @app.command(rich_help_panel="Stages")
 def features(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
-    """Cache what is trained on: outputs of frozen towers, or pixels and tokens."""
+    """Store what is trained on: outputs of frozen towers, or pixels and tokens."""
     _stage("features", params, dataset)
 
 
@@ -90,10 +90,10 @@ def register(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
 @app.command(rich_help_panel="Project")
 def report(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     """Print the comparison of a dataset, and where to look further."""
-    from structxlip.stages.evaluate import print_report
+    from structxlip.reports.comparison import print_comparison
 
     load_params(params).dataset(dataset)
-    print_report(dataset)
+    print_comparison(dataset)
 
 
 @app.command(rich_help_panel="Project")
@@ -111,7 +111,7 @@ def activate(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Make a preset an active dataset that is read from PATH."""
-    from structxlip.presets import activate_preset
+    from structxlip.config.edit import activate_preset
 
     activate_preset(params, preset, path)
 
@@ -121,22 +121,40 @@ def inspect(
     dataset: Annotated[str, typer.Argument(help="An entry under `datasets:`.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Write a page to look at a dataset: lengths, edges, structure, what was left out."""
-    _stage("inspect", params, dataset)
+    """Write a page that shows a dataset: lengths, edges, structure, and what was left out."""
+    from structxlip.reports.dataset_page import inspect as write_page
+
+    loaded = load_params(params)
+    loaded.dataset(dataset)
+    write_page(loaded, dataset)
 
 
 @app.command(rich_help_panel="Project")
 def replay(dataset: DatasetOption, arm: ArmOption, params: ParamsFile = PARAMS) -> None:
-    """Do the step again over which a training failed, and say what in it is not finite."""
-    _stage("replay", params, dataset, arm)
+    """Repeat the step over which a training failed, and say what in it is not finite."""
+    from structxlip.training.replay import replay as replay_training
+
+    loaded = load_params(params)
+    loaded.dataset(dataset)
+    replay_training(loaded, dataset, arm)
 
 
 @app.command(rich_help_panel="Project")
 def sources() -> None:
     """List the kinds of datasets that can be read, with an example of each."""
-    from structxlip.config.datasets import examples
+    from structxlip.config.reference import examples
 
     sys.stdout.write(examples())
+
+
+@app.command("params", rich_help_panel="Project")
+def describe_params(
+    key: Annotated[str | None, typer.Argument(help="For example `train` or `edges.cue`.")] = None,
+) -> None:
+    """Explain the keys of params.yaml: one key, one section, or all of them."""
+    from structxlip.config.reference import describe_keys
+
+    sys.stdout.write(describe_keys(key) + "\n")
 
 
 @app.command(rich_help_panel="Project")
@@ -144,10 +162,10 @@ def recipe(
     name: Annotated[str, typer.Argument(help="An entry under `recipes:`.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Follow another recipe from now on."""
-    from structxlip.presets import choose_recipe
+    """Select the recipe that the stages follow."""
+    from structxlip.config.edit import select_recipe
 
-    choose_recipe(params, name)
+    select_recipe(params, name)
 
 
 @app.command(
@@ -171,7 +189,7 @@ def with_ray(
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's is one sentence and an exit code."""
+    """Run the command line. A mistake of the user is one sentence and an exit code."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:

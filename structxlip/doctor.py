@@ -1,4 +1,4 @@
-"""`structxlip doctor`: what is installed, what works offline, and how to get what is missing."""
+"""`structxlip doctor`: check what is installed and what is missing, and say how to get it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ PACKAGES = ("torch", "timm", "open_clip_torch", "opencv-python-headless", "spacy
 
 
 def examine(params_file: Path) -> bool:
-    """Print a table of checks; True when the parameters can be run here."""
+    """Print a table of checks, with a remedy for each that fails.
+
+    Returns whether all checks pass, so that the parameters in ``params_file`` can be run here.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     checks = [*_packages(), *_machine(), *_models(params_file)]
     table = Table("", "what", "found", "what to do", box=None)
-    for good, what, found, remedy in checks:
-        mark = "[green]ok[/]" if good else "[red]missing[/]"
-        table.add_row(mark, *map(escape, (what, found, "" if good else remedy)))
+    for passed, name, found, remedy in checks:
+        mark = "[green]ok[/]" if passed else "[red]missing[/]"
+        table.add_row(mark, *map(escape, (name, found, "" if passed else remedy)))
     Console().print(table)
-    return all(good for good, *_ in checks)
+    return all(passed for passed, *_ in checks)
 
 
-Check = tuple[bool, str, str, str]
+Check = tuple[bool, str, str, str]  # whether it passes, what is checked, what was found, the remedy
 
 
 def _packages() -> list[Check]:
+    """The packages, with their versions."""
     checks = []
     for name in PACKAGES:
         try:
@@ -43,6 +47,7 @@ def _packages() -> list[Check]:
 
 
 def _machine() -> list[Check]:
+    """The device that trains, and the free disk."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -55,39 +60,47 @@ def _machine() -> list[Check]:
 
 
 def _models(params_file: Path) -> list[Check]:
+    """The packaged towers, and the towers, datasets and language model that the parameters name."""
     from structxlip.captions import installed_language_models
     from structxlip.config import load_params
-    from structxlip.models.towers import PACKAGED_IMAGE, PACKAGED_TEXT
+    from structxlip.models.towers.kinds.packaged import IMAGE_PACKAGES, TEXT_PACKAGES
 
     checks: list[Check] = []
-    packaged = PACKAGED_IMAGE | PACKAGED_TEXT
+    packaged = IMAGE_PACKAGES | TEXT_PACKAGES
     for name, (package, _) in packaged.items():
-        there = importlib.util.find_spec(package) is not None
-        found = "offline" if there else ""
-        checks.append((there, f"packaged:{name}", found, "pip install 'structxlip[offline]'"))
+        installed = importlib.util.find_spec(package) is not None
+        found = "offline" if installed else ""
+        checks.append((installed, f"packaged:{name}", found, "pip install 'structxlip[offline]'"))
     try:
         params = load_params(params_file)
     except UserError as error:
         return [*checks, (False, str(params_file), "", str(error))]
     checks.append((True, str(params_file), f"active: {', '.join(params.datasets)}", ""))
-    for tower in dict.fromkeys((params.active.model.image_tower, params.active.model.text_tower)):
+    model = params.recipe_settings.model
+    for tower in dict.fromkeys((model.image_tower, model.text_tower)):
         if not tower.startswith("packaged:"):
             checks.append(_tower(tower))
     for name, dataset in params.datasets.items():
-        there = Path(dataset.path).exists()
+        exists = Path(dataset.path).exists()
         remedy = f"put the data there, or `structxlip activate {name} --path DIR`"
-        checks.append((there, f"dataset {name}", dataset.path, remedy))
-    wanted, known = params.active.captions.language_model, installed_language_models()
-    there = wanted in known or Path(wanted).exists()
+        checks.append((exists, f"dataset {name}", dataset.path, remedy))
+    language_model = params.recipe_settings.captions.language_model
+    installed_models = installed_language_models()
     checks.append(
-        (there, f"language model {wanted}", ", ".join(known), "see the error of the stage")
+        (
+            language_model in installed_models or Path(language_model).exists(),
+            f"language model {language_model}",
+            ", ".join(installed_models),
+            "the error of the stage captions says how to install it",
+        )
     )
     return checks
 
 
 def _tower(name: str) -> Check:
-    config, is_file, _ = name.partition(":")[2].partition(".json")
-    path = Path(config + is_file)
-    if is_file or path.exists():
+    """A tower by name: whether its file exists, where it names a file."""
+    stem, json_suffix, _ = name.partition(":")[2].partition(".json")
+    path = Path(stem + json_suffix)
+    if json_suffix or path.exists():
         return path.exists(), name, "from a file", f"put {path} there"
     return True, name, "from a hub: needs the internet once", ""

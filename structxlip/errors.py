@@ -1,10 +1,12 @@
-"""The one exception that means "the user can mend this": shown as a sentence, never a traceback."""
+"""The exception for mistakes that the user can correct."""
 
 
 class UserError(Exception):
-    """A mistake in parameters, data or set-up; the message is one sentence that says what to do.
+    """A mistake in parameters, data or set-up. The user sees one sentence, not a traceback.
 
-    ``exit_code`` is what the command line ends with: 2 for parameters and arguments, 1 otherwise.
+    Args:
+        message: one sentence that says what is wrong and what to do.
+        exit_code: exit code of the command line: 2 for parameters and arguments, else 1.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:

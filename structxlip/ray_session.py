@@ -1,4 +1,4 @@
-"""Ray inside a stage: the cluster of RAY_ADDRESS, else a local one that ends with the stage."""
+"""Ray within a stage: the cluster at RAY_ADDRESS, or a local one that ends with the stage."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from contextlib import contextmanager
 from structxlip.errors import UserError
 
 PROBE_TIMEOUT_S = 5.0
-# A machine of one's own is not taken away by a cloud: nothing needs to watch for that.
+# Ray Train would watch for a cloud that takes the machine away. A local machine has none.
 WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+# Ray's C++ core writes to the user's screen, also what Ray handles itself, such as "has constructor
+# arguments in the object store" for each worker of Ray Data.
+CORE_LOG_LEVEL = ("RAY_BACKEND_LOG_LEVEL", "fatal")
+# Python loggers of Ray whose warnings do not concern a user of this project.
+QUIET_LOGGERS = (
+    # Warns every second where there is no dashboard.
+    "ray.train.v2._internal.execution.controller.placement_group_cleaner",
+    # Tells of every other Ray instance on the machine, again and again.
+    "ray._private.services",
+)
 
 
 @contextmanager
@@ -25,15 +35,17 @@ def ray_session() -> Iterator[int]:
 
     address = os.environ.get("RAY_ADDRESS")
     _probe(address)
+    os.environ.setdefault(*CORE_LOG_LEVEL)
     if not address:
         os.environ.setdefault(WATCHER, "0")
-    # The address is always given: without one, Ray joins whatever cluster it finds traces of.
+    # The address is always given: without one, Ray joins any cluster that it finds traces of.
     ray.init(
         address=address or "local",
         include_dashboard=None if address else False,
         logging_level=logging.ERROR,
         runtime_env={"worker_process_setup_hook": "structxlip.ray_session.quieten"},
     )
+    quieten()
     try:
         yield max(int(ray.cluster_resources().get("CPU", 1)), 1)
     finally:
@@ -41,16 +53,16 @@ def ray_session() -> Iterator[int]:
 
 
 def quieten() -> None:
-    """Keep back what every Ray worker would warn of every second where there is no dashboard."""
-    cleaner = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
-    logging.getLogger(cleaner).setLevel(logging.ERROR)
+    """Silence ``QUIET_LOGGERS``, in the driver and in every Ray worker."""
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager
 def ray_head() -> Iterator[dict[str, str]]:
     """Keep one Ray cluster for several stages; yield the environment variables that join it.
 
-    That of RAY_ADDRESS is used where there is one, else a local one is started and ended here.
+    It is the cluster at RAY_ADDRESS, or else a local one that starts and ends here.
     """
     import ray
 
@@ -75,8 +87,8 @@ def _probe(address: str | None) -> None:
         ) from None
 
 
-def users_own(error: BaseException) -> UserError | None:
-    """The user's mistake inside of what Ray wrapped around it; None when it is not one."""
+def find_user_error(error: BaseException) -> UserError | None:
+    """The ``UserError`` that Ray has wrapped into an error; None when there is none."""
     seen: set[int] = set()
     queue: list[BaseException | None] = [error]
     while queue:

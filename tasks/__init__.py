@@ -1,1 +1,1 @@
-"""Prefect tasks and services: thin; the work is in structxlip, the graph is DVC's."""
+"""Prefect tasks and services. The work is in structxlip; DVC holds the graph of the stages."""

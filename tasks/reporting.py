@@ -1,4 +1,4 @@
-"""What a flow run leaves in Prefect: progress, what a stage made, and the comparison."""
+"""Publish a flow run as artifacts in Prefect: progress, outputs of stages, and the comparison."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
-from structxlip.evaluation.comparison import table
+from structxlip.reports.comparison import comparison_table
 
 REPORTS = Path("reports")
-# How stages say where they are: `edges scenes: 1,200/4,200 pairs (28 %), 310/s, 10 s left`, and
+# The progress lines of stages: `edges scenes: 1,200/4,200 pairs (28 %), 310/s, 10 s left`, and
 # `train vanilla: 3/12 epochs, loss 0.436`.
 PROGRESS = re.compile(r": (?P<done>[\d,]+)/(?P<total>[\d,]+) [a-z]+\b")
 
 
 class ProgressArtifact:
-    """The bar of a stage in the UI, fed from its lines; there is none while nothing is known."""
+    """The progress bar of a stage in the UI. It appears with the first progress line."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
         self._id: UUID | None = None
 
     def follow(self, line: str) -> None:
-        """Move the bar to where a line says the stage is; other lines change nothing."""
+        """Move the bar, if ``line`` of the stage's output is a progress line."""
         if found := PROGRESS.search(line):
             done, total = (int(found[part].replace(",", "")) for part in ("done", "total"))
             self._show(100 * min(done / max(total, 1), 1))
 
     def finish(self) -> None:
-        """Fill a bar that is shown."""
+        """Move the bar to 100 %, if there is one."""
         if self._id is not None:
             self._show(100.0)
 
@@ -54,7 +54,7 @@ class ProgressArtifact:
 
 
 def publish_outs(stage: str, outs: Sequence[str]) -> None:
-    """Leave links to what a stage made."""
+    """Publish links to the outputs of a stage, with their sizes."""
     rows = [f"| [{out}]({Path(out).resolve().as_uri()}) | {_size(Path(out))} |" for out in outs]
     create_markdown_artifact(
         "\n".join(["| output | size |", "|---|---|", *rows]),
@@ -65,9 +65,11 @@ def publish_outs(stage: str, outs: Sequence[str]) -> None:
 
 @task(task_run_name="comparison@{dataset}", cache_policy=NO_CACHE)
 def publish_comparison(dataset: str) -> None:
-    """Leave the comparison of the models as a table, and a link to the report."""
+    """Publish the comparison of the models as a table, and a link to the report."""
     folder = REPORTS / dataset
-    header, *rows = table(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+    header, *rows = comparison_table(
+        json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    )
     create_table_artifact(
         [dict(zip(header, row, strict=True)) for row in rows],
         key=_key("comparison", dataset),
@@ -82,10 +84,11 @@ def publish_comparison(dataset: str) -> None:
 
 
 def _key(kind: str, name: str) -> str:
-    """A key as Prefect wants it: lower case, digits and dashes."""
+    """The key of an artifact. Prefect allows lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"{kind}-{name}".lower())
 
 
 def _size(path: Path) -> str:
+    """The size of a file or folder, as text in MiB."""
     files = path.rglob("*") if path.is_dir() else [path]
     return f"{sum(file.stat().st_size for file in files if file.is_file()) / 2**20:.1f} MiB"

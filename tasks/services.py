@@ -1,4 +1,4 @@
-"""`python -m tasks.services up|down`: the Prefect server, a worker and the deployments."""
+"""`python -m tasks.services up|down`: start or end the Prefect server and a worker."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 DEPLOYMENT = "structxlip/train-eval"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
-# Whatever `up` starts carries this variable, and so does all that comes of it, whoever its parent
-# is by then. `down` finds it by that: no process id is kept that could be lost or used again.
+# `up` sets this environment variable for each program that it starts. All descendants inherit it,
+# even those that have lost their parent, so `down` finds them by it. A stored process id could get
+# lost, or belong to another process later.
 MARK = "STRUCTXLIP_SERVICE"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -48,7 +49,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True)
 class Service:
-    """A program that runs in the background of this project, and all that it starts."""
+    """A program of this project that runs in the background, with its descendants.
+
+    Attributes:
+        name: `server` or `worker`.
+        command: the program and its arguments.
+        home: the folder of Prefect's files, and of the log.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -56,25 +63,27 @@ class Service:
 
     @property
     def log(self) -> Path:
+        """The file with the output of the program."""
         return self.home / f"{self.name}.log"
 
     @property
     def mark(self) -> str:
+        """The value of the variable ``MARK`` for this service."""
         return f"{self.name} of {self.home}"
 
     def processes(self) -> set[psutil.Process]:
-        """The program and what came of it."""
+        """The processes of the program and of its descendants."""
         found = set()
         for process in psutil.process_iter():
-            # Another user's process, or one that has ended meanwhile, is none of ours.
+            # The process may belong to another user, or may have ended.
             with suppress(psutil.Error):
                 if process.environ().get(MARK) == self.mark:
-                    # A process that renames itself (Ray's do) may lose its variables.
+                    # A process that renames itself, as Ray's do, may lose its variables.
                     found |= {process, *process.children(recursive=True)}
         return found
 
     def head(self) -> psutil.Process | None:
-        """The program itself, where it runs."""
+        """The process of the program itself; None when it does not run."""
         for process in self.processes():
             with suppress(psutil.Error):
                 if process.cmdline()[1:] == list(self.command[1:]):
@@ -82,7 +91,7 @@ class Service:
         return None
 
     def start(self) -> None:
-        """Start the program, once what an earlier one may have left has ended."""
+        """End what an earlier start has left, then start the program."""
         self.end()
         with self.log.open("ab") as log:
             subprocess.Popen(
@@ -95,11 +104,11 @@ class Service:
             )
 
     def end(self) -> bool:
-        """End the program and what came of it; False when there is nothing to end."""
+        """End the program and its descendants. Returns False when there is nothing to end."""
         if not (processes := self.processes()):
             return False
-        # Only Prefect's own processes are told to end, where there are any: a flow run ends its
-        # stage and says so to the server.
+        # Where there are processes of Prefect, only they get the signal: a flow run ends its stage
+        # itself, and reports that to the server.
         for process in list(filter(_is_prefect, processes)) or processes:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
@@ -118,7 +127,10 @@ def _is_prefect(process: psutil.Process) -> bool:
 
 
 def _services() -> tuple[Service, Service]:
-    """The server and the worker, as prefect.toml describes them."""
+    """The server and the worker, as prefect.toml configures them.
+
+    Raises ``UserError`` when the settings of Prefect are not those of this project.
+    """
     settings = get_current_settings()
     url, port = settings.api.url or "", settings.server.api.port
     if urlsplit(url).port != port:
@@ -134,13 +146,14 @@ def _services() -> tuple[Service, Service]:
 
 
 def _environment() -> dict[str, str]:
-    """The variables of what is started: this environment's programs, and no telemetry."""
+    """Environment variables for the programs: the path of this Python's programs, no telemetry."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     # Prefect takes the folder of the deployments from PWD.
     return os.environ | {"PATH": path, "PWD": str(Path.cwd()), "DO_NOT_TRACK": "1"}
 
 
 def _wait(service: Service, ready: Callable[[], bool]) -> None:
+    """Wait until ``ready()``. Raises ``UserError`` when the service ends, or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while not ready():
         if service.head() is None or time.monotonic() > deadline:
@@ -149,20 +162,20 @@ def _wait(service: Service, ready: Callable[[], bool]) -> None:
 
 
 def _close_lost_runs(client: SyncPrefectClient) -> None:
-    """Close the runs of a worker that was killed: they would hold back the next run for minutes."""
-    lost = client.read_flow_runs(
+    """Mark the runs of a worker that was killed as crashed. They would delay the next run."""
+    lost_runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
         ),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
     )
-    for run in lost:
+    for run in lost_runs:
         client.set_flow_run_state(run.id, Crashed(message="The worker ended."), force=True)
 
 
 def _deploy(log: Path) -> None:
-    """Create the deployments of prefect.yaml, or bring them up to date."""
-    done = subprocess.run(
+    """Create the deployments of prefect.yaml, or update them. Raises ``UserError`` on failure."""
+    finished = subprocess.run(
         (*PREFECT, "deploy", "--all"),
         env=_environment(),
         stdin=subprocess.DEVNULL,
@@ -171,14 +184,14 @@ def _deploy(log: Path) -> None:
         text=True,
         check=False,
     )
-    log.write_text(done.stdout, encoding="utf-8")
-    if done.returncode:
+    log.write_text(finished.stdout, encoding="utf-8")
+    if finished.returncode:
         raise UserError(f"the deployments of prefect.yaml were refused; {log} says why")
 
 
 @app.command()
 def up() -> None:
-    """Start what is not running yet, deploy, and say where things are."""
+    """Start the server and a worker if they do not run, deploy, and print the address of the UI."""
     server, worker = _services()
     server.home.mkdir(parents=True, exist_ok=True)
     running = [service for service in (server, worker) if service.head()]
@@ -203,11 +216,11 @@ def up() -> None:
             worker.start()
         _deploy(server.home / "deploy.log")
 
-        def polls() -> bool:
+        def worker_is_polling() -> bool:
             heartbeats = [w.last_heartbeat_time for w in client.read_workers_for_work_pool(POOL)]
             return worker in running or any(beat and beat >= started for beat in heartbeats)
 
-        _wait(worker, polls)
+        _wait(worker, worker_is_polling)
         ui = str(client.api_url).removesuffix("/api/").removesuffix("/api")
     state = "was up already" if len(running) == 2 else "is up"
     typer.echo(f"Prefect {state}: {ui} (logs in {os.path.relpath(server.home)}/)")
@@ -218,13 +231,13 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """End the worker, its flow runs and the server; nothing else."""
+    """End the worker, its flow runs and the server. No other process is touched."""
     ended = [service.name for service in reversed(_services()) if service.end()]
     typer.echo(f"ended the {' and the '.join(ended)}" if ended else "nothing was up")
 
 
 def main() -> None:
-    """Run the command; a mistake of the user's is one sentence and an exit code."""
+    """Run the command. A ``UserError`` is printed as one sentence, without a traceback."""
     try:
         app()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""DVC stages as Prefect tasks: which there are, which are out of date, and running one."""
+"""DVC stages as Prefect tasks: list them, ask whether they are out of date, and run one."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from prefect.states import Completed, Failed
 from tasks.reporting import ProgressArtifact, publish_outs
 
 BIN = Path(sys.executable).parent
-# Less than the 30 s after which Prefect kills a flow run that is being cancelled.
+# Seconds between the signal to end a stage and its kill. Less than the 30 s after which Prefect
+# kills a flow run that is being cancelled.
 GRACE_S = 10.0
-INTERRUPTED = "Interrupted"
-STAGE_SAYS = "structxlip: "
-DVC_SAYS = "ERROR: "
-TAIL_LINES = 200
-# Ray colours what it passes on of its workers; the log in the UI does not show colours.
-COLOUR = re.compile(r"\x1b\[[\d;]*m")
+INTERRUPTED = "Interrupted"  # name of the state of a stage that was killed
+STAGE_ERROR_PREFIX = "structxlip: "
+DVC_ERROR_PREFIX = "ERROR: "
+TAIL_LINES = 200  # last lines of a stage's output, in which its error is looked for
+# Ray colours the output of its workers, and the log in the UI would show the codes.
+COLOUR_CODE = re.compile(r"\x1b\[[\d;]*m")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as DVC names it, and the paths that it writes."""
+    """A stage: its name in DVC, and the paths of its outputs."""
 
     name: str
     outs: tuple[str, ...]
 
 
 def stages_of(dataset: str) -> list[Stage]:
-    """The stages of a dataset and all that they depend on, in the order in which DVC runs them."""
+    """The stages of a dataset, and all stages that they depend on, in the order of DVC."""
     from dvc.repo import Repo
     from dvc.repo.reproduce import plan_repro
 
@@ -56,7 +57,7 @@ def stages_of(dataset: str) -> list[Stage]:
 
 
 def _dataset_of(name: str) -> str:
-    """`scenes` of `edges@scenes` and of `train@scenes-vanilla`: the first key of the template."""
+    """The dataset of a stage: `scenes` for `edges@scenes` and for `train@scenes-vanilla`."""
     return name.partition("@")[2].partition("-")[0]
 
 
@@ -69,22 +70,30 @@ def out_of_date(stages: Sequence[Stage]) -> bool:
 
 
 def _was_interrupted(_task: object, _task_run: object, state: State[Any]) -> bool:
+    """Whether Prefect should run the task again."""
     return state.name == INTERRUPTED
 
 
 @task(
     task_run_name="{stage.name}",
     cache_policy=NO_CACHE,
-    # A stage that was killed, for want of memory for example, goes on from its checkpoint. One
-    # that failed by itself would fail again.
+    # A stage that was killed, for lack of memory for example, continues from its checkpoint when it
+    # runs again. A stage that failed by itself would fail again.
     retries=1,
     retry_delay_seconds=2,
     retry_condition_fn=_was_interrupted,
 )
 def run_stage(stage: Stage, environment: dict[str, str]) -> State[Any]:
-    """Run one stage through DVC, its output as the log and the progress of the task.
+    """Run one stage through DVC.
 
-    ``environment`` is what the stage gets beside the variables of this process.
+    Its output becomes the log and the progress bar of the task.
+
+    Args:
+        stage: the stage.
+        environment: environment variables of the stage, in addition to those of this process.
+
+    Returns:
+        `Completed`, `Cached` for a stage that was up to date, `Failed`, or `Interrupted`.
     """
     logger = get_run_logger()
     progress = ProgressArtifact(stage.name)
@@ -92,14 +101,13 @@ def run_stage(stage: Stage, environment: dict[str, str]) -> State[Any]:
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage.name]
     with _process_group(command, environment) as process:
         assert process.stdout is not None
-        for line in (COLOUR.sub("", line.rstrip()) for line in process.stdout):
-            logger.log(
-                logging.ERROR if line.startswith((STAGE_SAYS, DVC_SAYS)) else logging.INFO, line
-            )
+        for line in (COLOUR_CODE.sub("", line.rstrip()) for line in process.stdout):
+            is_error = line.startswith((STAGE_ERROR_PREFIX, DVC_ERROR_PREFIX))
+            logger.log(logging.ERROR if is_error else logging.INFO, line)
             progress.follow(line)
             tail.append(line)
-        code = process.wait()
-    if code != 0:
+        exit_code = process.wait()
+    if exit_code != 0:
         return failed_state(list(tail))
     progress.finish()
     publish_outs(stage.name, stage.outs)
@@ -108,23 +116,33 @@ def run_stage(stage: Stage, environment: dict[str, str]) -> State[Any]:
 
 
 def failed_state(output: list[str]) -> State[Any]:
-    """The state of a stage that failed: what it says itself, or else what DVC says of it."""
-    stage = [line.removeprefix(STAGE_SAYS) for line in output if line.startswith(STAGE_SAYS)]
-    dvc = [line.removeprefix(DVC_SAYS) for line in output if line.startswith(DVC_SAYS)]
-    message, *_ = stage[-1:] or dvc[:1] or output[-1:] or ["DVC failed without a word"]
-    exit_code = re.search(r"exited with (-?\d+)$", "\n".join(dvc), re.MULTILINE)
+    """The state of a stage that failed, from the last lines of its output.
+
+    The message is the error of the stage itself, or else that of DVC, or else the last line.
+    """
+    stage_errors = _lines_after(STAGE_ERROR_PREFIX, output)
+    dvc_errors = _lines_after(DVC_ERROR_PREFIX, output)
+    candidates = stage_errors[-1:] or dvc_errors[:1] or output[-1:]
+    message, *_ = candidates or ["DVC failed without a word"]
+    exit_code = re.search(r"exited with (-?\d+)$", "\n".join(dvc_errors), re.MULTILINE)
     # The shell reports a signal as 128 + its number, Python as its negative.
     killed = exit_code is not None and not 0 <= int(exit_code[1]) <= 128
     return Failed(name=INTERRUPTED if killed else "Failed", message=message)
+
+
+def _lines_after(prefix: str, output: list[str]) -> list[str]:
+    """The lines that start with a prefix, without it."""
+    return [line.removeprefix(prefix) for line in output if line.startswith(prefix)]
 
 
 @contextmanager
 def _process_group(
     command: Sequence[str], environment: dict[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a command as the head of a process group; an exception in the block ends all of it.
+    """Run a command in a process group of its own. An exception in the block ends the whole group.
 
-    DVC dies of SIGTERM without a word to the stage that it runs, which would go on and write.
+    DVC ends at SIGTERM without ending the stage that it runs, which would go on and write. So the
+    signal goes to the whole group.
     """
     path = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     process = subprocess.Popen(

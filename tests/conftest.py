@@ -52,14 +52,14 @@ def operated(tiny_project: Project) -> Project:
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     """A small feature store of frozen towers, and its edge maps."""
-    model = load_params(ROOT / "params.yaml").recipes["seed"].model
+    model = load_params(ROOT / "params.yaml").recipes["frozen"].model
     return write_artifacts(tmp_path_factory.mktemp("artifacts"), model)
 
 
 @pytest.fixture
 def params() -> Params:
-    """The recipe `seed`, small: 2 batches of 12 pairs an epoch."""
-    return small("seed", {"embed_dim": 16, "hidden_dim": 16, "dropout": 0.0})
+    """The recipe `frozen`, small: 2 batches of 12 pairs an epoch."""
+    return small("frozen", {"embed_dim": 16, "hidden_dim": 16, "dropout": 0.0})
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def paper_params(tmp_path_factory: pytest.TempPathFactory) -> Params:
 @pytest.fixture(scope="session")
 def raw_artifacts(tmp_path_factory: pytest.TempPathFactory, paper_params: Params) -> Artifacts:
     """A small feature store of pixels and tokens, and its edge maps."""
-    return write_artifacts(tmp_path_factory.mktemp("raw"), paper_params.active.model)
+    return write_artifacts(tmp_path_factory.mktemp("raw"), paper_params.recipe_settings.model)
 
 
 def small(recipe: str, model: dict[str, Any]) -> Params:

@@ -176,7 +176,7 @@ class Project:
         path.write_text(re.sub(r"^seed: .*$", f"seed: {seed}", path.read_text(), flags=re.M))
 
     def api(self, path: str, **body: Any) -> Any:
-        """What the Prefect server answers: to a POST where there is a body, else to a GET."""
+        """The answer of the Prefect server: to a POST where there is a body, else to a GET."""
         port = re.search(r"^port = (\d+)$", (self.folder / "prefect.toml").read_text(), re.M)
         assert port is not None
         request = urllib.request.Request(

@@ -9,9 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from structxlip.config import Model
+from structxlip.captions import names_side
+from structxlip.config import Arm, Model, Params
 from structxlip.cues import encode_edges
-from structxlip.data.feature_store import EdgeMaps, FeatureSizes, FeatureStore, FeatureWriter, Row
+from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.store import FeatureStore, RowSpec, StoreSpec
+from structxlip.features.writer import FeatureWriter
+from structxlip.training.run import TrainingRun
 from tests.clips import IMAGE_PX, TEXT_LENGTH
 
 PAIRS, IMAGE_DIM, TEXT_DIM, EDGES_PX = 40, 6, 8, 32
@@ -21,12 +25,12 @@ REGIONS = [
     {"x": 9, "y": 9, "w": 8, "h": 8, "score": 1.0},
 ]
 END_OF_TEXT = 49407
-FEATURE = Row("float32", (TEXT_DIM,))
-FROZEN = {"image": Row("float32", (IMAGE_DIM,)), "text": FEATURE, "chunk": FEATURE}
+FEATURE = RowSpec("float32", (TEXT_DIM,))
+FROZEN = {"image": RowSpec("float32", (IMAGE_DIM,)), "text": FEATURE, "chunk": FEATURE}
 RAW = {
-    "image": Row("uint8", (IMAGE_PX, IMAGE_PX, 3)),
-    "text": Row("int32", (TEXT_LENGTH,)),
-    "chunk": Row("int32", (2,)),
+    "image": RowSpec("uint8", (IMAGE_PX, IMAGE_PX, 3)),
+    "text": RowSpec("int32", (TEXT_LENGTH,)),
+    "chunk": RowSpec("int32", (2,)),
 }
 
 
@@ -34,6 +38,10 @@ RAW = {
 class Artifacts:
     features: Path
     edges: Path
+
+    def run(self, params: Params, arm: Arm = "structxlip") -> TrainingRun:
+        """The training of an arm on these artifacts."""
+        return TrainingRun(params, arm, self.features, self.edges)
 
     @property
     def store(self) -> FeatureStore:
@@ -54,16 +62,16 @@ def write_artifacts(folder: Path, model: Model) -> Artifacts:
     captions = rng.integers(1, 4, PAIRS)
     chunks = rng.integers(0, 5, captions.sum())
     ids = [f"pair-{i}" for i in range(PAIRS)]
-    sizes = FeatureSizes(
-        encoders=model.encoders(),
+    sizes = StoreSpec(
+        encoders=model.encoder_settings(),
         pairs=PAIRS,
         captions=int(captions.sum()),
         chunks=int(chunks.sum()),
-        image=Row("float32", (IMAGE_DIM,))
+        image=RowSpec("float32", (IMAGE_DIM,))
         if model.frozen
-        else Row("uint8", (IMAGE_PX, IMAGE_PX, 3)),
-        text=Row("float32", (TEXT_DIM,)) if model.frozen else Row("int32", (TEXT_LENGTH,)),
-        chunk=Row("float32", (TEXT_DIM,)) if model.frozen else Row("int32", (2,)),
+        else RowSpec("uint8", (IMAGE_PX, IMAGE_PX, 3)),
+        text=RowSpec("float32", (TEXT_DIM,)) if model.frozen else RowSpec("int32", (TEXT_LENGTH,)),
+        chunk=RowSpec("float32", (TEXT_DIM,)) if model.frozen else RowSpec("int32", (2,)),
     )
     texts = [f"caption {i}" for i in range(sizes.captions)]
     texts[0] = texts[-1] = "The same words"
@@ -76,6 +84,7 @@ def write_artifacts(folder: Path, model: Model) -> Artifacts:
         caption_counts=captions.tolist(),
         chunk_counts=chunks.tolist(),
         caption_texts=texts,
+        names_side=[names_side(text) for text in texts],
     )
 
     for name, rows in (

@@ -1,62 +1,84 @@
-"""Imports point one way, from operation to configuration; heavy ones wait until they are used."""
+"""Imports point one way, heavy ones wait until they are used, and dvc.yaml follows the imports."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import yaml
 
-ROOT = Path(__file__).parents[1]
-# A room may import from its own level and from those below.
+from tests.import_graph import ROOT, STAGES, code_of, import_graph, room
+
+# A room imports from lower levels, and from rooms of its own level that do not import it.
 LEVELS = {
-    **dict.fromkeys(("errors", "progress", "config"), 0),
-    "ray_session": 1,
-    **dict.fromkeys(("losses", "captions", "cues", "data"), 2),
+    **dict.fromkeys(("errors", "progress", "ray_session"), 0),
+    "config": 1,
+    **dict.fromkeys(("data", "cues", "captions", "features", "losses", "incremental"), 2),
     "models": 3,
-    **dict.fromkeys(("evaluation", "inference", "presets", "doctor"), 4),
-    **dict.fromkeys(("training", "registry", "pyfunc_model"), 5),
-    "stages": 6,
-    "cli": 7,
+    **dict.fromkeys(("evaluation", "training", "reports", "serving", "tracking", "doctor"), 4),
+    "stages": 5,
+    "cli": 6,
 }
-FILES = sorted((ROOT / "structxlip").rglob("*.py"))
-OPERATION = [path for room in ("flows", "tasks") for path in sorted((ROOT / room).rglob("*.py"))]
+# Modules that flows and tasks may import: light ones that do not do the work of a stage.
+LIGHT = {"config", "errors", "progress", "ray_session", "reports.comparison"}
+OURS = [module for module in import_graph().modules if module.startswith("structxlip.")]
+OPERATION = [m for m in import_graph().modules if m.partition(".")[0] in ("flows", "tasks")]
 
 
-def imports(path: Path) -> set[str]:
-    modules: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            modules.add(node.module or "")
-    return modules
+def room_imports() -> set[tuple[str, str]]:
+    """Every pair of rooms of which the first imports the second."""
+    pairs = {
+        (room(module), room(imported))
+        for module in OURS
+        for imported in import_graph().find_modules_directly_imported_by(module)
+        if imported in OURS
+    }
+    return {(one, other) for one, other in pairs if one != other}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_one_way(path: Path) -> None:
-    room = path.relative_to(ROOT / "structxlip").parts[0].removesuffix(".py")
-    if room == "__init__":
-        return
-    for module in imports(path):
-        top, _, rest = module.partition(".")
-        assert top not in {"prefect", "dvc", "flows", "tasks"}, f"{path} imports {module}"
-        if top == "structxlip" and rest:
-            used = rest.split(".")[0]
-            assert LEVELS[used] <= LEVELS[room], f"{room} must not import {used}"
+def test_every_room_has_a_level() -> None:
+    assert {room(module) for module in OURS} == set(LEVELS)
 
 
-@pytest.mark.parametrize("path", OPERATION, ids=lambda path: str(path.relative_to(ROOT)))
-def test_operation_is_thin(path: Path) -> None:
-    """Flows know tasks, tasks know no flow, and neither knows how a stage does its work."""
-    room = path.relative_to(ROOT).parts[0]
-    light = {"config", "errors", "progress", "ray_session", "evaluation.comparison"}
-    for module in imports(path):
-        top, _, rest = module.partition(".")
-        assert not (room == "tasks" and top == "flows"), f"{path} imports {module}"
-        assert top != "structxlip" or rest in light, f"{path} imports {module}"
+def test_imports_point_one_way() -> None:
+    upwards = [f"{a} imports {b}" for a, b in room_imports() if LEVELS[b] > LEVELS[a]]
+    assert not upwards
+
+
+def test_no_circle_of_rooms() -> None:
+    graph: dict[str, set[str]] = {name: set() for name in LEVELS}
+    for one, other in room_imports():
+        graph[one].add(other)
+    while graph:
+        free = [name for name, others in graph.items() if not others]
+        assert free, f"these rooms import each other in a circle: {graph}"
+        graph = {n: others - set(free) for n, others in graph.items() if n not in free}
+
+
+@pytest.mark.parametrize("module", OPERATION)
+def test_operation_is_thin(module: str) -> None:
+    """Flows use tasks, tasks use no flow, and neither knows how a stage does its work."""
+    for imported in import_graph().find_modules_directly_imported_by(module):
+        top, _, rest = imported.partition(".")
+        assert not (module.startswith("tasks") and top == "flows")
+        assert top != "structxlip" or rest in LIGHT or rest.partition(".")[0] == "config"
+
+
+def test_the_library_knows_neither_prefect_nor_dvc() -> None:
+    for path in (ROOT / "structxlip").rglob("*.py"):
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if words[:1] in (["import"], ["from"]):
+                assert words[1].split(".")[0] not in {"prefect", "dvc", "flows", "tasks"}, path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_depends_on_the_code_that_a_stage_runs(stage: str) -> None:
+    """Both ways: nothing that runs is missing, nothing that does not run is listed."""
+    entry = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]
+    listed = entry.get("do", entry)["deps"]
+    assert {path for path in listed if path.startswith("structxlip/")} == code_of(stage)
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
@@ -66,5 +88,17 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+
+
+def test_parameters_are_read_without_anything_heavy() -> None:
+    code = (
+        "import sys; from structxlip.config import load_params; load_params(); "
+        "heavy = {'torch', 'cv2', 'pyarrow', 'pandas', 'bs4'}; "
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert found.returncode == 0, found.stderr

@@ -58,7 +58,7 @@ def test_parameters_that_are_wrong_are_said(
 def test_towers_from_files_are_looked_for(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    params = (ROOT / "params.yaml").read_text().replace("recipe: seed", "recipe: paper_tiny")
+    params = (ROOT / "params.yaml").read_text().replace("recipe: frozen", "recipe: paper_tiny")
     file = tmp_path / "params.yaml"
     file.write_text(params)
     assert doctor.examine(file)

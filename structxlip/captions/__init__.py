@@ -1,4 +1,4 @@
-"""Structural cues of a caption: its structure-centric form, and the chunks of that form."""
+"""Structure of a caption: the structural caption, and its chunks."""
 
 from structxlip.captions.chunks import Chunk, sliding_chunks
 from structxlip.captions.language import (
@@ -7,6 +7,7 @@ from structxlip.captions.language import (
     load_language_model,
 )
 from structxlip.captions.lexicon import Lexicon, load_lexicon
+from structxlip.captions.sides import names_side
 from structxlip.captions.structure import StructuralCaption, structure_caption
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "language_model_release",
     "load_language_model",
     "load_lexicon",
+    "names_side",
     "sliding_chunks",
     "structure_caption",
 ]

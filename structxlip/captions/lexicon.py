@@ -1,4 +1,4 @@
-"""Words that a tagger cannot sort by itself: what is structure, and what is only looks."""
+"""Lexicons: lists of the words that describe structure and of those that describe appearance."""
 
 from __future__ import annotations
 
@@ -14,24 +14,39 @@ _LEXICONS = Path(__file__).parent / "lexicons"
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words, as lemmas or forms in lower case, that a tagger cannot sort by itself."""
+    """Lists of words for decisions that a part-of-speech tagger cannot make.
 
-    keep: frozenset[str]  # adjectives and adverbs of space, shape, size and quantity
-    drop: frozenset[str]  # colours, materials and textures; holds `colours`
+    A word is listed as a form or as a lemma, in lower case.
+
+    Attributes:
+        keep: adjectives and adverbs of space, shape, size and quantity.
+        drop: colours, materials and textures; includes ``colours``.
+        colours: names of colours.
+        shades: words that belong to the colour right after them, such as "deep" in "deep red".
+        carriers: verbs that are removed with their complement, such as "made" in "made of wood".
+    """
+
+    keep: frozenset[str]
+    drop: frozenset[str]
     colours: frozenset[str]
-    shades: frozenset[str]  # belong to the colour right after them: "deep red"
-    carriers: frozenset[str]  # verbs that go with their complement: "made of wood"
+    shades: frozenset[str]
+    carriers: frozenset[str]
 
 
 def load_lexicon(names: Sequence[str | Path]) -> Lexicon:
-    """The union of lexicons, each the name of a packaged one or the path of a YAML file.
+    """Read several lexicons and join them into one.
 
-    Raises ``ValueError`` for a name that is not packaged, with the nearest that is, for a file
-    without the layout of ``lexicons/general.yaml``, and for a word that is both kept and dropped.
+    Args:
+        names: names of packaged lexicons, such as ``general``, or paths of YAML files with the
+            layout of ``lexicons/general.yaml``.
+
+    Raises:
+        ValueError: an unknown name (the message proposes the closest one), a file with another
+            layout, or a word that is both in ``keep`` and in ``drop``.
     """
     files = [_read_lexicon(name) for name in names]
-    keep = frozenset(word for file in files for word in _flat(file["keep"]))
-    drop = frozenset(word for file in files for word in _flat(file["drop"]))
+    keep = frozenset(word for file in files for word in _all_words(file["keep"]))
+    drop = frozenset(word for file in files for word in _all_words(file["drop"]))
     if keep & drop:
         raise ValueError(f"lexicons both keep and drop: {', '.join(sorted(keep & drop))}")
     return Lexicon(
@@ -62,14 +77,15 @@ def _read_lexicon(name: str | Path) -> dict:
     file = default | content
     if not all(
         isinstance(file[key], type(default[key]))
-        and all(isinstance(word, str) for word in _flat(file[key]))
+        and all(isinstance(word, str) for word in _all_words(file[key]))
         for key in default
     ):
         raise ValueError(f"the lexicon {path} must hold lists of words (quote `on` and `off`)")
     return file
 
 
-def _flat(words: list[str] | dict[str, list[str]]) -> list[str]:
+def _all_words(words: list[str] | dict[str, list[str]]) -> list[str]:
+    """The words of a list, or of all lists of a mapping."""
     if isinstance(words, list):
         return words
     return [word for group in words.values() for word in group]

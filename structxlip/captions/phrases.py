@@ -1,4 +1,4 @@
-"""Noun and prepositional phrases as chunks of a structural caption."""
+"""Noun phrases and prepositional phrases as chunks of a structural caption."""
 
 from __future__ import annotations
 
@@ -17,18 +17,30 @@ _EDGE_PUNCTUATION = " .,;:!?\"'"
 
 
 def phrases_of(
-    doc: Doc, gone: set[int], text: str, spans: dict[int, tuple[int, int]], lexicon: Lexicon
+    doc: Doc, removed: set[int], text: str, spans: dict[int, tuple[int, int]], lexicon: Lexicon
 ) -> list[Chunk]:
-    """Noun phrases and prepositional phrases of the structural text, by start and then end."""
-    nouns = {
+    """The noun phrases and prepositional phrases of a structural caption.
+
+    Args:
+        doc: the whole caption, parsed by spaCy.
+        removed: indices of the tokens that the structural caption leaves out.
+        text: the structural caption.
+        spans: for the index of each token, its characters (start, end) in ``text``.
+        lexicon: its ``keep`` lists the nouns of compound prepositions: "front" in "in front of".
+
+    Returns:
+        The phrases, sorted by their start and then by their end.
+    """
+    # The start of the noun phrase of each noun that remains, by the index of the noun.
+    noun_starts = {
         span.root.i: span.start
         for span in doc.noun_chunks
         if span.root.pos_ in ("NOUN", "PROPN")
         and any(character.isalnum() for character in span.root.text)
-        and span.root.i not in gone
+        and span.root.i not in removed
     }
     chunks: set[Chunk] = set()
-    parts: set[int] = set()  # words inside a preposition, which head no phrase of their own
+    inner_words: set[int] = set()  # of a compound preposition; they form no phrase of their own
 
     def add(start: int, end: int, kind: Literal["noun_phrase", "prepositional_phrase"]) -> None:
         words = [i for i in range(start, end + 1) if i in spans and not doc[i].is_punct]
@@ -38,27 +50,31 @@ def phrases_of(
         chunks.add(Chunk(left, left + len(text[left:right].rstrip(_EDGE_PUNCTUATION)), kind))
 
     for token in doc:
-        if token.i in gone or token.i in parts or token.dep_ not in PREPOSITION:
+        if token.i in removed or token.i in inner_words or token.dep_ not in PREPOSITION:
             continue
-        *inside, last = _path_to_object(token, nouns, lexicon)
-        if last in nouns:
-            parts.update(inside)
-            add(min(nouns.get(token.head.i, token.i), token.i), last, "prepositional_phrase")
-    for noun, start in nouns.items():
-        if noun not in parts:
+        *inner, last = _path_to_noun(token, noun_starts, lexicon)
+        if last in noun_starts:
+            inner_words.update(inner)
+            # The phrase includes the noun that the preposition belongs to: "a dog on the sofa".
+            add(min(noun_starts.get(token.head.i, token.i), token.i), last, "prepositional_phrase")
+    for noun, start in noun_starts.items():
+        if noun not in inner_words:
             add(start, noun, "noun_phrase")
     return sorted(chunks, key=lambda chunk: (chunk.start, chunk.end))
 
 
-def _path_to_object(preposition: Token, nouns: Container[int], lexicon: Lexicon) -> list[int]:
-    """From a preposition to its noun, over its other words: "in front of", "out of"."""
+def _path_to_noun(preposition: Token, nouns: Container[int], lexicon: Lexicon) -> list[int]:
+    """Indices of the tokens from a preposition to its noun.
+
+    A compound preposition has more words in between: "in front of", "out of".
+    """
     path = [preposition.i]
     for child in preposition.rights:
         if child.dep_ == "prep":
-            return path + _path_to_object(child, nouns, lexicon)
+            return path + _path_to_noun(child, nouns, lexicon)
         if child.dep_ == "pobj" and child.i in nouns:
             of = [c for c in child.rights if c.lower_ == "of"]
             if of and not child.n_lefts and names_of(child) & lexicon.keep:
-                return [*path, child.i, *_path_to_object(of[0], nouns, lexicon)]
+                return [*path, child.i, *_path_to_noun(of[0], nouns, lexicon)]
             return [*path, child.i]
     return path

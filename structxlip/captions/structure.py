@@ -1,4 +1,7 @@
-"""The structure-centric form of a caption, read off its parse: what is where, not how it looks."""
+"""The structural caption: a caption without the words that describe appearance.
+
+The paper calls it the structure-centric caption.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,13 @@ _WORD = re.compile(r"\S+")
 
 @dataclass(frozen=True)
 class StructuralCaption:
-    """A structural caption, its chunks, whose offsets are characters of ``text``, and the weight of
-    each of its words, ``text.split()``."""
+    """A structural caption.
+
+    Attributes:
+        text: the caption, one line with single spaces.
+        chunks: its chunks, with offsets in characters of ``text``.
+        weights: a weight in [0, 1] for each word of ``text.split()``.
+    """
 
     text: str
     chunks: tuple[Chunk, ...]
@@ -40,26 +48,35 @@ def structure_caption(
     max_chunks: int = 32,
     lexicon: Lexicon,
 ) -> StructuralCaption:
-    """Keep the structure of a parsed caption and drop, mask or play down how things look.
+    """Keep the structure of a parsed caption, and drop, mask or downweight its appearance words.
 
-    Nouns, verbs, numbers, prepositions, particles, negations and function words stay, and so do
-    the adjectives and adverbs that ``lexicon.keep`` lists. Other adjectives and adverbs go, and so
-    do colours, materials and textures in the role of a modifier ("leather jacket", "a man in
-    blue", "made of wood"); as things of their own ("a glass of water", "an orange") they stay.
-    With ``method="lexicon"`` only words of ``lexicon.drop`` go, in those roles, and all other
-    adjectives and adverbs stay.
+    Structure is what there is, where, how many, and of which shape and size. Nouns, verbs, numbers,
+    prepositions, particles, negations and function words stay, and so do the adjectives and adverbs
+    of ``lexicon.keep``. All other adjectives and adverbs are appearance words. Colours, materials
+    and textures are appearance words where they describe another word ("leather jacket", "a man in
+    blue", "made of wood"). They stay where they are things themselves ("a glass of water", "an
+    orange").
 
-    Dropping also removes what would be left dangling: a preposition or copula without its
-    complement, a conjunction without its conjunct, a comma of a list. Masking puts one
-    ``mask_word`` for each run of such words. Playing down keeps all words and gives these the
-    weight ``downweight``; all other weights are 1. A caption that would lose every content word
-    stays whole. ``text`` is one line with single spaces.
+    A caption that would lose every content word stays whole.
 
-    Chunks are the noun phrases and prepositional phrases that still have their noun, in order of
-    their start, at most ``max_chunks``; sliding windows where there is none, or with
-    ``chunks="windows"``.
+    Args:
+        doc: the caption, parsed by spaCy.
+        method: `parse` as above. With `lexicon` only words of ``lexicon.drop`` are appearance
+            words, in the same roles.
+        mode: `drop` removes appearance words, and with them each word that would dangle: a
+            preposition or copula without its complement, a conjunction without its conjunct, a
+            comma of a list. `mask` replaces each run of appearance words by one ``mask_word``.
+            `downweight` keeps all words.
+        mask_word: one or more words with single spaces.
+        downweight: weight in [0, 1] of appearance words with mode `downweight`. All other weights
+            are 1.
+        chunks: `phrases` are the noun phrases and prepositional phrases that still have their
+            noun; a caption without any gets windows. `windows` are those of ``sliding_chunks``.
+        max_chunks: most chunks, in the order of their start; later ones are left out.
+        lexicon: the words to keep and to drop.
 
-    Raises ``ValueError`` for an empty text, a ``doc`` without a parse, and bad arguments.
+    Raises:
+        ValueError: an empty caption, a ``doc`` without a parse, or an argument out of range.
     """
     if not doc.text.strip():
         raise ValueError("the caption is empty")
@@ -78,38 +95,44 @@ def structure_caption(
         )
     if not mask_word or mask_word != " ".join(mask_word.split()):
         raise ValueError(f"mask_word must be words with single spaces, not {mask_word!r}")
-    gone = appearance_of(doc, lexicon, listed_only=method == "lexicon")
+    removed = appearance_of(doc, lexicon, listed_only=method == "lexicon")
     if mode == "drop":
-        gone = with_dangling(doc, gone, lexicon)
-    if not any(is_content(token, lexicon) for token in doc if token.i not in gone):
-        gone = set()
-    faded: set[int] = set()
+        removed = with_dangling(doc, removed, lexicon)
+    if not any(is_content(token, lexicon) for token in doc if token.i not in removed):
+        removed = set()
+    downweighted: set[int] = set()
     if mode == "downweight":
-        gone, faded = set(), gone
-    pieces = _masked(doc, gone, mask_word) if mode == "mask" else _remaining(doc, gone)
+        removed, downweighted = set(), removed
+    pieces = _masked(doc, removed, mask_word) if mode == "mask" else _remaining(doc, removed)
     text, spans = _join(doc, pieces)
-    found = phrases_of(doc, gone, text, spans, lexicon) if chunks == "phrases" else []
+    found = phrases_of(doc, removed, text, spans, lexicon) if chunks == "phrases" else []
     found = found[:max_chunks] or sliding_chunks(text, max_chunks=max_chunks)
-    return StructuralCaption(text, tuple(found), _weights(text, spans, faded, downweight))
+    return StructuralCaption(text, tuple(found), _weights(text, spans, downweighted, downweight))
 
 
 # --- Text and offsets
 
-_Piece = tuple[str, int, int]  # a text, and the first and last token that it stands for
+_Piece = tuple[str, int, int]  # a text, and the first and last token that it replaces
 
 
-def _remaining(doc: Doc, gone: set[int]) -> list[_Piece]:
-    return [(t.text, t.i, t.i) for t in doc if t.i not in gone and not t.is_space]
+def _remaining(doc: Doc, removed: set[int]) -> list[_Piece]:
+    """One piece for each token that remains."""
+    return [(t.text, t.i, t.i) for t in doc if t.i not in removed and not t.is_space]
 
 
-def _masked(doc: Doc, gone: set[int], mask_word: str) -> list[_Piece]:
+def _masked(doc: Doc, removed: set[int], mask_word: str) -> list[_Piece]:
+    """One piece for each token that remains, and one mask word for each run of removed tokens.
+
+    Commas and conjunctions between removed words belong to their run: "red, white and blue" becomes
+    one mask word.
+    """
     pieces: list[_Piece] = []
-    between: list[_Piece] = []  # "," and "and" since the last mask: part of it if a mask follows
+    between: list[_Piece] = []  # "," and "and" since the last mask; a mask that follows joins them
     in_run = False
     for token in doc:
         if token.is_space:
             continue
-        if token.i not in gone:
+        if token.i not in removed:
             between.append((token.text, token.i, token.i))
             if token.pos_ != "CCONJ" and token.text not in SOFT_PUNCTUATION:
                 pieces += between
@@ -124,12 +147,12 @@ def _masked(doc: Doc, gone: set[int], mask_word: str) -> list[_Piece]:
 
 
 def _join(doc: Doc, pieces: Iterable[_Piece]) -> tuple[str, dict[int, tuple[int, int]]]:
-    """The text of the pieces, and the characters that stand for each of their tokens."""
+    """The text of all pieces, and for each token the characters (start, end) of its piece."""
     text = ""
     spans: dict[int, tuple[int, int]] = {}
     last = -1
     for piece, start, end in pieces:
-        if text and _is_spaced(doc, last, start):
+        if text and _needs_space(doc, last, start):
             text += " "
         for i in range(start, end + 1):
             spans[i] = (len(text), len(text) + len(piece))
@@ -139,14 +162,17 @@ def _join(doc: Doc, pieces: Iterable[_Piece]) -> tuple[str, dict[int, tuple[int,
 
 
 def _weights(
-    text: str, spans: dict[int, tuple[int, int]], faded: set[int], downweight: float
+    text: str, spans: dict[int, tuple[int, int]], downweighted: set[int], downweight: float
 ) -> tuple[float, ...]:
-    """The weight of each word between spaces: lower where all of its letters are faded."""
-    faint = [spans[i] for i in faded]
+    """The weight of each word of ``text.split()``.
+
+    It is ``downweight`` where every letter and digit belongs to a downweighted token, and else 1.
+    """
+    low_spans = [spans[i] for i in downweighted]
     return tuple(
         downweight
         if all(
-            any(start <= i < end for start, end in faint)
+            any(start <= i < end for start, end in low_spans)
             for i in range(*word.span())
             if text[i].isalnum()
         )
@@ -156,10 +182,11 @@ def _weights(
     )
 
 
-def _is_spaced(doc: Doc, left: int, right: int) -> bool:
+def _needs_space(doc: Doc, left: int, right: int) -> bool:
+    """Whether a space belongs between two tokens that are neighbours after the removal."""
     if right == left + 1:
         return bool(doc[left].whitespace_)
     if any(token.is_space for token in doc[left + 1 : right]):
         return True
-    touches = doc[left].is_punct or doc[right].is_punct
-    return not touches or bool(doc[left].whitespace_ and doc[right - 1].whitespace_)
+    has_punctuation = doc[left].is_punct or doc[right].is_punct
+    return not has_punctuation or bool(doc[left].whitespace_ and doc[right - 1].whitespace_)

@@ -1,4 +1,4 @@
-"""A recipe: how a model is made and measured."""
+"""A recipe: how a model is built, trained and measured."""
 
 from __future__ import annotations
 
@@ -6,23 +6,76 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from structxlip.config.section import Fraction, Positive, Section
+from structxlip.config.section import (
+    Fraction,
+    Name,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Section,
+)
+
+Arm = Literal["vanilla", "structxlip"]
+Variant = Literal["patches", "regions"]
+STRUCTURAL_LOSSES = ("edge_text", "region_chunk", "edge_image")
 
 
 class Edges(Section):
-    cue: str = "canny"
-    weights: str | None = None
-    size_px: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 128
-    blur_sigma: Annotated[float, Field(ge=0)] = 1.0
-    low: Annotated[float, Field(ge=0)] | None = None
-    high: Annotated[float, Field(ge=0)] | None = None
-    min_density: Fraction = 0.005
-    max_density: Fraction = 0.5
-    max_regions: Annotated[int, Field(ge=0, le=64)] = 8
-    own_boxes: bool = True
+    """The edge map of an image: its cue, its size and its quality."""
+
+    cue: str = Field(
+        "canny",
+        description="The edge detector: canny, sobel, scharr, log, dog, lsd, learned, or one that "
+        "you added.",
+    )
+    weights: str | None = Field(
+        None,
+        description="The ONNX file of the cue `learned`. DVC notices a change of the file when it "
+        "lies in assets/cues.",
+    )
+    size_px: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = Field(
+        128,
+        description="Side of the square edge map, in pixels. Higher: finer edges, and an edge "
+        "branch whose cost grows with the square. Lower: faster, and small things disappear.",
+    )
+    blur_sigma: NonNegativeFloat = Field(
+        1.0,
+        description="Standard deviation of the Gaussian blur before detection, in pixels of the "
+        "edge map. Higher: less noise and texture. Lower: finer lines. 0: no blur.",
+    )
+    low: NonNegativeFloat | None = Field(
+        None,
+        description="Lower hysteresis threshold, in units of the detector. Higher: fewer weak "
+        "edges. null: from the statistics of each image.",
+    )
+    high: NonNegativeFloat | None = Field(
+        None,
+        description="Upper hysteresis threshold, in units of the detector. Higher: fewer edges. "
+        "null: from the statistics of each image.",
+    )
+    min_density: Fraction = Field(
+        0.005,
+        description="Smallest share of edge pixels in a map that has structure. A map below it "
+        "enters no loss. Higher: more maps are left out as blank.",
+    )
+    max_density: Fraction = Field(
+        0.5,
+        description="Largest share of edge pixels in a map that has structure. A map above it "
+        "enters no loss. Lower: more maps are left out as noise.",
+    )
+    max_regions: Annotated[int, Field(ge=0, le=64)] = Field(
+        8,
+        description="Most boxes of connected edges for each map. Only the variant `regions` reads "
+        "them. Higher: smaller parts too, at the cost of time. 0: none, and the stage is twice as "
+        "fast.",
+    )
+    own_boxes: bool = Field(
+        True,
+        description="Whether the boxes that a dataset brings along replace the boxes from edges.",
+    )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Edges:
+    def _check_order(self) -> Edges:
         if (self.low is None) != (self.high is None):
             raise ValueError("low and high are given together, or both null")
         if self.low is not None and self.high is not None and self.low >= self.high:
@@ -33,19 +86,53 @@ class Edges(Section):
 
 
 class Captions(Section):
-    language_model: str = "en_core_web_sm"
-    lexicons: list[str] = Field(default_factory=lambda: ["general"], min_length=1)
-    method: Literal["parse", "lexicon"] = "parse"
-    mode: Literal["drop", "mask", "downweight"] = "drop"
-    mask_word: Annotated[str, Field(min_length=1)] = "[MASK]"
-    downweight: Fraction = 0.25
-    chunks: Literal["phrases", "windows"] = "phrases"
-    max_chunks: Annotated[int, Field(ge=1, le=64)] = 32
+    """The structural caption: the words that it keeps, and its chunks."""
+
+    language_model: str = Field(
+        "en_core_web_sm",
+        description="The spaCy model that parses captions: an installed package, or a folder.",
+    )
+    lexicons: list[str] = Field(
+        default_factory=lambda: ["general"],
+        min_length=1,
+        description="Word lists: general, medical, fashion, or YAML files of your own. DVC notices "
+        "a change of a file when it lies in assets/lexicons.",
+    )
+    method: Literal["parse", "lexicon"] = Field(
+        "parse",
+        description="parse: remove every adjective and adverb that no lexicon keeps, and the "
+        "colours, materials and textures that a lexicon lists. lexicon: remove only the listed "
+        "words.",
+    )
+    mode: Literal["drop", "mask", "downweight"] = Field(
+        "drop",
+        description="What happens to a removed word. drop: it disappears. mask: the mask word "
+        "replaces it. downweight: it stays, with a smaller weight in the text feature.",
+    )
+    mask_word: Annotated[str, Field(min_length=1)] = Field(
+        "[MASK]", description="The word that replaces removed words with mode `mask`."
+    )
+    downweight: Fraction = Field(
+        0.25,
+        description="Weight of a removed word with mode `downweight`; other words have 1. Higher: "
+        "appearance counts more. Needs a text tower that averages its tokens.",
+    )
+    chunks: Literal["phrases", "windows"] = Field(
+        "phrases",
+        description="phrases: noun phrases and prepositional phrases of the parse. windows: a few "
+        "words at a time.",
+    )
+    max_chunks: Annotated[int, Field(ge=1, le=64)] = Field(
+        32,
+        description="Most chunks for each caption; later ones are left out. Higher: the end of "
+        "long captions takes part, at the cost of disk.",
+    )
 
 
-HEADS = ("embed_dim", "hidden_dim", "dropout")  # what only heads on frozen towers have
-# And of `train`, what only a CLIP has that is trained itself.
-OF_A_CLIP = (
+# Keys that only projection heads on frozen towers read.
+HEAD_KEYS = ("embed_dim", "hidden_dim", "dropout")
+# Keys of `train` that only a trained CLIP reads.
+TRAINED_CLIP_KEYS = (
     "clip_learning_rate",
     "layer_decay",
     "length_window",
@@ -55,19 +142,53 @@ OF_A_CLIP = (
 
 
 class Model(Section):
-    image_tower: Annotated[str, Field(pattern=r"^(packaged|timm|open_clip|hf):.+$")]
-    text_tower: Annotated[str, Field(pattern=r"^(packaged|open_clip|hf):.+$")]
-    image_px: Annotated[int, Field(ge=32, le=1024)]
-    # The keys that DVC watches by name have no defaults: all of them are in the file.
-    max_tokens: Annotated[int, Field(ge=8, le=8192)] | None
-    trained: Literal["heads", "lora", "all"] | Positive
-    lora_rank: Positive = 8
-    embed_dim: Positive = 256
-    hidden_dim: Positive = 512
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """The towers that encode images and texts, and the weights that are trained."""
+
+    image_tower: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*:.+$")] = Field(
+        description="The image encoder, as KIND:NAME: packaged:NAME, timm:NAME, "
+        "open_clip:NAME/PRETRAINED, open_clip:CONFIG.json/WEIGHTS, or hf:FOLDER."
+    )
+    text_tower: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*:.+$")] = Field(
+        description="The text encoder, as KIND:NAME. A CLIP that is trained is named twice, as "
+        "both towers."
+    )
+    image_px: Annotated[int, Field(ge=32, le=1024)] = Field(
+        description="Side of the square image that the image tower reads, in pixels. Higher: finer "
+        "detail, and a cost that grows with the square. A CLIP takes its own size only."
+    )
+    # DVC watches these two keys by name, so that they have no defaults: they stand in the file.
+    max_tokens: Annotated[int, Field(ge=8, le=8192)] | None = Field(
+        description="Most tokens that the text tower reads. Higher: long captions are read whole; "
+        "248 tokens cost about 2.3 times as much as 77. More than a CLIP has stretches its "
+        "positions. null: as many as the tower has."
+    )
+    trained: Literal["heads", "lora", "all"] | Positive = Field(
+        description="Which weights are trained. heads: projection heads on frozen towers. A "
+        "number: the last so many blocks of a CLIP. lora: low-rank updates of a CLIP. all: the "
+        "whole CLIP. More weights fit better, and forget more on small data."
+    )
+    lora_rank: Positive = Field(
+        8,
+        description="Rank of the low-rank updates with `trained: lora`. Higher: fits more. Lower: "
+        "forgets less.",
+    )
+    embed_dim: Positive = Field(
+        256,
+        description="Size of the joint embedding space of the heads. Higher: can tell more apart, "
+        "with a larger index.",
+    )
+    hidden_dim: Positive = Field(
+        512,
+        description="Hidden units of a projection head. Higher: fits more. Lower: overfits less.",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.3,
+        description="Share of hidden units that each step leaves out. Higher: overfits less and "
+        "learns more slowly.",
+    )
 
     @model_validator(mode="after")
-    def _one_clip(self) -> Model:
+    def _check_trained(self) -> Model:
         if not self.frozen and (
             self.image_tower != self.text_tower
             or not self.image_tower.startswith(("open_clip:", "hf:"))
@@ -80,64 +201,134 @@ class Model(Section):
 
     @property
     def frozen(self) -> bool:
-        """Whether both towers stay as they are."""
+        """Whether both towers keep their weights."""
         return self.trained == "heads"
 
-    def changes(self, name: str) -> bool:
-        """Whether a value is another one than the default."""
-        return bool(getattr(self, name) != type(self).model_fields[name].default)
-
-    def encoders(self) -> dict[str, Any]:
-        """What the cached inputs of training depend on."""
+    def encoder_settings(self) -> dict[str, Any]:
+        """The settings that decide what the feature store holds."""
         names = {"image_tower", "text_tower", "image_px", "max_tokens"}
         return self.model_dump(include=names) | {"frozen": self.frozen}
 
 
 class Train(Section):
-    """How an arm is trained: everything that changes what comes out."""
+    """The training of an arm. Every value here changes the trained model."""
 
-    epochs: Positive = 14
-    batch_size: Annotated[int, Field(ge=2)] = 256
-    length_window: Positive = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    clip_learning_rate: Annotated[float, Field(gt=0)] | None = None
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_epochs: Annotated[int, Field(ge=0)] = 2
-    chunks_per_caption: Positive = 4
-    regions_per_image: Positive = 4
-    region_px: Annotated[int, Field(ge=8, le=1024)] | None = None
-    augmentation: Literal["none", "light"] = "none"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    patience: Positive | None = None
-    exported: Literal["last", "best"] = "last"
-    tuned_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    epochs: Positive = Field(
+        14,
+        description="Passes over the training split. Higher: learns more, and overfits at some "
+        "point. The learning rate falls to 0 at the last one.",
+    )
+    batch_size: Annotated[int, Field(ge=2)] = Field(
+        256,
+        description="Pairs in a batch, over all workers. The contrastive losses compare each pair "
+        "with all others of its batch. Higher: harder comparisons, fewer steps, more memory.",
+    )
+    length_window: Positive = Field(
+        1,
+        description="Batches within which captions are sorted by length. Higher: less padding and "
+        "faster steps, and batches that are less random. 1: no sorting.",
+    )
+    learning_rate: PositiveFloat = Field(
+        1e-3,
+        description="Highest learning rate of AdamW. Higher: learns faster, and diverges at some "
+        "point. Lower: changes pretrained weights less.",
+    )
+    clip_learning_rate: PositiveFloat | None = Field(
+        None,
+        description="Highest learning rate of a trained CLIP, where the edge CNN beside it starts "
+        "from random weights and needs another one. Lower: changes the CLIP less. null: "
+        "learning_rate.",
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Factor on the learning rate from each block of a CLIP to the block before "
+        "it. Lower: early blocks change less. 1: one rate for all.",
+    )
+    weight_decay: NonNegativeFloat = Field(
+        0.05, description="Weight decay of AdamW on matrices. Higher: smaller weights."
+    )
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        2,
+        description="Epochs in which the learning rate rises from 0. Higher: a safer start, and "
+        "less time at the full rate.",
+    )
+    chunks_per_caption: Positive = Field(
+        4,
+        description="Chunks that each batch draws from a caption. Higher: more local comparisons "
+        "and slower steps.",
+    )
+    regions_per_image: Positive = Field(
+        4,
+        description="Regions of an edge map that enter the region-chunk loss of the variant "
+        "`regions`. Higher: more crops through the image tower.",
+    )
+    region_px: Annotated[int, Field(ge=8, le=1024)] | None = Field(
+        None,
+        description="Side of the crop of a region, in pixels; a multiple of the patch size. Lower: "
+        "faster; 80 px has an eighth of the patches of 224 px. null: image_px.",
+    )
+    augmentation: Literal["none", "light"] = Field(
+        "none",
+        description="light: random brightness, and mirrored unless the caption tells left from "
+        "right. Both arms get the same.",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="Number format of the model. bf16: half of the memory and faster on recent "
+        "hardware, with more rounding. Losses and weights stay fp32.",
+    )
+    patience: Positive | None = Field(
+        None,
+        description="Epochs without a better mean R@1 on validation after which training stops. "
+        "Lower: stops earlier. null: never.",
+    )
+    exported: Literal["last", "best"] = Field(
+        "last",
+        description="Which epoch becomes the model: the last one, or the best one on validation.",
+    )
+    tuned_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="How far the exported weights of a CLIP lie between its first and its trained "
+        "weights (WiSE-FT). Lower: keeps more of the zero-shot model. 1: the trained weights.",
+    )
 
     @model_validator(mode="after")
-    def _possible(self) -> Train:
+    def _check_warmup(self) -> Train:
         if self.warmup_epochs >= self.epochs:
             raise ValueError("warmup_epochs must be below epochs")
         return self
 
 
 class Floors(Section):
-    """The share of each weight that is left at the end of a decay."""
+    """The share of each loss weight that remains at the end of its decay."""
 
-    edge_text: Fraction = 1.0
-    region_chunk: Fraction = 1.0
-    edge_image: Fraction = 1.0
+    edge_text: Fraction = Field(
+        1.0, description="Remaining share of the edge-text weight. Lower: it fades more."
+    )
+    region_chunk: Fraction = Field(
+        1.0, description="Remaining share of the region-chunk weight. Lower: it fades more."
+    )
+    edge_image: Fraction = Field(
+        1.0, description="Remaining share of the edge-image weight. Lower: it fades more."
+    )
 
 
 class Schedule(Section):
-    """How the loss weights move over the epochs; see ``structxlip.losses.weight_schedule``."""
+    """The schedule of the structural loss weights over the epochs (``weight_schedule``)."""
 
-    warm: Annotated[float, Field(ge=0)] = 0
-    decay_start: Annotated[float, Field(ge=0)] | None = None
-    decay_end: Annotated[float, Field(gt=0)] | None = None
-    floors: Floors = Floors()
+    warm: NonNegativeFloat = Field(
+        0, description="Epochs in which the weights rise from 0. Higher: structure starts later."
+    )
+    decay_start: NonNegativeFloat | None = Field(
+        None, description="Epoch at which the weights begin to fall. null: they never fall."
+    )
+    decay_end: PositiveFloat | None = Field(
+        None, description="Epoch at which the weights reach their floors."
+    )
+    floors: Floors = Field(Floors(), description="Shares of the weights that remain.")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Schedule:
+    def _check_order(self) -> Schedule:
         if (self.decay_start is None) != (self.decay_end is None):
             raise ValueError("decay_start and decay_end are given together, or both null")
         if self.decay_start is not None and self.decay_end is not None:
@@ -148,85 +339,161 @@ class Schedule(Section):
         return self
 
 
-class StructuralLosses(Section):
-    """What the structxlip arm adds: which losses, their weights and temperatures, and edge maps
-    that move by up to ``edge_shift_px`` pixels."""
+class ArmSettings(Section):
+    """The structural losses that an arm adds to the CLIP loss, with weights and temperatures.
 
-    losses: Literal["seed", "paper"] = "seed"
-    edge_text: Annotated[float, Field(ge=0)] = 0.5
-    region_chunk: Annotated[float, Field(ge=0)] = 0.1
-    edge_image: Annotated[float, Field(ge=0)] = 0.05
-    attention_temperature: Annotated[float, Field(gt=0)] = 0.1
-    # Of the region-chunk loss; null: 0.07 for `seed`, and for `paper` 1: there it divides the logit
-    # scale, the result ends at 100, and a pretrained scale is 100 already.
-    temperature: Annotated[float, Field(gt=0)] | None = None
-    edge_shift_px: Annotated[int, Field(ge=0)] = 0
-    schedule: Schedule = Schedule()
+    The arm whose weights are all 0 is plain CLIP fine-tuning: vanilla.
+    """
+
+    variant: Variant = Field(
+        "patches",
+        description="The form of the region-chunk and edge-image losses. patches: an edge CNN "
+        "gives patches that chunks attend over, and a learned projection ties edges to images. "
+        "regions: the trained image tower reads the edge map and crops of it, and the cosine ties "
+        "edges to images.",
+    )
+    edge_text: NonNegativeFloat = Field(
+        0.5,
+        description="Weight of the edge-text loss; the CLIP loss has 1. Higher: edges and "
+        "structural captions are pulled together harder. 0: left out.",
+    )
+    region_chunk: NonNegativeFloat = Field(
+        0.1,
+        description="Weight of the region-chunk loss; the CLIP loss has 1. Higher: more weight on "
+        "local matches. 0: left out, and steps are faster.",
+    )
+    edge_image: NonNegativeFloat = Field(
+        0.05,
+        description="Weight of the edge-image loss; the CLIP loss has 1. Higher: edge embeddings "
+        "stay nearer to image embeddings. 0: left out.",
+    )
+    extra_losses: dict[Name, PositiveFloat] = Field(
+        default_factory=dict,
+        description="Weights of losses that you added, by the name of their file in "
+        "structxlip/losses. Higher: that loss counts more.",
+    )
+    attention_temperature: PositiveFloat = Field(
+        0.1,
+        description="Temperature of the attention of chunks over patches. Lower: each chunk looks "
+        "at fewer patches. Only the variant `patches` reads it.",
+    )
+    temperature: PositiveFloat | None = Field(
+        None,
+        description="Temperature of the region-chunk loss. Lower: hard negatives count more. With "
+        "the variant `regions` it divides the logit scale, and the result is at most 100. null: "
+        "0.07 for patches, 1 for regions.",
+    )
+    edge_shift_px: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Most pixels by which each batch moves an edge map, each way. Higher: the edge "
+        "CNN cannot memorise its training maps. 0: maps stay in place.",
+    )
+    schedule: Schedule = Field(Schedule(), description="How the three weights change over epochs.")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each structural loss by its name, zeros included."""
+        return {name: getattr(self, name) for name in STRUCTURAL_LOSSES} | self.extra_losses
+
+    @property
+    def is_structural(self) -> bool:
+        """Whether the arm trains with structure. False is vanilla, which has no edge branch."""
+        return any(self.weights.values())
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether the arm reads crops of the regions of edge maps."""
+        return self.variant == "regions" and self.region_chunk > 0
 
 
-class Vanilla(Section):
-    """Plain CLIP fine-tuning adds nothing."""
+VANILLA = ArmSettings(edge_text=0.0, region_chunk=0.0, edge_image=0.0)
+
+
+class Empty(Section):
+    """Plain CLIP fine-tuning adds nothing, so this section stays empty."""
 
 
 class Arms(Section):
-    vanilla: Vanilla
-    structxlip: StructuralLosses
+    """The two arms: plain CLIP fine-tuning, and StructXLIP."""
+
+    vanilla: Empty = Field(description="Plain CLIP fine-tuning. It has no settings: leave it {}.")
+    structxlip: ArmSettings = Field(description="What StructXLIP adds to the CLIP loss.")
 
 
 class Evaluation(Section):
-    alphas: list[Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: [0.0], min_length=1)
-    bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
+    """The comparison of the models."""
+
+    alphas: list[NonNegativeFloat] = Field(
+        default_factory=lambda: [0.0],
+        min_length=1,
+        description="Weights α of the fused edge branch that are tried. The best mean R@1 on "
+        "validation decides. Must hold 0, which is the image alone.",
+    )
+    bootstrap_samples: Annotated[int, Field(ge=100)] = Field(
+        1000,
+        description="Resamplings of the test images for the 95 % interval of a gain. Higher: a "
+        "steadier interval.",
+    )
 
     @model_validator(mode="after")
-    def _plain_clip(self) -> Evaluation:
+    def _check_plain_clip(self) -> Evaluation:
         if 0.0 not in self.alphas:
             raise ValueError("alphas must hold 0.0, which is plain CLIP")
         return self
 
 
 class Recipe(Section):
-    """How a model is made and measured: everything but the data."""
+    """The recipe of a model: towers, cues, training and evaluation; everything but the data."""
 
-    edges: Edges
-    captions: Captions
-    model: Model
-    train: Train
-    arms: Arms
-    evaluation: Evaluation
+    edges: Edges = Field(description="How edge maps are computed.")
+    captions: Captions = Field(description="How structural captions and chunks are made.")
+    model: Model = Field(description="The towers, and what of them is trained.")
+    train: Train = Field(description="How each arm is trained.")
+    arms: Arms = Field(description="What each arm adds to the CLIP loss.")
+    evaluation: Evaluation = Field(description="How the models are compared.")
+
+    def arm_settings(self, arm: Arm) -> ArmSettings:
+        """The settings of an arm by its name. The weights of vanilla are all 0."""
+        return self.arms.structxlip if arm == "structxlip" else VANILLA
 
     @model_validator(mode="after")
-    def _possible(self) -> Recipe:
-        if self.arms.structxlip.edge_shift_px >= self.edges.size_px:
+    def _check_sections(self) -> Recipe:
+        structural, trained = self.arms.structxlip, self.model.trained
+        if structural.edge_shift_px >= self.edges.size_px:
             raise ValueError("arms.structxlip.edge_shift_px must be below edges.size_px")
-        if not self.model.frozen:
+        if self.model.frozen:
+            if structural.variant == "regions":
+                raise ValueError(
+                    "the variant regions reads edge maps with the image tower that is trained; "
+                    "set model.trained to all, lora or a number of blocks"
+                )
+            if given := _not_default(self.train, TRAINED_CLIP_KEYS):
+                raise ValueError(
+                    f"train.{given} needs a CLIP model that is trained itself; set "
+                    f"model.trained to all, lora or a number of blocks"
+                )
+        else:
             if self.captions.mode == "downweight":
                 raise ValueError(
                     "captions.mode downweight needs a frozen text tower that pools its tokens; use "
                     "drop or mask"
                 )
-            if given := [name for name in HEADS if self.model.changes(name)]:
+            if given := _not_default(self.model, HEAD_KEYS):
                 raise ValueError(
-                    f"model.{given[0]} is of heads on frozen towers and has no effect with "
-                    f"trained {self.model.trained}; remove it"
+                    f"model.{given} belongs to heads on frozen towers and has no effect with "
+                    f"trained {trained}; remove it"
                 )
-        else:
-            if self.arms.structxlip.losses == "paper":
-                raise ValueError(
-                    "the losses of the paper read edge maps with the image tower that is trained; "
-                    "set model.trained to all, lora or a number of blocks"
-                )
-            for name in OF_A_CLIP:
-                if getattr(self.train, name) != Train.model_fields[name].default:
-                    raise ValueError(
-                        f"train.{name} needs a CLIP model that is trained itself; set "
-                        f"model.trained to all, lora or a number of blocks"
-                    )
-        structural = self.arms.structxlip
-        if structural.losses != "paper" and self.train.region_px is not None:
-            raise ValueError("train.region_px has no effect without the losses of the paper")
-        if structural.losses == "paper" and structural.region_chunk and not self.edges.max_regions:
+        if structural.variant != "regions" and self.train.region_px is not None:
+            raise ValueError("train.region_px has no effect without the variant regions")
+        if structural.needs_regions and not self.edges.max_regions:
             raise ValueError(
-                "the region-chunk loss of the paper needs regions; set edges.max_regions, or "
-                "arms.structxlip.region_chunk to 0"
+                "the region-chunk loss of the variant regions needs regions; set "
+                "edges.max_regions, or arms.structxlip.region_chunk to 0"
             )
         return self
+
+
+def _not_default(section: Section, keys: tuple[str, ...]) -> str | None:
+    """The first of some keys whose value is not its default."""
+    fields = type(section).model_fields
+    return next((key for key in keys if getattr(section, key) != fields[key].default), None)

@@ -1,4 +1,4 @@
-"""What detectors have in common: a grey square, and thresholds with hysteresis."""
+"""Steps that edge detectors share: a grey square, thresholds, hysteresis, zero crossings."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-# Grey levels between the 1st and the 99th percentile. Below FLAT there is nothing but noise to
-# amplify; what lies between is stretched to FAINT.
+# Contrast of an image: grey levels between its 1st and its 99th percentile. An image with less than
+# FLAT stays as it is, because stretching would only amplify noise. An image with less than FAINT is
+# stretched to FAINT.
 FLAT, FAINT = 6.0, 64.0
+LOW_TO_HIGH = 0.5  # lower hysteresis threshold as a share of the upper one
+MIN_HIGH = 4.0  # smallest upper threshold, in grey levels; weaker steps are noise and compression
 
 
 def grey_square(image: NDArray[np.uint8], *, size_px: int, blur_sigma: float) -> NDArray[np.uint8]:
-    """An image, ``uint8 [height, width, 3]`` or grey ``[height, width]``, as blurred grey ``uint8
-    [size_px, size_px]``.
+    """Turn an image into a blurred grey square.
 
-    It is resized without regard to its aspect, as images are for their tower; the contrast of a
-    faint image is stretched to that of others; a Gaussian of ``blur_sigma`` pixels of the square
-    follows (0: none).
+    The image is resized to a square whatever its aspect ratio, as it is for the image tower. A
+    faint image is stretched to more contrast. Then it is blurred.
 
-    Raises ``ValueError`` for another shape or type, or sizes out of range.
+    Args:
+        image: RGB, ``uint8 [height, width, 3]``, or grey, ``uint8 [height, width]``.
+        size_px: side of the square, in pixels.
+        blur_sigma: standard deviation of the Gaussian blur, in pixels of the square. 0: no blur.
+
+    Returns:
+        Grey, ``uint8 [size_px, size_px]``.
+
+    Raises:
+        ValueError: another shape or type of ``image``, or a number out of range.
     """
     if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or not image.size:
         raise ValueError(
@@ -43,16 +53,19 @@ def grey_square(image: NDArray[np.uint8], *, size_px: int, blur_sigma: float) ->
 
 
 def percentiles(grey: MatLike, percents: tuple[float, ...]) -> NDArray[np.float64]:
-    """``np.percentile`` from the histogram: several times faster."""
+    """The percentiles of a grey image, ``uint8 [height, width]``, in grey levels.
+
+    Equals ``np.percentile``, and is several times faster, because it reads the histogram.
+    """
     counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().cumsum()
-    places = np.multiply(percents, (grey.size - 1) / 100)
-    below = np.floor(places)
-    found = np.searchsorted(counts, [below, np.ceil(places)], side="right")
-    return found[0] + (found[1] - found[0]) * (places - below)
+    ranks = np.multiply(percents, (grey.size - 1) / 100)
+    ranks_below = np.floor(ranks)
+    levels = np.searchsorted(counts, [ranks_below, np.ceil(ranks)], side="right")
+    return levels[0] + (levels[1] - levels[0]) * (ranks - ranks_below)
 
 
 def check_thresholds(low: float | None, high: float | None) -> None:
-    """``ValueError`` unless both are given with ``0 <= low < high``, or neither is."""
+    """Raise ``ValueError`` unless both are None, or both are given with ``0 <= low < high``."""
     if low is None and high is None:
         return
     if low is None or high is None or not 0 <= low < high:
@@ -60,17 +73,54 @@ def check_thresholds(low: float | None, high: float | None) -> None:
 
 
 def hysteresis(response: MatLike, low: float, high: float) -> NDArray[np.bool_]:
-    """Where a response, ``[height, width]``, is at least ``low`` and connected to ``high``."""
+    """Apply two thresholds to a response, ``[height, width]``; returns ``bool [height, width]``.
+
+    A pixel is an edge where the response is at least ``low``, and where a chain of such pixels
+    (8 neighbours) connects it to a pixel of at least ``high``.
+    """
     _, labels = cv2.connectedComponents((response >= low).astype(np.uint8), connectivity=8)
-    strong = np.zeros(int(labels.max()) + 1, np.bool_)
-    strong[labels[response >= high]] = True
-    strong[0] = False
-    found: NDArray[np.bool_] = strong[labels]
-    return found
+    is_strong = np.zeros(int(labels.max()) + 1, np.bool_)  # by the label of a component
+    is_strong[labels[response >= high]] = True
+    is_strong[0] = False  # the background
+    edges: NDArray[np.bool_] = is_strong[labels]
+    return edges
 
 
 def otsu(response: MatLike, at_least: float) -> float:
-    """Otsu's threshold (1979) on the histogram of a response in grey levels, 0 to 255."""
+    """Otsu's threshold (1979) of a response in grey levels, 0 to 255; ``at_least`` if lower."""
     levels = np.clip(np.rint(response), 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
     return max(float(threshold), at_least)
+
+
+def large_gradients(gradient: MatLike, low: float | None, high: float | None) -> NDArray[np.bool_]:
+    """Edges where a gradient, ``[height, width]`` in grey levels, passes the thresholds.
+
+    Without ``low`` and ``high`` the upper threshold is Otsu's, at least ``MIN_HIGH``, and the lower
+    one is ``LOW_TO_HIGH`` times the upper one. Returns ``bool [height, width]``.
+    """
+    if low is None or high is None:
+        high = otsu(gradient, MIN_HIGH)
+        low = LOW_TO_HIGH * high
+    return hysteresis(gradient, low, high)
+
+
+def zero_crossings(response: MatLike, low: float | None, high: float | None) -> NDArray[np.bool_]:
+    """Edges where a response, ``[height, width]``, changes its sign.
+
+    An edge pixel is one whose right or lower neighbour has the other sign. The size of the change
+    is compared with the thresholds, which default as in ``large_gradients``. Returns ``bool
+    [height, width]``.
+    """
+    steps = np.zeros_like(response)
+    for pixel, neighbour in (
+        (np.s_[:, :-1], np.s_[:, 1:]),
+        (np.s_[:-1, :], np.s_[1:, :]),
+    ):
+        changes_sign = (response[pixel] > 0) != (response[neighbour] > 0)
+        step = np.abs(response[pixel] - response[neighbour]) * changes_sign
+        steps[pixel] = np.maximum(steps[pixel], step)
+    if low is None or high is None:
+        high = otsu(steps[steps > 0][None] if steps.any() else steps, MIN_HIGH)
+        low = LOW_TO_HIGH * high
+    return hysteresis(steps, max(low, float(np.finfo(np.float32).tiny)), high)

@@ -1,4 +1,4 @@
-"""How much structure an edge map carries: blank and saturated maps must not enter a loss."""
+"""Measure how much structure an edge map has: blank and saturated maps must not enter a loss."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from numpy.typing import NDArray
 
 
 def edge_density(edges: NDArray[np.bool_]) -> float:
-    """The fraction of edge pixels in a map, ``bool [height, width]``, between 0 and 1."""
+    """The share of edge pixels in an edge map, ``bool [height, width]``, from 0 to 1."""
     return np.count_nonzero(edges) / edges.size
 
 
 def has_structure(density: float, *, min_density: float = 0.005, max_density: float = 0.5) -> bool:
-    """Whether a map of this density is neither (nearly) blank nor saturated.
+    """Whether an edge map of this density is neither blank nor saturated, nor nearly so.
 
-    Real photographs, products and scans lie between 0.01 and 0.3 at 128 pixels.
+    Edge maps of photographs, products and scans have densities from 0.01 to 0.3 at 128 pixels.
+
+    Args:
+        density: share of edge pixels, from ``edge_density``.
+        min_density, max_density: the range of densities with structure, both included.
     """
     return min_density <= density <= max_density

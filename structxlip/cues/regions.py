@@ -1,4 +1,4 @@
-"""Regions of an image from its edge map alone: connected structure, as boxes."""
+"""Find regions of an image from its edge map alone: boxes of connected structure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-# Structure is what edges connect: in the map itself, for the parts of things, and on coarser grids
-# of so many cells a side, where gaps of a cell or two are closed, for things and groups of them.
+# Connected edges are found at several scales: in the map itself, for parts of objects, and on
+# coarser grids with this many cells per side, for objects and groups of objects.
 GRIDS = (64, 32)
-CLOSED = 3  # cells
-MIN_SIDE, MAX_AREA = 0.06, 0.9  # of the side and of the area of the map
-MAX_OVERLAP = 0.6
+CLOSING_CELLS = 3  # side of the kernel that closes gaps on a grid, in cells
+MIN_SIDE, MAX_AREA = 0.06, 0.9  # limits of a region, as shares of the side and area of the map
+MAX_OVERLAP = 0.6  # intersection over union
 
 
 class Region(NamedTuple):
-    """A box in pixels of the edge map, and the number of edge pixels in it: its edge energy."""
+    """A box in an edge map.
+
+    Attributes:
+        x, y: left and top, in pixels of the edge map.
+        w, h: width and height, in pixels of the edge map.
+        score: the edge energy, which is the number of edge pixels in the box.
+    """
 
     x: int
     y: int
@@ -34,12 +40,21 @@ def edge_regions(
     max_regions: int = 8,
     boxes: Sequence[tuple[float, float, float, float]] = (),
 ) -> list[Region]:
-    """Up to ``max_regions`` boxes of connected structure in a map, ``bool [height, width]``.
+    """Find boxes of connected structure in an edge map.
 
-    Components at several closing scales are candidates or, where a dataset has them, its own
-    ``boxes``: x, y, w, h as fractions of the image. Of those that overlap by an intersection over
-    union of more than ``MAX_OVERLAP`` the one with the higher edge energy stays. In falling order
-    of energy. Raises ``ValueError`` for a map that is not boolean and a negative number.
+    Candidates are the connected components at several scales, or the dataset's own boxes. Of two
+    candidates that overlap by more than ``MAX_OVERLAP``, the one with the higher edge energy stays.
+
+    Args:
+        edges: the edge map, ``bool [height, width]``.
+        max_regions: most regions.
+        boxes: the dataset's own boxes, if it has any: x, y, w, h as shares of the image.
+
+    Returns:
+        Up to ``max_regions`` regions, the one with the highest edge energy first.
+
+    Raises:
+        ValueError: an edge map of another shape or type, or a negative ``max_regions``.
     """
     if edges.dtype != np.bool_ or edges.ndim != 2 or not edges.size:
         raise ValueError(f"edges must be bool [height, width], not {edges.dtype} {edges.shape}")
@@ -47,15 +62,17 @@ def edge_regions(
         raise ValueError(f"max_regions must not be negative, but is {max_regions}")
     if not max_regions:
         return []
-    found = np.array([_pixels(box, edges.shape) for box in boxes]) if boxes else _components(edges)
-    if not len(found):
+    candidates = (
+        np.array([_pixel_box(box, edges.shape) for box in boxes]) if boxes else _components(edges)
+    )
+    if not len(candidates):
         return []
-    x, y, w, h = found.T
+    x, y, w, h = candidates.T
     integral = cv2.integral(edges.astype(np.uint8))
     energy = integral[y + h, x + w] - integral[y, x + w] - integral[y + h, x] + integral[y, x]
     order = np.lexsort((x, y, w, h, w * h, -energy))
     kept: list[Region] = []
-    for region in map(Region._make, np.column_stack([found, energy])[order].tolist()):
+    for region in map(Region._make, np.column_stack([candidates, energy])[order].tolist()):
         if all(overlap(region, other) <= MAX_OVERLAP for other in kept):
             kept.append(region)
             if len(kept) == max_regions:
@@ -64,8 +81,8 @@ def edge_regions(
 
 
 def overlap(a: Region, b: Region) -> float:
-    """Intersection over union of two boxes, between 0 and 1."""
-    # In plain arithmetic: this is where the time would go.
+    """Intersection over union of two regions, from 0 to 1."""
+    # Plain arithmetic: with NumPy, most of the time of the search would go here.
     left, right = max(a.x, b.x), min(a.x + a.w, b.x + b.w)
     top, bottom = max(a.y, b.y), min(a.y + a.h, b.y + b.h)
     if left >= right or top >= bottom:
@@ -74,10 +91,10 @@ def overlap(a: Region, b: Region) -> float:
     return shared / (a.w * a.h + b.w * b.h - shared)
 
 
-def _pixels(
+def _pixel_box(
     box: tuple[float, float, float, float], shape: tuple[int, ...]
 ) -> tuple[int, int, int, int]:
-    """The pixels of a map that a box touches, at least one."""
+    """A box as x, y, w, h in pixels of the map: all pixels that it touches, at least one."""
     height, width = shape
     (left, right), (top, bottom) = (
         (
@@ -90,16 +107,19 @@ def _pixels(
 
 
 def _components(edges: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The boxes ``[n, 4]`` of connected structure at all scales, in pixels of the map."""
+    """The boxes of connected structure at all scales: x, y, w, h in pixels of the map, ``[n, 4]``.
+
+    Boxes that are too small or too large are left out.
+    """
     pixels, sides = edges.astype(np.uint8), np.array(edges.shape[::-1])
-    corners = [_boxes(pixels, max(round(sides.max() / 128), 1))]
+    corners = [_component_corners(pixels, max(round(sides.max() / 128), 1))]
     for cells in GRIDS:
         grid: MatLike = pixels
         grid_sides = np.minimum(sides, cells)
         if (grid_sides < sides).any():
             grid = cv2.resize(255 * pixels, grid_sides, interpolation=cv2.INTER_AREA)
             grid = (grid > 0).astype(np.uint8)
-        corners.append(_boxes(grid, CLOSED) * np.tile(sides / grid_sides, 2))
+        corners.append(_component_corners(grid, CLOSING_CELLS) * np.tile(sides / grid_sides, 2))
     left_top, right_bottom = np.hsplit(np.concatenate(corners), 2)
     left_top = np.floor(left_top).astype(np.int64)
     width_height = np.ceil(right_bottom).astype(np.int64) - left_top
@@ -108,12 +128,16 @@ def _components(edges: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.hstack([left_top, width_height])[usable]
 
 
-def _boxes(grid: MatLike, closed: int) -> NDArray[np.int32]:
-    """Left, top, right and bottom of each component of a map, ``[n, 4]``, once gaps are closed."""
-    if closed > 1:
-        grid = cv2.morphologyEx(grid, cv2.MORPH_CLOSE, np.ones((closed, closed), np.uint8))
-    # Labels of 16 bits are twice as fast; a component and the gap beside it take four pixels.
-    few = grid.size < 4 * 2**16
-    label = cv2.CV_16U if few else cv2.CV_32S
-    stats = cv2.connectedComponentsWithStats(grid, connectivity=8, ltype=label)[2][1:]
+def _component_corners(grid: MatLike, closing: int) -> NDArray[np.int32]:
+    """Left, top, right and bottom of each connected component of a grid, ``[n, 4]``, in cells.
+
+    Gaps are closed first, with a square kernel of ``closing`` cells per side.
+    """
+    if closing > 1:
+        grid = cv2.morphologyEx(grid, cv2.MORPH_CLOSE, np.ones((closing, closing), np.uint8))
+    # Labels of 16 bits are twice as fast. They suffice for a small grid, because a component and
+    # the gap beside it take at least four cells.
+    fits_16_bits = grid.size < 4 * 2**16
+    label_type = cv2.CV_16U if fits_16_bits else cv2.CV_32S
+    stats = cv2.connectedComponentsWithStats(grid, connectivity=8, ltype=label_type)[2][1:]
     return np.hstack([stats[:, :2], stats[:, :2] + stats[:, 2:4]])

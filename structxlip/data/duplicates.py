@@ -1,4 +1,4 @@
-"""Pictures that are nearly the same: none may stand on both sides of a split."""
+"""Find near-duplicate images, so that none is in two splits."""
 
 from __future__ import annotations
 
@@ -9,39 +9,50 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 16  # of the grid of brightness differences: 256 bits
-MAX_BITS = 8  # that may differ
-THUMBNAIL = 32
-MIN_CORRELATION = 0.99  # of the thumbnails: products on white share their outline, and not this
-STRICTER = {"train": ("test", "val"), "val": ("test",), "test": ()}
+GRID_CELLS = 16  # rows and columns of the grid of brightness differences: 256 bits
+MAX_BITS = 8  # most bits of the hash in which near-duplicates differ
+THUMBNAIL_PX = 32  # side of the square thumbnail
+# Smallest correlation of the thumbnails of near-duplicates. Photographs of different products on
+# white may share their outline, and so their hash, but their thumbnails correlate less.
+MIN_CORRELATION = 0.99
+# For each split, the splits whose images it must not repeat. A near-duplicate leaves the earlier
+# split: training loses it before validation, and validation before test.
+PROTECTED_SPLITS = {"train": ("test", "val"), "val": ("test",), "test": ()}
 
 
 def fingerprint(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The difference hash of a picture, 256 bits as bytes ``[32]``, and its grey thumbnail
-    ``[1024]``."""
+    """The difference hash and the grey thumbnail of an image, ``uint8 [height, width, 3]``.
+
+    Each bit of the hash tells whether a cell of the grid is darker than the cell to its right.
+
+    Returns:
+        The hash, 256 bits as ``uint8 [32]``, and the thumbnail, ``uint8 [1024]``.
+    """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    grid = cv2.resize(grey, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA).astype(np.int16)
+    grid_size = (GRID_CELLS + 1, GRID_CELLS)
+    grid = cv2.resize(grey, grid_size, interpolation=cv2.INTER_AREA).astype(np.int16)
     bits = np.packbits((grid[:, 1:] > grid[:, :-1]).ravel())
-    small = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(grey, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     return bits, np.asarray(small, np.uint8).ravel()
 
 
 def correlation(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> float:
-    """Of two thumbnails, in [-1, 1]; 0 where one is of a single grey."""
+    """The correlation of two thumbnails, ``uint8 [1024]``, in [-1, 1]; 0 for a uniform one."""
     centred = [thumbnail - np.float32(thumbnail.mean()) for thumbnail in (one, two)]
     norms = [float(np.linalg.norm(values)) for values in centred]
     return float(centred[0] @ centred[1]) / max(norms[0] * norms[1], 1e-6)
 
 
 class _Fingerprints:
-    """Fingerprints of many pictures: hashes in memory, the rarely needed thumbnails in a file."""
+    """Fingerprints of many images. Hashes are in memory; thumbnails, rarely read, in a file."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.bits = bytearray()
-        self.thumbnails = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as this
+        self.thumbnails = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the object
 
     def add(self, identifier: str, rgb: NDArray[np.uint8]) -> None:
+        """Add the fingerprint of an image."""
         bits, thumbnail = fingerprint(rgb)
         self.ids.append(identifier)
         self.bits += bits.tobytes()
@@ -49,10 +60,10 @@ class _Fingerprints:
         self.thumbnails.write(thumbnail.tobytes())
 
     def find(self, bits: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> str | None:
-        """The id of the first picture that is nearly the one with this fingerprint."""
-        known = np.frombuffer(self.bits, np.uint8).reshape(-1, len(bits))
-        differing = np.bitwise_count(known ^ bits).sum(axis=1)
-        for i in np.flatnonzero(differing <= MAX_BITS).tolist():
+        """The id of the first image that is a near-duplicate by its fingerprint; else None."""
+        all_bits = np.frombuffer(self.bits, np.uint8).reshape(-1, len(bits))
+        differing_bits = np.bitwise_count(all_bits ^ bits).sum(axis=1)
+        for i in np.flatnonzero(differing_bits <= MAX_BITS).tolist():
             self.thumbnails.seek(i * len(thumbnail))
             other = np.frombuffer(self.thumbnails.read(len(thumbnail)), np.uint8)
             if correlation(other, thumbnail) >= MIN_CORRELATION:
@@ -60,27 +71,34 @@ class _Fingerprints:
         return None
 
 
-class HeldOut:
-    """The pictures of the validation and test splits, to find what comes again in another split.
+class HeldOutImages:
+    """An index of the validation and test images, to find near-duplicates of them.
 
-    A picture comes again when at most ``MAX_BITS`` of its difference hash differ and the thumbnails
-    correlate by at least ``MIN_CORRELATION``.
+    Two images are near-duplicates when their difference hashes differ in at most ``MAX_BITS`` bits
+    and their thumbnails correlate by at least ``MIN_CORRELATION``.
     """
 
     def __init__(self) -> None:
         self._splits = {"val": _Fingerprints(), "test": _Fingerprints()}
 
     def add(self, split: str, identifier: str, rgb: NDArray[np.uint8]) -> None:
-        """Remember a picture of the split `val` or `test`."""
+        """Add an image, ``uint8 [height, width, 3]``, of the split `val` or `test`."""
         self._splits[split].add(identifier, rgb)
 
-    def again(self, split: str, rgb: NDArray[np.uint8]) -> tuple[str, str] | None:
-        """The split and id of a remembered picture of a stricter split that is nearly this one."""
-        stricter = [other for other in STRICTER[split] if self._splits[other].ids]
-        if not stricter:
+    def near_duplicate(self, split: str, rgb: NDArray[np.uint8]) -> tuple[str, str] | None:
+        """Find a near-duplicate of an image, ``uint8 [height, width, 3]``, of the split ``split``.
+
+        Images of `train` are compared with those of `test` and `val`, images of `val` with those of
+        `test`.
+
+        Returns:
+            The split and the id of the first near-duplicate, or None.
+        """
+        others = [other for other in PROTECTED_SPLITS[split] if self._splits[other].ids]
+        if not others:
             return None
-        found = fingerprint(rgb)
-        for other in stricter:
-            if identifier := self._splits[other].find(*found):
+        bits, thumbnail = fingerprint(rgb)
+        for other in others:
+            if identifier := self._splits[other].find(bits, thumbnail):
                 return other, identifier
         return None

@@ -1,5 +1,4 @@
-"""The one place where image bytes become pixels: strict, RGB in the same way for every stage, and
-brightness for cues."""
+"""Decode image files, the one place where bytes become pixels: RGB, or grey for edge detectors."""
 
 from __future__ import annotations
 
@@ -10,30 +9,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from structxlip.data.quarantine import BadImage
+
 THUMBNAIL_PX = 150
 MAX_PIXELS = 100_000_000
-_SHRUNK = {
+# OpenCV's flags to shrink a JPEG by a factor while it is decoded, the largest factor first.
+_SHRINK_FLAGS = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
 }
 
 
-class BadImage(ValueError):
-    """Bytes that are not a usable image; ``reason`` is a stable word for reports."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-
-
 def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     """Decode an encoded image to RGB, ``uint8 [height, width, 3]``.
 
-    The EXIF orientation is applied, transparency is laid on white and 16-bit grey is scaled to 8.
-    Raises ``BadImage`` with the reason ``empty_image``, ``corrupt_image``, ``truncated_image`` or
-    ``oversized_image``; a truncated file is never filled up with grey.
+    The EXIF orientation is applied, transparent pixels are laid on white, and 16-bit grey is scaled
+    to 8 bits. A truncated file raises an error; its missing part is never filled with grey.
+
+    Raises:
+        BadImage: with the reason `empty_image`, `corrupt_image`, `truncated_image` or
+            `oversized_image` (more than ``MAX_PIXELS``).
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -66,29 +62,36 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
 
 
 def decode_grey(data: bytes, at_least_px: int, side_px: int) -> NDArray[np.uint8]:
-    """Decode an image that ``decode_rgb`` has accepted before to grey, ``uint8 [height, width]``.
+    """Decode an image to grey, ``uint8 [height, width]``. ``decode_rgb`` has accepted it before.
 
-    A JPEG, whose shorter side is ``side_px``, is decoded straight to brightness, and shrunk by 2, 4
-    or 8 while it is decoded, as long as ``at_least_px`` are left of that side. Raises ``BadImage``
-    as ``decode_rgb`` does.
+    A JPEG is decoded to grey directly, and shrunk by 2, 4 or 8 while it is decoded, which is much
+    faster. The largest factor counts that keeps the shorter side at ``at_least_px`` or more.
+
+    Args:
+        data: the encoded image.
+        at_least_px: smallest shorter side of the result, in pixels.
+        side_px: shorter side of the encoded image, in pixels.
+
+    Raises:
+        BadImage: as ``decode_rgb`` does.
     """
     if not data.startswith(b"\xff\xd8\xff"):
         return np.asarray(cv2.cvtColor(decode_rgb(data), cv2.COLOR_RGB2GRAY), np.uint8)
-    shrinks = (flag for factor, flag in _SHRUNK.items() if side_px >= factor * at_least_px)
-    grey = cv2.imdecode(np.frombuffer(data, np.uint8), next(shrinks, cv2.IMREAD_GRAYSCALE))
+    flags = (flag for factor, flag in _SHRINK_FLAGS.items() if side_px >= factor * at_least_px)
+    grey = cv2.imdecode(np.frombuffer(data, np.uint8), next(flags, cv2.IMREAD_GRAYSCALE))
     if grey is None:
         raise BadImage("corrupt_image", "no JPEG that can be decoded")
     return np.asarray(grey, np.uint8)
 
 
 def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image, ``uint8 [height, width, 3]``, with ``THUMBNAIL_PX`` on its longer side."""
+    """Resize an image, ``uint8 [height, width, 3]``, to ``THUMBNAIL_PX`` on its longer side."""
     scale = THUMBNAIL_PX / max(rgb.shape[:2])
     size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
-    """A JPEG to look at of an image, ``uint8 [height, width, 3]``."""
+    """Encode an image, ``uint8 [height, width, 3]``, as a JPEG of quality 88, for a report page."""
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

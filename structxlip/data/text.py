@@ -1,4 +1,4 @@
-"""The one place where a raw caption becomes a clean one, or is refused with a reason."""
+"""Clean raw captions, or refuse them with a reason."""
 
 from __future__ import annotations
 
@@ -6,26 +6,23 @@ import re
 import unicodedata
 import warnings
 
+from structxlip.data.quarantine import BadCaption
+
 MAX_WORDS = 10_000
-MAX_LETTERS = 1_000  # of a word: longer ones are no language, also where none is spaced
-REPETITIONS = 3  # of one word, and of no other, that are no caption
+MAX_LETTERS = 1_000  # in one word; also a caption in a script without spaces has fewer
+REPETITIONS = 3  # a caption of only one word, this many times or more, is refused
 _TAG = re.compile(r"</?[a-zA-Z!][^<>]*>")
 
 
-class BadCaption(ValueError):
-    """A text that is no usable caption; ``reason`` is a stable word for reports."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-
-
 def clean_caption(text: str) -> str:
-    """Compose Unicode, drop control characters and make every run of white space one space.
+    """Clean a raw caption.
 
-    Raises ``BadCaption`` with the reason ``not_utf8``, ``empty_caption``, ``only_markup``,
-    ``repeated_word``, ``oversized_word`` or ``oversized_caption``.
+    Unicode is composed (NFC), each control character becomes a space, and each run of white space
+    becomes one space.
+
+    Raises:
+        BadCaption: with the reason `not_utf8`, `empty_caption`, `only_markup`, `repeated_word`,
+            `oversized_word` or `oversized_caption`.
     """
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise BadCaption("not_utf8", "holds bytes that are no UTF-8")
@@ -47,7 +44,7 @@ def clean_caption(text: str) -> str:
 
 
 def plain_text(html: str) -> str:
-    """The text of HTML, entities decoded, with a space where a tag was."""
+    """The text of HTML: entities are decoded, and each tag becomes a space."""
     from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning
 
     with warnings.catch_warnings():

@@ -1,1 +1,1 @@
-"""Evaluation: retrieval metrics, the side-by-side protocol, and the report."""
+"""Evaluation, numbers only: retrieval metrics, statistics, and the side-by-side protocol."""

@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from structxlip.data.feature_store import EdgeMaps, FeatureStore
-from structxlip.evaluation.retrieval import Ranks, bootstrap_delta, retrieval_ranks
+from structxlip.evaluation.retrieval import Ranks, retrieval_ranks
+from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
+from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.store import FeatureStore
 from structxlip.models.structxlip import StructXLIP
 
 BLOCK = 256
@@ -21,19 +23,26 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A split in the joint space: ``images [N, D]``, ``texts [M, D]``, ``owner [M]``."""
+    """A split in the joint space: ``images [N, D]``, ``texts [M, D]``, and the image of each text,
+    ``text_to_image [M]``."""
 
     images: NDArray[np.float32]
     texts: NDArray[np.float32]
-    owner: NDArray[np.int64]
+    text_to_image: NDArray[np.int64]
 
     def ranks(self) -> Ranks:
-        return retrieval_ranks(self.images, self.texts, self.owner)
+        """The ranks of the right answers, both ways."""
+        return retrieval_ranks(self.images, self.texts, self.text_to_image)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the protocol found: ``metrics`` as in metrics.json, and the test split of each model."""
+    """The result of the protocol.
+
+    Attributes:
+        metrics: the content of ``metrics.json``.
+        test: the test split as each model embeds it.
+    """
 
     metrics: dict[str, Any]
     test: dict[str, Embeddings]
@@ -42,11 +51,11 @@ class Comparison:
 def embed_split(
     model: StructXLIP, store: FeatureStore, edges: EdgeMaps | None, split: str, alpha: float
 ) -> Embeddings:
-    """Embed the pairs of a split from a feature store, in blocks."""
+    """Embed the pairs of a split, in blocks; with ``alpha`` above 0 the edge branch is fused."""
     model.eval()
     device = model.logit_scale.device
     rows = store.rows(split)
-    captions, owner = store.captions_of(rows)
+    captions, text_to_image = store.captions_of(rows)
 
     def embed_images(block: NDArray[np.int64]) -> Tensor:
         images = torch.from_numpy(store.image[block]).to(device)
@@ -57,7 +66,9 @@ def embed_split(
     def embed_texts(block: NDArray[np.int64]) -> Tensor:
         return model.embed_texts(torch.from_numpy(store.caption[block]).to(device))
 
-    return Embeddings(_in_blocks(embed_images, rows), _in_blocks(embed_texts, captions), owner)
+    return Embeddings(
+        _in_blocks(embed_images, rows), _in_blocks(embed_texts, captions), text_to_image
+    )
 
 
 def _in_blocks(
@@ -70,14 +81,17 @@ def _in_blocks(
 def choose_alpha(
     model: StructXLIP, store: FeatureStore, edges: EdgeMaps, alphas: Sequence[float]
 ) -> float:
-    """The weight of the edge branch with the best mean R@1 on validation; the smallest on a tie."""
+    """The weight α of the edge branch with the best mean R@1 on validation; the smallest of equals.
 
+    It is 0 for a model without an edge branch.
+    """
+    if not model.has_edges:
+        return 0.0
     if len(alphas) == 1:
         return alphas[0]
 
     def score(alpha: float) -> float:
-        recalls = embed_split(model, store, edges, "val", alpha).ranks().recall((1,))
-        return float(np.mean(list(recalls.values())))
+        return mean_recall(embed_split(model, store, edges, "val", alpha).ranks().recall((1,)))
 
     return max(sorted(alphas), key=score)
 
@@ -95,8 +109,8 @@ def compare(
 ) -> Comparison:
     """Recall of the three models on the test split, and the gain over vanilla with its interval.
 
-    ``structxlip`` is the model as deployed, with the edge branch fused at the alpha that validation
-    chose; ``structxlip_image_only`` is the same model without it.
+    Two rows come from the model ``structxlip``: one with the edge branch fused at the alpha that
+    validation chose, as it is deployed, and ``structxlip_image_only``, without the branch.
     """
     alpha = choose_alpha(structxlip, store, edges, alphas)
     test = {
@@ -113,7 +127,7 @@ def compare(
         metrics[name] = bootstrap_delta(
             ranks["vanilla"],
             ranks[arm],
-            test[arm].owner,
+            test[arm].text_to_image,
             samples=bootstrap_samples,
             seed=seed,
         )

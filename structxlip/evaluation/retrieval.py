@@ -1,4 +1,4 @@
-"""Image-text retrieval: recall at k both ways, with any number of captions an image."""
+"""Image-text retrieval: recall at k both ways, with any number of captions for each image."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_QUERIES = 512
+WAYS = ("image_to_text", "text_to_image")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """How many wrong answers stand before the first right one, for every query (0 is a hit at 1).
+    """The number of wrong answers before the first right one, for every query (0 is a hit at 1).
 
-    ``image_to_text [N]``: before the best of an image's captions; ``text_to_image [M]``: before the
-    image of a caption. A wrong answer of the same score stands before the right one.
+    A wrong answer with the same score as the right one counts as before it.
+
+    Attributes:
+        image_to_text: ``[N]``, before the best of an image's own captions.
+        text_to_image: ``[M]``, before a caption's own image.
     """
 
     image_to_text: NDArray[np.int64]
     text_to_image: NDArray[np.int64]
 
     def recall(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-        """``{"image_to_text/R@1": percent, …}``."""
+        """Recall at ``ks`` both ways, in percent: ``{"image_to_text/R@1": …}``."""
         return {
             f"{way}/R@{k}": 100 * float((ranks < k).mean())
             for way, ranks in vars(self).items()
@@ -89,50 +93,6 @@ def retrieval_metrics(
         {'image_to_text/R@1': 50.0, 'text_to_image/R@1': 66.66666666666666}
     """
     return retrieval_ranks(image_embeddings, text_embeddings, text_to_image).recall(ks)
-
-
-def bootstrap_delta(
-    before: Ranks,
-    after: Ranks,
-    text_to_image: NDArray[np.integer],
-    *,
-    ks: Sequence[int] = (1, 5, 10),
-    samples: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, float]]:
-    """The gain of ``after`` over ``before`` in points, with its 95 % bootstrap interval.
-
-    Queries are resampled by image, captions with their image, and the same for both models
-    (a paired cluster bootstrap); the gallery stays. Keys are those of ``Ranks.recall``, and
-    ``R@k``, the mean of both ways; values ``{"mean", "low", "high"}`` with the observed gain as
-    the mean.
-    """
-    n = len(before.image_to_text)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(n, np.full(n, 1 / n), size=samples).astype(np.float64)
-    draws = np.vstack([np.ones(n), draws])  # the first is what was observed
-    captions = np.bincount(text_to_image, minlength=n)
-    deltas: dict[str, dict[str, float]] = {}
-    for k in ks:
-        image_gain = _gain(before.image_to_text, after.image_to_text, k)
-        text_gain = np.bincount(
-            text_to_image, _gain(before.text_to_image, after.text_to_image, k), minlength=n
-        )
-        forth = 100 * (draws @ image_gain) / n
-        back = 100 * (draws @ text_gain) / (draws @ captions)
-        deltas[f"image_to_text/R@{k}"] = _interval(forth)
-        deltas[f"text_to_image/R@{k}"] = _interval(back)
-        deltas[f"R@{k}"] = _interval((forth + back) / 2)
-    return deltas
-
-
-def _gain(before: NDArray[np.int64], after: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    return (after < k).astype(np.float64) - (before < k)
-
-
-def _interval(values: NDArray[np.float64]) -> dict[str, float]:
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return {"mean": float(values[0]), "low": float(low), "high": float(high)}
 
 
 def _blocks(n: int) -> list[slice]:

@@ -1,4 +1,4 @@
-"""What all losses ask of their inputs: shapes that fit, masks that are masks, finite features."""
+"""Checks of the inputs of losses: shapes that fit, boolean masks, finite features."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ class NotFinite(ValueError):
 
 
 def unit(features: Tensor, mask: Tensor | None = None, name: str = "features") -> Tensor:
-    """L2-normalised along the last dimension, in at least float32: exp of logits needs it.
+    """Features normalised to unit length along the last dimension, in at least float32.
 
-    What stands outside of ``mask`` (boolean, the leading dimensions of ``features``) becomes 0, so
-    that padding of any value, NaN too, reaches neither a loss nor a gradient.
+    Args:
+        features: ``[…, D]``. Exponentials of logits need at least float32.
+        mask: boolean ``[…]``; features outside of it become 0, so that no value of the padding,
+            not even NaN, reaches a loss or a gradient.
+        name: what the error calls the features.
 
     Raises:
-        NotFinite: a value inside of the mask is.
+        NotFinite: a feature inside of the mask holds NaN or infinity.
     """
     if mask is not None:
         features = features.masked_fill(~mask[..., None], 0.0)
@@ -29,7 +32,7 @@ def unit(features: Tensor, mask: Tensor | None = None, name: str = "features") -
 
 
 def check_pairs(first: Tensor, second: Tensor, names: tuple[str, str]) -> None:
-    """``ValueError`` unless both are floating ``[N, D]`` of one shape."""
+    """Raise ``ValueError`` unless both are floating point ``[N, D]`` of one shape."""
     if first.dim() != 2 or first.shape != second.shape:
         raise ValueError(
             f"{names[0]} and {names[1]} must both be [N, D], got {tuple(first.shape)} and "
@@ -41,7 +44,7 @@ def check_pairs(first: Tensor, second: Tensor, names: tuple[str, str]) -> None:
 
 
 def check_rows(n: int, *, valid: Tensor | None, group_ids: Tensor | None = None) -> None:
-    """``ValueError`` unless ``valid`` is boolean ``[N]`` and ``group_ids`` integer ``[N]``."""
+    """Raise ``ValueError`` unless ``valid`` is boolean and ``group_ids`` integer, both ``[N]``."""
     if valid is not None and (valid.shape != (n,) or valid.dtype != torch.bool):
         raise ValueError(f"valid must be boolean [{n}], got {valid.dtype} {tuple(valid.shape)}")
     if group_ids is not None and (group_ids.shape != (n,) or group_ids.is_floating_point()):
@@ -51,8 +54,11 @@ def check_rows(n: int, *, valid: Tensor | None, group_ids: Tensor | None = None)
 
 
 def check_parts(name: str, chunks: Tensor, chunk_mask: Tensor, parts: Tensor, mask: Tensor) -> None:
-    """``ValueError`` unless chunks ``[N, C, D]`` and parts of images ``[N, P, D]``, called
-    ``name``, share ``N`` and ``D`` and have boolean masks ``[N, C]`` and ``[N, P]``."""
+    """Raise ``ValueError`` unless chunks ``[N, C, D]`` and parts of images ``[N, P, D]`` fit.
+
+    They must share ``N`` and ``D`` and have boolean masks ``[N, C]`` and ``[N, P]``; ``name`` is
+    what the error calls the parts.
+    """
     if chunks.dim() != 3 or parts.dim() != 3:
         raise ValueError(
             f"chunk_features and {name}_features must be [N, C, D] and [N, P, D], "

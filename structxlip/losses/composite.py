@@ -1,73 +1,39 @@
-"""The composite loss: the CLIP loss, and the three structural losses that StructXLIP adds."""
+"""The composite loss: the CLIP loss, and the structural losses that StructXLIP adds."""
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections.abc import Mapping
-from typing import Literal, TypedDict
+from importlib import import_module
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from structxlip.losses.contrastive import ContrastiveLoss
 from structxlip.losses.cosine import CosineConsistencyLoss
+from structxlip.losses.features import Features
 from structxlip.losses.projected_l2 import ProjectedL2ConsistencyLoss
 from structxlip.losses.region_chunk import RegionChunkLoss
 from structxlip.losses.region_chunk_attention import RegionChunkAttentionLoss
 
-
-def weight_schedule(
-    base: float,
-    epoch: float,
-    *,
-    warm: float = 0,
-    decay_start: float | None = None,
-    decay_end: float | None = None,
-    floor: float = 1.0,
-) -> float:
-    """The weight of a loss at an epoch (counted from 0, fractions allowed).
-
-    Linear from 0 over the first ``warm`` epochs, then ``base`` until ``decay_start``, then half a
-    cosine down to ``floor * base`` at ``decay_end``, and constant after. Without a decay it stays.
-    """
-    if epoch < warm:
-        return base * epoch / warm
-    if decay_start is None or decay_end is None or epoch <= decay_start:
-        return base
-    done = min((epoch - decay_start) / (decay_end - decay_start), 1.0)
-    return base * (floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2)
-
-
-Recipe = Literal["seed", "paper"]
-
-
-class Features(TypedDict, total=False):
-    """What a model hands to the loss for ``N`` pairs; the edge and chunk parts may be absent."""
-
-    image_features: Tensor  # [N, D]
-    text_features: Tensor  # [N, D]
-    logit_scale: Tensor  # the multiplier
-    group_ids: Tensor  # integer [N]
-    edge_features: Tensor  # [N, D]
-    structure_features: Tensor  # [N, D], of the structural caption
-    has_structure: Tensor  # boolean [N]
-    chunk_features: Tensor  # [N, C, D]
-    chunk_mask: Tensor  # boolean [N, C]
-    patch_features: Tensor  # [N, P, D], for the recipe `seed`
-    region_features: Tensor  # [N, K, D], for the recipe `paper`
-    region_mask: Tensor  # boolean [N, K]
+Variant = Literal["patches", "regions"]
 
 
 class CompositeLoss(nn.Module):
-    """``L = λ_c L_clip + λ_et L_et + λ_rc L_rc + λ_ei L_ei``; terms of weight 0 are not computed.
+    """``L = λ_c L_clip + λ_et L_et + λ_rc L_rc + λ_ei L_ei + …``; losses of weight 0 are skipped.
 
     Args:
         dim: size ``D`` of the embeddings.
-        clip, edge_text, region_chunk, edge_image: the weights ``λ``; the defaults are plain CLIP.
-        recipe: `seed` has ``RegionChunkAttentionLoss`` and ``ProjectedL2ConsistencyLoss``, `paper`
-            has ``RegionChunkLoss`` and ``CosineConsistencyLoss``.
-        attention_temperature: of the region-chunk loss of `seed`.
+        clip, edge_text, region_chunk, edge_image: the weights ``λ``. The defaults are plain CLIP.
+        variant: `patches` has ``RegionChunkAttentionLoss`` and ``ProjectedL2ConsistencyLoss``;
+            `regions` has ``RegionChunkLoss`` and ``CosineConsistencyLoss``.
+        attention_temperature: of the region-chunk loss of `patches`.
         temperature: of the region-chunk loss.
+        extra: weights of further losses by the name of their file; see ``find_loss``.
         gather: compute the losses of the batch of all ``torch.distributed`` workers.
+
+    Raises:
+        ValueError: all weights are 0, or ``extra`` names no loss.
     """
 
     def __init__(
@@ -78,9 +44,10 @@ class CompositeLoss(nn.Module):
         edge_text: float = 0.0,
         region_chunk: float = 0.0,
         edge_image: float = 0.0,
-        recipe: Recipe = "seed",
+        variant: Variant = "patches",
         attention_temperature: float = 0.1,
         temperature: float = 0.07,
+        extra: Mapping[str, float] | None = None,
         gather: bool = False,
     ) -> None:
         super().__init__()
@@ -89,28 +56,30 @@ class CompositeLoss(nn.Module):
             "edge_text": edge_text,
             "region_chunk": region_chunk,
             "edge_image": edge_image,
+            **(extra or {}),
         }
         if not any(self.weights.values()):
             raise ValueError("at least one weight must not be 0")
         self.contrastive = ContrastiveLoss(gather=gather)
         self.region_chunk: RegionChunkAttentionLoss | RegionChunkLoss
         self.edge_image: ProjectedL2ConsistencyLoss | CosineConsistencyLoss
-        if recipe == "seed":
+        if variant == "patches":
             self.region_chunk = RegionChunkAttentionLoss(
                 attention_temperature, temperature, gather=gather
             )
         else:
             self.region_chunk = RegionChunkLoss(temperature, gather=gather)
             self.edge_image = CosineConsistencyLoss(gather=gather)
-        if recipe == "seed" and edge_image:  # a projection that no loss trains is left out
+        if variant == "patches" and edge_image:  # no projection that no loss would train
             self.edge_image = ProjectedL2ConsistencyLoss(dim, gather=gather)
+        self.extra = nn.ModuleDict({name: find_loss(name)(gather=gather) for name in extra or {}})
 
     def forward(
         self, features: Features, factors: Mapping[str, float] | None = None
     ) -> dict[str, Tensor]:
         """The named ``*_loss`` terms, unweighted, and their weighted sum ``loss``.
 
-        ``factors`` scale the weights of the terms that they name, for a schedule
+        ``factors`` multiply the weights of the losses that they name, for a schedule
         (``weight_schedule``).
         """
         compute = {
@@ -122,7 +91,8 @@ class CompositeLoss(nn.Module):
         losses, total = {}, features["image_features"].new_zeros(())
         for name, weight in self.weights.items():
             if weight:
-                losses[f"{name}_loss"] = loss = compute[name](features)
+                loss = compute[name](features) if name in compute else self._extra(name, features)
+                losses[f"{name}_loss"] = loss
                 total = total + (factors or {}).get(name, 1.0) * weight * loss
         return losses | {"loss": total}
 
@@ -139,7 +109,7 @@ class CompositeLoss(nn.Module):
         loss: Tensor = self.contrastive(
             features["edge_features"],
             features["structure_features"],
-            # The temperature is the image-text pair's to learn: edges are the harder view.
+            # Images and captions alone learn the temperature: edges are the harder view.
             features["logit_scale"].detach(),
             valid=features["has_structure"],
             group_ids=features.get("group_ids"),
@@ -164,3 +134,37 @@ class CompositeLoss(nn.Module):
             features["image_features"], features["edge_features"], features["has_structure"]
         )
         return loss
+
+    def _extra(self, name: str, features: Features) -> Tensor:
+        """A loss that was added: the names of its arguments say which features it needs."""
+        module = self.extra[name]
+        wanted = inspect.signature(module.forward).parameters
+        given: Any = features
+        if missing := [argument for argument in wanted if argument not in given]:
+            raise ValueError(f"the loss {name} needs {', '.join(missing)}; the model has none")
+        loss: Tensor = module(**{argument: given[argument] for argument in wanted})
+        return loss
+
+
+def find_loss(name: str) -> type[nn.Module]:
+    """The loss in the file ``structxlip/losses/<name>.py``: the module class that it defines.
+
+    Its constructor takes ``gather``; the arguments of its ``forward`` are keys of ``Features``.
+
+    Raises ``ValueError`` for a name without such a file, or a file without one module class.
+    """
+    path = f"structxlip.losses.{name}"
+    try:
+        module = import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise
+        raise ValueError(f"there is no loss {name}: add structxlip/losses/{name}.py") from None
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == path
+    ]
+    if len(found) != 1:
+        raise ValueError(f"structxlip/losses/{name}.py must define one nn.Module, not {len(found)}")
+    return found[0]

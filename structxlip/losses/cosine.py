@@ -1,4 +1,4 @@
-"""Edge-image consistency of the recipe `paper`: both embeddings point the same way."""
+"""Edge-image consistency of the variant `regions`: both embeddings point the same way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CosineConsistencyLoss(nn.Module):
     def forward(
         self, image_features: Tensor, edge_features: Tensor, valid: Tensor | None = None
     ) -> Tensor:
-        """The scalar loss of ``[N, D]`` features; ``valid``: boolean ``[N]``, none gives 0.
+        """The scalar loss of features ``[N, D]``. Where boolean ``valid [N]`` is all False it is 0.
 
         Raises:
             ValueError: shapes that do not fit, a mask that is not boolean, features that are not

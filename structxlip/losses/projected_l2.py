@@ -1,4 +1,4 @@
-"""Edge-image consistency of the recipe `seed`, through a learned projection."""
+"""Edge-image consistency of the variant `patches`, through a learned projection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ProjectedL2ConsistencyLoss(nn.Module):
     def forward(
         self, image_features: Tensor, edge_features: Tensor, valid: Tensor | None = None
     ) -> Tensor:
-        """The scalar loss of ``[N, D]`` features; ``valid``: boolean ``[N]``, none gives 0.
+        """The scalar loss of features ``[N, D]``. Where boolean ``valid [N]`` is all False it is 0.
 
         Raises:
             ValueError: shapes that do not fit, a mask that is not boolean, features that are not

@@ -1,4 +1,4 @@
-"""Region-chunk loss of the recipe `seed`: chunks of a caption attend over the edge patches."""
+"""Region-chunk loss of the variant `patches`: chunks of a caption attend over edge patches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from structxlip.losses.checks import check_parts, unit
 from structxlip.losses.contrastive import symmetric_nce
 from structxlip.losses.gather import gather_rows
 
-# Above so many weights the attention is made a block of images at a time, and each block again in
-# the backward pass: this bounds its memory.
+# Above so many attention weights the loss works on blocks of images, and computes each block again
+# in the backward pass: this bounds its memory.
 BLOCK_ELEMENTS = 2**24
 
 

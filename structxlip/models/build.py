@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from structxlip.config import Model
-from structxlip.data.feature_store import FeatureStore
+from structxlip.config import Model, Variant
 from structxlip.errors import UserError
+from structxlip.features.store import FeatureStore
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers
 from structxlip.models.structxlip import StructXLIP, read_config
 from structxlip.models.towers import is_aligned, load_clip
@@ -17,20 +16,24 @@ from structxlip.models.tuned_clip import TunedClip, TunedClipConfig
 
 
 def build_model(
-    settings: Model, store: FeatureStore, *, seed: int, losses: Literal["seed", "paper"] | None
+    settings: Model, store: FeatureStore, *, seed: int, variant: Variant | None
 ) -> StructXLIP:
-    """The untrained model for what ``store`` holds.
+    """The untrained model for the rows of a feature store.
 
-    The edge branch that ``losses`` need is built last: with and without it the rest starts alike.
+    Args:
+        settings: the towers, and what of them is trained.
+        store: the features, pixels or tokens that the model reads.
+        seed: of random weights.
+        variant: of the structural losses, which need an edge branch; None for none. The branch is
+            built last, so that the other weights start alike with and without it.
 
-    Raises:
-        UserError: features that other parameters made, or a model that cannot be had.
+    Raises ``UserError`` for features of other parameters, or a model that cannot be had.
     """
-    if store.sizes.encoders != settings.encoders():
+    if store.spec.encoders != settings.encoder_settings():
         raise UserError("the features were made with other towers; run `dvc repro`")
     torch.manual_seed(seed)
     if settings.frozen:
-        return _heads(settings, store, edges=losses is not None)
+        return _heads(settings, store, edges=variant is not None)
     config = TunedClipConfig(
         image_tower=settings.image_tower,
         text_tower=settings.text_tower,
@@ -38,7 +41,7 @@ def build_model(
         max_tokens=settings.max_tokens,
         trained=settings.trained,
         lora_rank=settings.lora_rank,
-        edges={"seed": "cnn", "paper": "image_tower", None: None}[losses],
+        edges={"patches": "cnn", "regions": "image_tower", None: None}[variant],
     )
     return TunedClip(config, load_clip(settings.image_tower, settings.max_tokens, seed))
 
@@ -72,9 +75,9 @@ def _heads(settings: Model, store: FeatureStore, *, edges: bool) -> HeadsOnTower
 
 
 def load_model(directory: Path) -> StructXLIP:
-    """The model of a folder that ``StructXLIP.save`` wrote, in evaluation mode.
+    """The model in a folder that ``StructXLIP.save`` wrote, in evaluation mode.
 
-    Raises ``UserError`` naming missing and unexpected weights, or a file that is not there.
+    Raises ``UserError`` that names a missing file, or missing and unexpected weights.
     """
     config = read_config(directory)
     kind = HeadsOnTowers if config.get("trained") == "heads" else TunedClip

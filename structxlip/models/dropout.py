@@ -1,4 +1,4 @@
-"""Dropout that depends on the place of a sample in the batch, not on how the batch is cut."""
+"""Dropout that depends on the place of a row in the batch, not on how the batch is split."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch.nn.functional import dropout
 
 
 class RowDropout(nn.Dropout):
-    """``nn.Dropout`` for a part of a batch: what is dropped of a row is what would be dropped of it
-    in the whole batch, from the same state of the random number generator.
+    """``nn.Dropout`` for a part of a batch, which drops what the whole batch would drop.
 
-    So any number of workers, or of micro-batches, trains the same model.
+    From the same state of the random number generator, any number of workers and of micro-batches
+    trains the same model.
 
     Attributes:
         first, total: the place of the first row of the input in the batch, and the rows of the
@@ -27,8 +27,8 @@ class RowDropout(nn.Dropout):
         return input * dropout(ones, self.p)[self.first : self.first + len(input)]
 
 
-def place_rows(model: nn.Module, first: int, total: int) -> None:
-    """Tell all ``RowDropout`` of a model which rows of the batch come next."""
+def set_batch_rows(model: nn.Module, first: int, total: int) -> None:
+    """Tell all ``RowDropout`` of a model the next rows: from ``first`` on, of ``total``."""
     for module in model.modules():
         if isinstance(module, RowDropout):
             module.first, module.total = first, total

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# (channels, kernel, stride): a wide first step, since maps at full size are most of the cost. Twice
-# the channels cost 2.6 times as much and find no more (docs/results.md, edge encoders).
+# (channels, kernel, stride). The first stride is large: maps at full size would cost most.
+# Twice the channels cost 2.6 times as much for the same recall (docs/results.md).
 LAYERS = ((24, 7, 4), (48, 3, 2), (80, 3, 2), (112, 3, 2))
 
 
 class EdgeEncoder(nn.Module):
     """Four strided convolutions on a one-channel edge map; 0.6 M parameters for 256 dimensions.
 
-    Group norm, since batch statistics would tie the result to the number of workers. The 4 × 4
-    grid is kept until the projection, since where an edge lies is what it says.
+    It has group norm, because batch statistics would tie the result to the number of workers. It
+    keeps a 4 × 4 grid until the projection, because the position of an edge matters.
 
     Args:
         embed_dim: size ``D`` of the embeddings.

@@ -20,7 +20,7 @@ from structxlip.models.towers import ImageTower, Pixels, TextTower, Tokens, load
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """What it takes to build the model again; saved beside its weights."""
+    """The configuration from which the model is rebuilt; saved beside its weights."""
 
     image_tower: str
     text_tower: str
@@ -37,7 +37,7 @@ class HeadsConfig:
 
 
 class ProjectionHead(nn.Module):
-    """From a frozen tower's feature to the joint space.
+    """Maps the features of a frozen tower to the joint space.
 
     Features of aligned towers get a residual MLP that starts at the identity, so that an untrained
     head is the zero-shot model; others are standardised with the statistics of the training split
@@ -75,7 +75,7 @@ class ProjectionHead(nn.Module):
 
 
 class HeadsOnTowers(StructXLIP):
-    """The trained part of the recipe `seed`, over cached features of frozen towers."""
+    """The trained part of the recipe `frozen`: heads on the cached features of frozen towers."""
 
     def __init__(self, config: HeadsConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""CLIP models of ``transformers`` as models of open_clip and back, with nothing lost in silence."""
+"""Convert CLIP models between ``transformers`` and open_clip. No weight is lost."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel
 
-HEAD_WIDTH = 64  # of all published CLIP models
-LEGACY_EOS = 2  # in old configurations: the end of a text is its highest token
-# open_clip's names and those of transformers; `…_projection` and `proj` are transposed.
+HEAD_WIDTH = 64  # dimensions of an attention head in all published CLIP models
+# Old configurations give this id for the end of a text. The model then takes the token with the
+# highest id as the end.
+LEGACY_EOS = 2
+# Names of weights: those of open_clip, and those of transformers.
 _TEXT = {
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
     "positional_embedding": "text_model.embeddings.position_embedding.weight",
@@ -34,7 +36,7 @@ _VISION = {
     "visual.ln_post.bias": "vision_model.post_layernorm.bias",
     "visual.proj": "visual_projection.weight",
 }
-_TRANSPOSED = frozenset({"text_projection", "visual.proj"})
+_TRANSPOSED = frozenset({"text_projection", "visual.proj"})  # in transformers
 _BLOCK = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
@@ -46,31 +48,41 @@ _TOWERS = (
     ("transformer.resblocks", "text_model.encoder.layers"),
     ("visual.transformer.resblocks", "vision_model.encoder.layers"),
 )
-# Buffers of older versions of transformers that hold no weights.
-_NO_WEIGHTS = re.compile(r"(text|vision)_model\.embeddings\.position_ids$")
-_WRAPPERS = ("module.", "clip_model.")
+# Older versions of transformers store these buffers, which are no weights.
+_POSITION_IDS = re.compile(r"(text|vision)_model\.embeddings\.position_ids$")
+_PREFIXES = ("module.", "clip_model.")
 
 
 def from_hf_clip(source: str | Path | CLIPModel) -> Any:
-    """An open_clip ``CLIP`` with the weights of a ``transformers`` ``CLIPModel``.
+    """Convert a ``CLIPModel`` of ``transformers`` to a ``CLIP`` of open_clip.
 
     Args:
-        source: the model; a folder that ``save_pretrained`` wrote, or a name on the hub; or the
-            file of a state dict (``.safetensors``, or what torch loads without unpickling code),
-            plain, under ``model_state_dict``, or with the prefix ``clip_model.`` or ``module.``.
-            What a state dict does not say is that of the published models: heads of 64, QuickGELU.
+        source: one of
+            - a ``CLIPModel``,
+            - a folder that ``save_pretrained`` wrote, or a name on the hub,
+            - the file of a state dict: ``.safetensors``, or a file that torch loads with
+              ``weights_only=True``. The state dict may be under the key ``model_state_dict``, and
+              its names may have the prefix ``clip_model.`` or ``module.``. Settings that a state
+              dict does not hold are those of the published models: attention heads of 64
+              dimensions, and QuickGELU.
+
+    Returns:
+        The model, in evaluation mode.
 
     Raises:
-        ValueError: a file that cannot be read, weights that are missing, unexpected or of another
-            shape, each by its name, or a model that open_clip cannot express.
+        ValueError: a file that cannot be read; weights that are missing, unexpected or of another
+            shape (the message names them); or a model that open_clip does not have.
     """
-    cfg, state = open_clip_parts(source)
-    return build_open_clip(cfg, state, str(getattr(source, "name_or_path", source)))
+    model_cfg, state = open_clip_parts(source)
+    return build_open_clip(model_cfg, state, str(getattr(source, "name_or_path", source)))
 
 
 def build_open_clip(cfg: dict[str, Any], state: Mapping[str, Tensor], source: str) -> Any:
-    """The model of a configuration and a state dict, in evaluation mode; ``source`` names them in
-    the ``ValueError`` for weights that do not fit."""
+    """Build a ``CLIP`` of open_clip from a model configuration and a state dict.
+
+    Returns the model in evaluation mode. Raises ``ValueError``, which names ``source``, for weights
+    that do not fit.
+    """
     from open_clip.model import CLIP, set_model_preprocess_cfg
     from open_clip.transform import PreprocessCfg
 
@@ -81,17 +93,17 @@ def build_open_clip(cfg: dict[str, Any], state: Mapping[str, Tensor], source: st
 
 
 def open_clip_parts(source: str | Path | CLIPModel) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The model configuration and the state dict of open_clip for a model of ``transformers``.
+    """The model configuration and the state dict that open_clip has for a ``CLIPModel``.
 
-    Takes and raises what ``from_hf_clip`` does.
+    ``source`` and errors as for ``from_hf_clip``.
     """
     from transformers import CLIPConfig, CLIPModel
 
     if isinstance(source, CLIPModel):
         config, state = source.config, source.state_dict()
     elif Path(source).is_file():
-        state = _read_state(Path(source))
-        config = _config_of(state, str(source))
+        state = _read_state_dict(Path(source))
+        config = _config_from_shapes(state, str(source))
     else:
         try:
             config = CLIPConfig.from_pretrained(source)
@@ -100,26 +112,27 @@ def open_clip_parts(source: str | Path | CLIPModel) -> tuple[dict[str, Any], dic
             reason = str(error).strip().splitlines()[0]
             raise ValueError(f"{source} is no CLIP model of transformers: {reason}") from error
         state = model.state_dict()
-    return _cfg_of(config), _to_open_clip(state)
+    return _open_clip_cfg(config), _to_open_clip(state)
 
 
 def to_hf_clip(clip: Any) -> CLIPModel:
-    """A ``transformers`` ``CLIPModel`` with the weights of an open_clip ``CLIP``.
+    """Convert a ``CLIP`` of open_clip to a ``CLIPModel`` of ``transformers``, in evaluation mode.
 
-    Raises ``ValueError`` for a model that is no CLIP of two plain transformers, such as one with a
-    ResNet, a timm tower or SigLIP's bias.
+    Raises ``ValueError`` for a model that is not two plain transformers, such as one with a ResNet,
+    a timm tower, or the bias of SigLIP.
     """
     from transformers import CLIPModel
 
-    model = CLIPModel(_hf_config_of(clip))
+    model = CLIPModel(_hf_config(clip))
     load_strictly(model, _to_hf(clip.state_dict()), "the model")
     return model.eval()
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load a state dict whole, or not at all.
+    """Load a state dict. Every weight must fit, or none is loaded.
 
-    Raises ``ValueError`` with every weight that is missing, unexpected or of another shape.
+    Raises ``ValueError``, which names ``source`` and every weight that is missing, unexpected or of
+    another shape.
     """
     own = model.state_dict()
     shared = own.keys() & state.keys()
@@ -142,44 +155,55 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) ->
 
 
 def _to_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    theirs = {name: value for name, value in state.items() if not _NO_WEIGHTS.search(name)}
-    ours: dict[str, Tensor] = {}
-    for name, other in (_TEXT | _VISION).items():
-        if other in theirs:
-            value = theirs.pop(other)
-            ours[name] = value.T if name in _TRANSPOSED else value
+    """Rename the weights of a ``CLIPModel`` as open_clip names them.
+
+    A weight that open_clip does not know keeps its name, so that ``load_strictly`` reports it.
+    """
+    hf_state = {name: value for name, value in state.items() if not _POSITION_IDS.search(name)}
+    open_clip_state: dict[str, Tensor] = {}
+    for name, hf_name in (_TEXT | _VISION).items():
+        if hf_name in hf_state:
+            value = hf_state.pop(hf_name)
+            open_clip_state[name] = value.T if name in _TRANSPOSED else value
     for blocks, layers in _TOWERS:
-        for layer in _layers(theirs, layers):
+        for layer in _layers(hf_state, layers):
             for kind in ("weight", "bias"):
-                for name, other in _BLOCK.items():
-                    if (key := f"{layers}.{layer}.{other}.{kind}") in theirs:
-                        ours[f"{blocks}.{layer}.{name}.{kind}"] = theirs.pop(key)
+                for name, hf_name in _BLOCK.items():
+                    if (key := f"{layers}.{layer}.{hf_name}.{kind}") in hf_state:
+                        open_clip_state[f"{blocks}.{layer}.{name}.{kind}"] = hf_state.pop(key)
+                # open_clip keeps the projections of query, key and value in one matrix.
                 keys = [f"{layers}.{layer}.self_attn.{part}_proj.{kind}" for part in "qkv"]
-                if all(key in theirs for key in keys):
-                    joined = torch.cat([theirs.pop(key) for key in keys])
-                    ours[f"{blocks}.{layer}.attn.in_proj_{kind}"] = joined
-    return ours | theirs  # what is left keeps its name, and is refused by it
+                if all(key in hf_state for key in keys):
+                    joined = torch.cat([hf_state.pop(key) for key in keys])
+                    open_clip_state[f"{blocks}.{layer}.attn.in_proj_{kind}"] = joined
+    return open_clip_state | hf_state
 
 
 def _to_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    ours, theirs = dict(state), {}
-    for name, other in (_TEXT | _VISION).items():
-        if name in ours:
-            value = ours.pop(name)
-            theirs[other] = value.T.contiguous() if name in _TRANSPOSED else value
+    """Rename the weights of an open_clip model as ``CLIPModel`` names them.
+
+    A weight that ``CLIPModel`` does not know keeps its name, so that ``load_strictly`` reports it.
+    """
+    open_clip_state, hf_state = dict(state), {}
+    for name, hf_name in (_TEXT | _VISION).items():
+        if name in open_clip_state:
+            value = open_clip_state.pop(name)
+            hf_state[hf_name] = value.T.contiguous() if name in _TRANSPOSED else value
     for blocks, layers in _TOWERS:
-        for layer in _layers(ours, blocks):
+        for layer in _layers(open_clip_state, blocks):
             for kind in ("weight", "bias"):
-                for name, other in _BLOCK.items():
-                    if (key := f"{blocks}.{layer}.{name}.{kind}") in ours:
-                        theirs[f"{layers}.{layer}.{other}.{kind}"] = ours.pop(key)
-                if (key := f"{blocks}.{layer}.attn.in_proj_{kind}") in ours:
-                    for part, value in zip("qkv", ours.pop(key).chunk(3), strict=True):
-                        theirs[f"{layers}.{layer}.self_attn.{part}_proj.{kind}"] = value
-    return theirs | ours
+                for name, hf_name in _BLOCK.items():
+                    if (key := f"{blocks}.{layer}.{name}.{kind}") in open_clip_state:
+                        hf_state[f"{layers}.{layer}.{hf_name}.{kind}"] = open_clip_state.pop(key)
+                if (key := f"{blocks}.{layer}.attn.in_proj_{kind}") in open_clip_state:
+                    parts = open_clip_state.pop(key).chunk(3)
+                    for part, value in zip("qkv", parts, strict=True):
+                        hf_state[f"{layers}.{layer}.self_attn.{part}_proj.{kind}"] = value
+    return hf_state | open_clip_state
 
 
 def _layers(names: Iterable[str], prefix: str) -> list[int]:
+    """The numbers of the layers that have weights under ``prefix``, in order."""
     pattern = re.compile(rf"{re.escape(prefix)}\.(\d+)\.")
     return sorted({int(found[1]) for name in names if (found := pattern.match(name))})
 
@@ -187,7 +211,8 @@ def _layers(names: Iterable[str], prefix: str) -> list[int]:
 # --- Files
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, without the key and the prefixes that may be around it."""
     from safetensors.torch import load_file
 
     try:
@@ -205,17 +230,17 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     ):
         raise ValueError(f"{path} holds no state dict of tensors")
     state = dict(content)
-    for wrapper in _WRAPPERS:
-        if state and all(name.startswith(wrapper) for name in state):
-            state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    for prefix in _PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
 
 
 # --- Configurations
 
 
-def _config_of(state: Mapping[str, Tensor], source: str) -> CLIPConfig:
-    """The configuration that the shapes of a ``CLIPModel``'s weights tell."""
+def _config_from_shapes(state: Mapping[str, Tensor], source: str) -> CLIPConfig:
+    """The configuration of a ``CLIPModel``, as far as the shapes of its weights tell it."""
     from transformers import CLIPConfig
 
     def shape(name: str) -> torch.Size:
@@ -234,7 +259,7 @@ def _config_of(state: Mapping[str, Tensor], source: str) -> CLIPConfig:
 
     vocabulary = shape(_TEXT["token_embedding.weight"])[0]
     patch = shape(_VISION["visual.conv1.weight"])[-1]
-    places = shape(_VISION["visual.positional_embedding"])[0]
+    positions = shape(_VISION["visual.positional_embedding"])[0]  # the patches and one class token
     return CLIPConfig(
         text_config=tower("text_model")
         | {
@@ -244,12 +269,13 @@ def _config_of(state: Mapping[str, Tensor], source: str) -> CLIPConfig:
             "eos_token_id": vocabulary - 1,
         },
         vision_config=tower("vision_model")
-        | {"patch_size": patch, "image_size": patch * round((places - 1) ** 0.5)},
+        | {"patch_size": patch, "image_size": patch * round((positions - 1) ** 0.5)},
         projection_dim=shape(_TEXT["text_projection"])[0],
     )
 
 
-def _cfg_of(config: CLIPConfig) -> dict[str, Any]:
+def _open_clip_cfg(config: CLIPConfig) -> dict[str, Any]:
+    """The model configuration of open_clip for that of a ``CLIPModel``."""
     text: Any = config.text_config
     vision: Any = config.vision_config
     if text.hidden_act != vision.hidden_act or text.hidden_act not in ("gelu", "quick_gelu"):
@@ -284,7 +310,8 @@ def _cfg_of(config: CLIPConfig) -> dict[str, Any]:
     }
 
 
-def _hf_config_of(clip: Any) -> CLIPConfig:
+def _hf_config(clip: Any) -> CLIPConfig:
+    """The configuration of a ``CLIPModel`` for a model of open_clip."""
     from open_clip.model import CLIP
     from open_clip.transformer import QuickGELU, VisionTransformer
     from transformers import CLIPConfig
@@ -309,13 +336,13 @@ def _hf_config_of(clip: Any) -> CLIPConfig:
             "layer_norm_eps": first.ln_1.eps,
         }
 
-    end = clip.text_eos_id if clip.text_pool_type == "eos" else LEGACY_EOS
+    eos_id = clip.text_eos_id if clip.text_pool_type == "eos" else LEGACY_EOS
     return CLIPConfig(
         text_config=tower(clip.transformer.resblocks)
         | {
             "vocab_size": clip.token_embedding.num_embeddings,
             "max_position_embeddings": len(clip.positional_embedding),
-            "eos_token_id": end,
+            "eos_token_id": eos_id,
         },
         vision_config=tower(clip.visual.transformer.resblocks)
         | {"image_size": clip.visual.image_size[0], "patch_size": clip.visual.patch_size[0]},

@@ -1,4 +1,4 @@
-"""What every StructXLIP model is: features for the losses, and embeddings for retrieval."""
+"""The interface of all StructXLIP models: features for losses, embeddings for retrieval."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ MAX_LOG_SCALE = math.log(100)
 class Batch(TypedDict, total=False):
     """``N`` pairs as a feature store holds them; the structural part may be absent.
 
-    Of frozen towers images are ``[N, Di]``, texts ``[N, Dt]`` and chunks ``[N, C, Dt]``; for a CLIP
-    that is trained images are ``uint8 [N, S, S, 3]``, texts tokens ``[N, L]``, and chunks the
-    tokens [first, last) ``[N, C, 2]``.
+    For frozen towers, images are features ``[N, Di]``, texts ``[N, Dt]`` and chunks
+    ``[N, C, Dt]``. For a CLIP that is trained, images are ``uint8 [N, S, S, 3]``, texts are tokens
+    ``[N, L]``, and chunks are the tokens [first, last), ``[N, C, 2]``.
     """
 
     image: Tensor
     caption: Tensor
     group_ids: Tensor  # integer [N]
-    structure: Tensor  # as caption
+    structure: Tensor  # like caption
     chunks: Tensor
     chunk_mask: Tensor  # boolean [N, C]
     edges: Tensor  # [N, 1, E, E] in [0, 1]
@@ -54,7 +54,7 @@ class StructXLIP(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Features:
-        """The named features that ``CompositeLoss`` takes."""
+        """The features of a batch that ``CompositeLoss`` reads."""
 
     @abstractmethod
     def image_features(self, images: Tensor) -> Tensor:
@@ -74,15 +74,19 @@ class StructXLIP(nn.Module, ABC):
 
     @abstractmethod
     def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
-        """What makes images and texts into what this model takes."""
+        """The encoders that turn images and texts into the inputs of this model."""
 
     def checkpoint_gradients(self) -> None:
-        """Keep less of a forward pass and compute it again in the backward pass, where that saves
-        memory: in the towers of a CLIP that is trained."""
+        """Compute activations of the towers again in the backward pass instead of keeping them.
+        Heads on frozen towers have nothing to save."""
 
-    def finish(self, start: Callable[[], StructXLIP], tuned_share: float) -> None:
-        """Make a trained model what is exported, where that is another one; ``start`` builds the
-        model as it was before the training."""
+    def prepare_export(self, untrained: Callable[[], StructXLIP], tuned_share: float) -> None:
+        """Turn trained weights into those that are exported.
+
+        Args:
+            untrained: builds the model as it was before the training.
+            tuned_share: how far the exported weights lie from the first to the trained ones.
+        """
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:

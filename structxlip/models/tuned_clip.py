@@ -32,10 +32,10 @@ from structxlip.models.towers import (
     Tokens,
     encode_images,
     encode_tokens,
-    finish_tokens,
     load_clip,
     open_clip_cfg,
     pool_spans,
+    project_tokens,
 )
 from structxlip.models.weights import interpolate_weights
 
@@ -44,7 +44,7 @@ EdgeBranch = Literal["cnn", "image_tower"]
 
 @dataclass(frozen=True)
 class TunedClipConfig:
-    """What it takes to build the model again; saved beside its weights."""
+    """The configuration from which the model is rebuilt; saved beside its weights."""
 
     image_tower: str
     text_tower: str
@@ -52,16 +52,16 @@ class TunedClipConfig:
     max_tokens: int | None
     trained: Trained
     lora_rank: int
-    edges: EdgeBranch | None  # what reads edge maps, if anything does
+    edges: EdgeBranch | None  # what reads edge maps; None for no edge branch
 
 
 class TunedClip(StructXLIP):
     """A CLIP model of open_clip, all or a part of it trained.
 
-    With ``edges`` "image_tower" (the recipe `paper`) edge maps and their crops go through the image
-    tower as pictures of three equal channels, in one call with the images; crops of another size
-    have a call of their own. With "cnn" an edge encoder of its own gives an embedding and patches,
-    as in the recipe `seed`.
+    With ``edges`` "image_tower" (the variant `regions`) edge maps and their crops go through the
+    image tower as images of three equal channels, in one call with the images; crops of another
+    size have a call of their own. With "cnn" (the variant `patches`) a separate edge encoder gives
+    an embedding and patches.
 
     Args:
         loaded: the model that it starts from, which is changed.
@@ -91,8 +91,8 @@ class TunedClip(StructXLIP):
         pictures = [self.standardise(batch["image"])]
         texts = [batch["caption"]]
         if self.config.edges == "image_tower":
-            pictures.append(self._drawn(batch["edges"]))
-            if "regions" in batch and not self._apart(batch):
+            pictures.append(self._as_images(batch["edges"]))
+            if "regions" in batch and not self._crops_apart(batch):
                 pictures.append(self.standardise(batch["regions"][batch["region_mask"]]))
         if self.has_edges:
             texts.append(batch["structure"])
@@ -120,22 +120,22 @@ class TunedClip(StructXLIP):
                 features |= self._regions(batch, seen[2 * count :])
         return features
 
-    def _apart(self, batch: Batch) -> bool:
-        """Whether crops of regions have another size than the images."""
+    def _crops_apart(self, batch: Batch) -> bool:
+        """Whether crops have another size than the images, and so a call of their own."""
         return batch["regions"].shape[-1] != self.config.image_px
 
     def _regions(self, batch: Batch, seen: Tensor) -> Features:
         """``seen``: the features ``[n, D]`` of the crops, unless they are read apart."""
         mask = batch["region_mask"]
         regions = seen.new_zeros(*mask.shape, seen.shape[-1])
-        regions[mask] = self._read_apart(batch) if self._apart(batch) else seen
+        regions[mask] = self._crop_features(batch) if self._crops_apart(batch) else seen
         return Features(region_features=regions, region_mask=mask)
 
-    def _read_apart(self, batch: Batch) -> Tensor:
-        """Features ``[n, D]`` of the crops that there are.
+    def _crop_features(self, batch: Batch) -> Tensor:
+        """Features ``[n, D]`` of the crops, in a call of their own.
 
-        One is read where there is none: workers wait for each other in every block of a sharded
-        model, and in the graph of the losses.
+        Where there is no crop, one is read all the same: workers wait for each other in every block
+        of a sharded model, and in the graph of the losses.
         """
         crops, count = batch["regions"][batch["region_mask"]], int(batch["region_mask"].sum())
         if not count:
@@ -146,10 +146,10 @@ class TunedClip(StructXLIP):
         """Features ``[N, C, D]`` of chunks, the tokens [first, last) ``[N, C, 2]``."""
         place = torch.arange(tokens.shape[1], device=tokens.device)
         first, last = spans[..., :1], spans[..., 1:]
-        return finish_tokens(self.clip, pool_spans(tokens, (first <= place) & (place < last)))
+        return project_tokens(self.clip, pool_spans(tokens, (first <= place) & (place < last)))
 
-    def _drawn(self, maps: Tensor) -> Tensor:
-        """Edge maps ``[n, 1, E, E]`` as the image tower reads pictures."""
+    def _as_images(self, maps: Tensor) -> Tensor:
+        """Edge maps ``[n, 1, E, E]`` as inputs of the image tower, ``[n, 3, S, S]``."""
         if maps.shape[-1] != self.config.image_px:
             size = (self.config.image_px, self.config.image_px)
             maps = interpolate(maps, size, mode="bilinear", antialias=True)
@@ -168,18 +168,18 @@ class TunedClip(StructXLIP):
     def edge_features(self, edges: Tensor) -> Tensor:
         if self.config.edges == "cnn":
             return self.edge_encoder(edges)[0]
-        features: Tensor = self.clip.encode_image(self._drawn(edges))
+        features: Tensor = self.clip.encode_image(self._as_images(edges))
         return features
 
     def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
         return Pixels(self.config.image_px), Tokens(self.loaded.tokenizer)
 
-    def finish(self, start: Callable[[], StructXLIP], tuned_share: float) -> None:
-        """Fold low-rank updates into the weights, and go only ``tuned_share`` of the way from
-        those at the start (WiSE-FT; the edge CNN, which starts from nothing, goes all of it)."""
+    def prepare_export(self, untrained: Callable[[], StructXLIP], tuned_share: float) -> None:
+        """Fold low-rank updates into the weights, and interpolate between the first and the
+        trained weights (WiSE-FT). The edge CNN has no pretrained weights and stays as trained."""
         self.clip = self._folded()
         if tuned_share < 1:
-            before = start()
+            before = untrained()
             assert isinstance(before, TunedClip)
             states = before._folded().state_dict(), self.clip.state_dict()
             self.clip.load_state_dict(interpolate_weights(*states, tuned_share))
@@ -208,8 +208,8 @@ class TunedClip(StructXLIP):
 
 
 def _drop_nothing(clip: nn.Module) -> None:
-    """Turn dropout off, which encoders of transformers have: what it drops would depend on how a
-    batch is cut, and so the result on the number of workers."""
+    """Turn off the dropout of encoders of transformers. It depends on how a batch is split, and so
+    the result would depend on the number of workers."""
     for module in clip.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -1,4 +1,4 @@
-"""What is done to weights as a whole: a longer text, and the mean of two models."""
+"""Change all weights of a model at once: read longer texts, or interpolate two models."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-KEPT_POSITIONS = 20
+KEPT_POSITIONS = 20  # as in Long-CLIP
 
 
 def stretch_positions(positions: Tensor, length: int, keep: int = KEPT_POSITIONS) -> Tensor:
-    """Position embeddings ``[L, D]`` for texts of ``length`` tokens, ``[length, D]``.
+    """Stretch position embeddings to longer texts (Long-CLIP; Zhang et al., 2024).
 
-    The first ``keep`` stay as they are: most training texts are short, and these are the well
-    trained ones (Long-CLIP; Zhang et al., 2024). The others are interpolated linearly over all of
-    the new places, with the last one in the last.
+    The first ``keep`` embeddings stay as they are: most training texts are short, so these are well
+    trained. The others are interpolated linearly over the remaining positions. The last embedding
+    stays the last.
+
+    Args:
+        positions: position embeddings ``[L, D]``.
+        length: tokens of the longer texts, at least ``L``.
+        keep: embeddings that stay as they are, at most ``L - 2``.
+
+    Returns:
+        Position embeddings ``[length, D]``.
 
     Raises:
-        ValueError: a length below that of ``positions``, or fewer than two of them after ``keep``.
+        ValueError: a ``length`` below ``L``, or fewer than two embeddings after the first ``keep``.
     """
     if positions.dim() != 2 or len(positions) < keep + 2:
         raise ValueError(
@@ -31,16 +39,17 @@ def stretch_positions(positions: Tensor, length: int, keep: int = KEPT_POSITIONS
             f"a text of {len(positions)} tokens can be stretched, not cut to {length}; "
             f"truncate the tokens instead"
         )
-    rest = positions[keep:].T[None].double()  # in single precision the last place drifts
+    # In single precision the last embedding would not stay exactly the same.
+    rest = positions[keep:].T[None].double()
     stretched = interpolate(rest, length - keep, mode="linear", align_corners=True)[0].T
     return torch.cat([positions[:keep], stretched.to(positions.dtype)])
 
 
 @torch.no_grad()
 def stretch_text(clip: Any, length: int, keep: int = KEPT_POSITIONS) -> None:
-    """Let the text tower of an open_clip model read ``length`` tokens; see ``stretch_positions``.
+    """Let the text tower of an open_clip model read ``length`` tokens, by ``stretch_positions``.
 
-    Its tokenizer takes the new length as ``context_length``.
+    The model is changed in place. The caller sets ``context_length`` of its tokenizer.
     """
     text = getattr(clip, "text", clip)
     stretched = stretch_positions(text.positional_embedding, length, keep)
@@ -58,13 +67,18 @@ def stretch_text(clip: Any, length: int, keep: int = KEPT_POSITIONS) -> None:
 def interpolate_weights(
     base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], share: float
 ) -> dict[str, Tensor]:
-    """``(1 - share) · base + share · tuned`` of two state dicts (WiSE-FT; Wortsman et al., 2022).
+    """Interpolate two state dicts: ``(1 - share) · base + share · tuned``.
 
-    Between the zero-shot and the fine-tuned model lie models that keep more of the former's
-    robustness. Weights that are not floating point are those of ``tuned``.
+    The result keeps more of the robustness of the zero-shot model than the fine-tuned model does
+    (WiSE-FT; Wortsman et al., 2022). Weights that are not floating point are those of ``tuned``.
+
+    Args:
+        base: weights of the zero-shot model.
+        tuned: weights of the fine-tuned model, with the same names and shapes.
+        share: in [0, 1]; 0 gives ``base`` and 1 gives ``tuned``.
 
     Raises:
-        ValueError: a share outside of [0, 1], or weights that are not the same ones.
+        ValueError: a share outside of [0, 1], or weights with other names or shapes.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must lie between 0 and 1, got {share}")

@@ -1,1 +1,2 @@
-"""Stages of the pipeline: each reads params and inputs, calls the library, writes atomically."""
+"""Stages of the pipeline, one module each: read parameters and inputs, call the library, write
+outputs atomically."""

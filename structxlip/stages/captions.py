@@ -15,16 +15,17 @@ from structxlip.captions import (
     language_model_release,
     load_language_model,
     load_lexicon,
+    names_side,
     structure_caption,
 )
 from structxlip.config import Captions, Params
-from structxlip.data.pairs import shards
+from structxlip.data.shards import shards
 from structxlip.errors import UserError
+from structxlip.incremental.artifacts import DATA
+from structxlip.incremental.derived import ERROR, Derivation, MakeRows, derive
+from structxlip.incremental.row_cache import signature
+from structxlip.incremental.row_groups import RowGroup
 from structxlip.progress import say
-from structxlip.stages.artifacts import DATA
-from structxlip.stages.derived import ERROR, Derivation, Make, derive
-from structxlip.stages.made import signature
-from structxlip.stages.row_groups import RowGroup
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +36,8 @@ UNIT, PARSE_BATCH = 512, 128
 
 
 def captions(params: Params, dataset: str) -> None:
-    pairs, settings = DATA / dataset / "pairs", params.captions(dataset)
+    """Parse every caption of a dataset into its structural caption and chunks."""
+    pairs, settings = DATA / dataset / "pairs", params.caption_settings(dataset)
     try:
         load_lexicon(settings.lexicons)
         known = _signature(settings)
@@ -58,7 +60,7 @@ def captions(params: Params, dataset: str) -> None:
 
 
 def _counts(directory: Path) -> NDArray[np.int64]:
-    """The characters of the texts and of their structure, and the chunks."""
+    """The characters of all texts, those of their structural forms, and the number of chunks."""
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
@@ -89,7 +91,7 @@ def _texts(rows: pa.Table) -> list[str]:
 
 
 def identify(rows: pa.Table) -> pa.Table:
-    """The captions of pairs, one a row."""
+    """The captions of pairs, one in each row."""
     import pyarrow as pa
 
     counts = [len(texts) for texts in rows["captions"].to_pylist()]
@@ -102,7 +104,8 @@ def identify(rows: pa.Table) -> pa.Table:
     )
 
 
-def make_worker(pairs: Path, settings: Captions) -> Make:
+def make_worker(pairs: Path, settings: Captions) -> MakeRows:
+    """Load the language model and the lexicons; return what makes rows of captions."""
     import pyarrow as pa
 
     try:
@@ -117,20 +120,23 @@ def make_worker(pairs: Path, settings: Captions) -> Make:
             ("structure", pa.string()),
             ("weights", pa.list_(pa.float32())),
             ("chunks", pa.list_(chunk)),
+            ("names_side", pa.bool_()),
             (ERROR, pa.string()),
         ]
     )
 
     def row(text: str, parsed: Doc | Exception) -> dict[str, Any]:
+        side = {"names_side": names_side(text)}
         try:
             if isinstance(parsed, Exception):
                 raise parsed
             found = structure_caption(parsed, lexicon=lexicon, **how)
-        except Exception as error:  # a caption without structure is listed, not fatal
+        except Exception as error:  # one caption that cannot be parsed is listed, not fatal
             whole = {"structure": text, "weights": [1.0] * len(text.split()), "chunks": []}
-            return whole | {ERROR: f"{str(error) or type(error).__name__}, in {text[:60]!r}"}
+            return side | whole | {ERROR: f"{str(error) or type(error).__name__}, in {text[:60]!r}"}
         chunks = [vars(chunk) for chunk in found.chunks]
-        return {"structure": found.text, "weights": found.weights, "chunks": chunks, ERROR: None}
+        kept = {"structure": found.text, "weights": found.weights, "chunks": chunks}
+        return side | kept | {ERROR: None}
 
     def make(group: RowGroup, rows: list[int]) -> pa.Table:
         texts = _texts(group.read(pairs, ["captions"]))
@@ -142,7 +148,7 @@ def make_worker(pairs: Path, settings: Captions) -> Make:
 
 
 def _parsed(model: Language, texts: list[str]) -> Iterator[Doc | Exception]:
-    """The parse of each text; where a batch fails, one by one, with what was raised."""
+    """The parse of each text, or the error that it raised; a batch that fails is split."""
     try:
         yield from list(model.pipe(texts, batch_size=PARSE_BATCH))
     except Exception:  # whatever a component raises, for one text of many

@@ -11,23 +11,23 @@ import numpy as np
 
 from structxlip.config import Edges, Params
 from structxlip.cues import (
-    CUES,
     LEARNED,
+    built_in_cues,
+    bytes_detector,
     edge_density,
     edge_regions,
     encode_edges,
     given_edges,
-    has_structure,
+    usable_map,
 )
-from structxlip.data.edge_maps import encoded_detector
 from structxlip.data.images import decode_rgb
-from structxlip.data.pairs import shards
+from structxlip.data.shards import shards
 from structxlip.errors import UserError
+from structxlip.incremental.artifacts import DATA
+from structxlip.incremental.derived import ERROR, Derivation, MakeRows, derive
+from structxlip.incremental.row_cache import signature
+from structxlip.incremental.row_groups import RowGroup
 from structxlip.progress import say
-from structxlip.stages.artifacts import DATA
-from structxlip.stages.derived import ERROR, Derivation, Make, derive
-from structxlip.stages.made import signature
-from structxlip.stages.row_groups import RowGroup
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,11 +37,12 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def edges(params: Params, dataset: str) -> None:
+    """Compute the edge map of every image of a dataset."""
     import pyarrow.dataset as ds
 
-    pairs, settings = DATA / dataset / "pairs", params.active.edges
+    pairs, settings = DATA / dataset / "pairs", params.recipe_settings.edges
     try:
-        encoded_detector(settings)
+        bytes_detector(settings)
     except ValueError as error:
         raise UserError(f"edges.cue: {error}", 2) from None
     derivation = Derivation(
@@ -64,14 +65,9 @@ def edges(params: Params, dataset: str) -> None:
 def _signature(settings: Edges) -> str | None:
     import PIL
 
-    if settings.cue not in {*CUES, LEARNED}:
-        return None  # whether the code of somebody else's cue has changed cannot be known
-    code = (
-        PACKAGE / "cues",
-        PACKAGE / "data/edge_maps.py",
-        PACKAGE / "data/images.py",
-        Path(__file__),
-    )
+    if settings.cue not in {*built_in_cues(), LEARNED}:
+        return None  # a change in the code of another package's cue would go unnoticed
+    code = (PACKAGE / "cues", PACKAGE / "data/images.py", Path(__file__))
     weights = [Path(settings.weights)] if settings.weights else []
     return signature(settings.model_dump_json(), cv2.__version__, PIL.__version__, *code, *weights)
 
@@ -83,11 +79,12 @@ def _sources(rows: pa.Table) -> list[bytes]:
     ]
 
 
-def make_worker(pairs: Path, settings: Edges) -> Make:
+def make_worker(pairs: Path, settings: Edges) -> MakeRows:
+    """Find the detector; return what makes rows of edge maps."""
     import pyarrow as pa
 
     cv2.setNumThreads(1)  # Ray runs a worker on every processor
-    detect = encoded_detector(settings)
+    detect = bytes_detector(settings)
     box = pa.struct([*((side, pa.int32()) for side in "xywh"), ("score", pa.float32())])
     schema = pa.schema(
         [
@@ -99,25 +96,23 @@ def make_worker(pairs: Path, settings: Edges) -> Make:
             (ERROR, pa.string()),
         ]
     )
-    nothing = np.zeros((settings.size_px, settings.size_px), np.bool_)
-    limits = {"min_density": settings.min_density, "max_density": settings.max_density}
+    blank = np.zeros((settings.size_px, settings.size_px), np.bool_)
 
     def row(pair: dict[str, Any]) -> dict[str, Any]:
-        cue, found, error = settings.cue, nothing, None
+        cue, found, error = settings.cue, blank, None
         try:
             if pair["edges"] is not None:
                 cue, found = "given", given_edges(decode_rgb(pair["edges"]), settings.size_px)
             else:
                 found = detect(pair["image"], min(pair["width"], pair["height"]))
-        except Exception as raised:  # a sample that no cue can be taken from is listed, not fatal
+        except Exception as raised:  # one image without edges is listed, not fatal
             error = str(raised) or type(raised).__name__
-        density = edge_density(found)
         own = _fractions(pair) if settings.own_boxes else []
         return {
             "cue": cue,
             "edges": encode_edges(found),
-            "density": density,
-            "has_structure": error is None and has_structure(density, **limits),
+            "density": edge_density(found),
+            "has_structure": error is None and usable_map(found, settings),
             "regions": [r._asdict() for r in edge_regions(found, settings.max_regions, own)],
             ERROR: error,
         }

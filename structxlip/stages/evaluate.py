@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from structxlip.config import Params
-from structxlip.errors import UserError
+from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_files
 from structxlip.progress import say
-from structxlip.stages.artifacts import DATA, MODELS, REPORTS, atomic_files
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def evaluate(params: Params, dataset: str) -> None:
+    """Compare the models of a dataset on its test split, and write metrics and report."""
     import pandas as pd
     import torch
 
-    from structxlip.data.feature_store import EdgeMaps, FeatureStore
     from structxlip.evaluation.protocol import compare
-    from structxlip.evaluation.report import write_report
+    from structxlip.features.edge_maps import EdgeMaps
+    from structxlip.features.store import FeatureStore
     from structxlip.models.build import build_model, load_model
+    from structxlip.reports.report import write_report
 
-    data, models = DATA / dataset, MODELS / dataset
+    data, models, recipe = DATA / dataset, MODELS / dataset, params.recipe_settings
     store = FeatureStore(data / "features")
     edges = EdgeMaps(data / "edges", store.ids)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     comparison = compare(
-        build_model(params.active.model, store, seed=params.seed, losses=None).eval().to(device),
+        build_model(recipe.model, store, seed=params.seed, variant=None).eval().to(device),
         load_model(models / "vanilla").to(device),
         load_model(models / "structxlip").to(device),
         store,
         edges,
-        alphas=params.active.evaluation.alphas,
-        bootstrap_samples=params.active.evaluation.bootstrap_samples,
+        alphas=recipe.evaluation.alphas,
+        bootstrap_samples=recipe.evaluation.bootstrap_samples,
         seed=params.seed,
     )
     histories = {
@@ -79,34 +79,3 @@ def _recall_curves(metrics: dict[str, dict[str, float]]) -> pd.DataFrame:
         for way, value in metrics[name].items()
     ]
     return pd.DataFrame(rows)
-
-
-def print_report(dataset: str) -> None:
-    """Print the comparison of a dataset and where to look further."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from structxlip.evaluation.comparison import table
-
-    folder = REPORTS / dataset
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-    except OSError:
-        raise UserError(
-            f"{folder} holds no metrics; run `dvc repro register@{dataset}` first"
-        ) from None
-    header, *rows = table(metrics)
-    shown = Table(title=f"{dataset}: recall in percent on {metrics['test_pairs']} test images")
-    for index, name in enumerate(header):
-        shown.add_column(name, justify="right" if index else "left")
-    for row in rows:
-        shown.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(shown)
-    console.print(f"report   {folder / 'report.html'}")
-    registration = folder / "registration.json"
-    if registration.exists():
-        found = json.loads(registration.read_text())
-        aliases = f", alias {found['alias']}" if found["alias"] else ""
-        console.print(f"model    {found['model']} version {found['version']}{aliases}")
-        console.print("MLflow   mlflow ui --backend-store-uri sqlite:///mlflow.db")

@@ -1,5 +1,5 @@
-"""Stage `features`: what is trained on, `data/<dataset>/features`: outputs of frozen towers, or the
-pixels and tokens for towers that are trained."""
+"""Stage `features`: the feature store `data/<dataset>/features`: outputs of frozen towers, or the
+pixels and tokens for a CLIP that is trained."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ import cv2
 import numpy as np
 
 from structxlip.config import Model, Params
-from structxlip.data.feature_store import FeatureSizes, FeatureWriter
 from structxlip.data.images import decode_rgb
-from structxlip.data.pairs import shards
+from structxlip.data.shards import shards
+from structxlip.features.store import StoreSpec
+from structxlip.features.writer import FeatureWriter
+from structxlip.incremental.artifacts import DATA, replace_directory
+from structxlip.incremental.ray_map import Worker, map_units
+from structxlip.incremental.row_cache import CACHE, row_key, signature
+from structxlip.incremental.row_groups import RowGroup, read_row_groups, row_groups
 from structxlip.models.towers import load_encoders, named_files
 from structxlip.progress import say
-from structxlip.stages.artifacts import DATA, replace_directory
-from structxlip.stages.made import STORAGE, key, signature
-from structxlip.stages.row_groups import RowGroup, Worker, map_units, read_each, row_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 PACKAGE = Path(__file__).parents[1]
+# The code that decides the bytes of the features; the rest of the stage moves them about.
 CODE = (
-    PACKAGE / "data/feature_store.py",
     PACKAGE / "data/images.py",
+    PACKAGE / "features/store.py",
+    PACKAGE / "features/writer.py",
     PACKAGE / "models/hf.py",
     PACKAGE / "models/towers",
     PACKAGE / "models/weights.py",
@@ -50,8 +54,9 @@ PACKAGES = (
 
 
 def features(params: Params, dataset: str) -> None:
+    """Encode the images and captions of a dataset into its feature store."""
     pairs, captions = DATA / dataset / "pairs", DATA / dataset / "captions"
-    settings, home = params.active.model, STORAGE / "features" / dataset
+    settings, home = params.recipe_settings.model, CACHE / "features" / dataset
     groups = row_groups(pairs)
     writer = _writer(home, settings, pairs, groups, captions)
     starts = [0, *accumulate(group.pairs for group in groups)]
@@ -75,20 +80,23 @@ def features(params: Params, dataset: str) -> None:
 def _writer(
     home: Path, settings: Model, pairs: Path, groups: list[RowGroup], captions: Path
 ) -> FeatureWriter:
-    """What fills the folder in ``home`` that is of these sources and settings; others go."""
+    """The writer of a folder in ``home`` that is named by these sources and settings.
+
+    Other folders there are removed: they belong to other data or settings.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    images, texts = load_encoders(**settings.encoders())
+    images, texts = load_encoders(**settings.encoder_settings())
     ids, splits, caption_counts, sources = [], [], [], []
-    for rows in read_each(pairs, groups, ["id", "split", "captions", "sha256"]):
+    for rows in read_row_groups(pairs, groups, ["id", "split", "captions", "sha256"]):
         ids += rows["id"].to_pylist()
         splits += rows["split"].to_pylist()
         caption_counts += pc.list_value_length(rows["captions"]).to_pylist()
-        sources.append(key(str(rows.to_pylist()).encode()))
+        sources.append(row_key(str(rows.to_pylist()).encode()))
     parsed = pa.concat_tables(
-        pq.read_table(path, columns=["text", "chunks"]) for path in shards(captions)
+        pq.read_table(path, columns=["text", "chunks", "names_side"]) for path in shards(captions)
     )
     chunk_counts = pc.list_value_length(parsed["chunks"]).to_pylist()
     name = _signature(settings, *sources, *shards(captions))
@@ -97,8 +105,8 @@ def _writer(
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return FeatureWriter(
         home / name,
-        FeatureSizes(
-            encoders=settings.encoders(),
+        StoreSpec(
+            encoders=settings.encoder_settings(),
             pairs=len(ids),
             captions=len(chunk_counts),
             chunks=sum(chunk_counts),
@@ -111,14 +119,15 @@ def _writer(
         caption_counts=caption_counts,
         chunk_counts=chunk_counts,
         caption_texts=parsed["text"].to_pylist(),
+        names_side=parsed["names_side"].to_pylist(),
     )
 
 
 def _signature(settings: Model, *sources: bytes | Path) -> str:
-    """What stands for all that features depend on."""
+    """A hash of everything that the features depend on."""
     towers = dict.fromkeys((settings.image_tower, settings.text_tower))
     return signature(
-        json.dumps(settings.encoders()),
+        json.dumps(settings.encoder_settings()),
         cv2.__version__,
         *map(version, PACKAGES),
         *CODE,
@@ -128,7 +137,7 @@ def _signature(settings: Model, *sources: bytes | Path) -> str:
 
 
 def _worker(pairs: Path, captions: Path, settings: Model) -> Worker[RowGroup]:
-    image_encoder, text_encoder = load_encoders(**settings.encoders())
+    image_encoder, text_encoder = load_encoders(**settings.encoder_settings())
 
     def work(group: RowGroup) -> pa.Table:
         import pyarrow as pa
@@ -138,9 +147,9 @@ def _worker(pairs: Path, captions: Path, settings: Model) -> Worker[RowGroup]:
         spans = [[(chunk["start"], chunk["end"]) for chunk in row["chunks"]] for row in texts]
         caption, _ = text_encoder.encode([row["text"] for row in texts])
         weights = [row["weights"] for row in texts]
-        played_down = any(weight != 1.0 for row in weights for weight in row)
+        downweighted = any(weight != 1.0 for row in weights for weight in row)
         structure, chunks = text_encoder.encode(
-            [row["structure"] for row in texts], spans, weights if played_down else None
+            [row["structure"] for row in texts], spans, weights if downweighted else None
         )
         arrays = {
             "image": image_encoder.encode([decode_rgb(image.as_py()) for image in images]),

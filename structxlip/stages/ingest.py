@@ -5,38 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from structxlip.config import Params
-from structxlip.data.pairs import RawPair, remember_held_out, split_of, write_pairs
-from structxlip.data.sources import Source, open_source
+from structxlip.data.ingestion import index_held_out, write_pairs
+from structxlip.data.pairs import RawPair
+from structxlip.data.sources import open_source
+from structxlip.data.splits import assign_split
+from structxlip.incremental.artifacts import DATA, atomic_directory
 from structxlip.progress import progress, say
-from structxlip.stages.artifacts import DATA, atomic_directory
 
 
 def ingest(params: Params, dataset: str) -> None:
-    entry = params.dataset(dataset)
+    """Read the source of a dataset, validate its pairs, and write the pair store."""
+    entry, settings = params.dataset(dataset), params.ingest
     source = open_source(entry, seed=params.seed)
 
     def split_for(raw: RawPair) -> str:
-        return _split(raw, source, params)
+        return assign_split(
+            raw.split,
+            raw.group,
+            given=source.splits,
+            val_fraction=settings.val_fraction,
+            test_fraction=settings.test_fraction,
+            seed=params.seed,
+        )
 
     held_out = None
-    if params.ingest.near_duplicates == "drop" and not source.drawn:
+    if settings.near_duplicates == "drop" and not source.drawn:
         again = open_source(entry, seed=params.seed)
-        held_out = remember_held_out(again.pairs, split_for)
+        held_out = index_held_out(again.pairs, split_for)
     with (
         atomic_directory(DATA / dataset / "pairs") as directory,
         progress(f"ingest {dataset}", source.size, "pairs") as advance,
     ):
 
-        def watched() -> Iterator[RawPair]:
+        def counted() -> Iterator[RawPair]:
             for raw in source.pairs:
                 yield raw
                 advance(1)
 
         report = write_pairs(
-            watched(),
+            counted(),
             directory,
-            shard_bytes=params.ingest.shard_mib * 2**20,
-            max_bad_fraction=params.ingest.max_bad_fraction,
+            shard_bytes=settings.shard_mib * 2**20,
+            max_bad_fraction=settings.max_bad_fraction,
             split_for=split_for,
             held_out=held_out,
         )
@@ -46,14 +56,3 @@ def ingest(params: Params, dataset: str) -> None:
         f"ingest {dataset}: {counts['pairs']} pairs, {counts['captions']} captions, splits "
         f"{counts['splits']}, quarantined {counts['quarantined'] or 'nothing'}{unlisted}"
     )
-
-
-def _split(raw: RawPair, source: Source, params: Params) -> str:
-    """The source's own split; those that it does not give are carved out of the training pairs by a
-    hash of the group."""
-    if raw.split not in (None, "train"):
-        return raw.split
-    given = source.splits if raw.split else frozenset()
-    fractions = {"test": params.ingest.test_fraction, "val": params.ingest.val_fraction}
-    fractions = {split: share for split, share in fractions.items() if split not in given}
-    return split_of(raw.group, fractions | {"train": 1 - sum(fractions.values())}, seed=params.seed)

@@ -7,29 +7,30 @@ import shutil
 from pathlib import Path
 
 from structxlip.config import Arm, Params
+from structxlip.incremental.artifacts import DATA, MODELS, atomic_directory
 from structxlip.ray_session import ray_session
-from structxlip.registry import TrainingLog
-from structxlip.stages.artifacts import DATA, MODELS, atomic_directory
-from structxlip.training.loop import Done
+from structxlip.tracking.training_log import TrainingLog
+from structxlip.training.loop import StepResult
+from structxlip.training.progress_display import ProgressDisplay
 from structxlip.training.ray_train import train_arm
 from structxlip.training.run import TrainingRun
-from structxlip.training.watch import Watch
 
 
 def train(params: Params, dataset: str, arm: Arm) -> None:
+    """Train an arm on a dataset, from its newest checkpoint on, and write the model."""
     import pandas as pd
 
-    data = DATA / dataset
+    data, recipe = DATA / dataset, params.recipe_settings
     run = TrainingRun(params, arm, data / "features", data / "edges")
-    watch = Watch(f"train {dataset} {arm}", params.active.train.epochs)
+    display = ProgressDisplay(f"train {dataset} {arm}", recipe.train.epochs)
     log, status = TrainingLog(dataset, params, arm, run.name), "FAILED"
 
-    def listener(done: Done) -> None:
-        watch(done)
-        log(done.step, done.seen | _named(done.epoch or {}))
+    def listener(result: StepResult) -> None:
+        display(result)
+        log(result.step, result.metrics | _epoch_metrics(result.epoch or {}))
 
     try:
-        with ray_session(), watch:
+        with ray_session(), display:
             model, history = train_arm(run, listener)
         status = "FINISHED"
     finally:
@@ -37,13 +38,13 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
     with atomic_directory(MODELS / dataset / arm) as directory:
         model.save(directory)
         pd.DataFrame(history).to_parquet(directory / "history.parquet")
-        if weights := params.active.edges.weights:  # a model is whole where its folder is
+        if weights := recipe.edges.weights:  # the folder holds everything that the model needs
             shutil.copyfile(weights, directory / Path(weights).name)
-        described = {"edges": params.active.edges.model_dump(), "dataset": dataset, "arm": arm}
+        described = {"edges": recipe.edges.model_dump(), "dataset": dataset, "arm": arm}
         (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
     run.checkpoints().remove()
 
 
-def _named(epoch: dict[str, float]) -> dict[str, float]:
-    """The row of an epoch, beside what belongs to its last step."""
+def _epoch_metrics(epoch: dict[str, float]) -> dict[str, float]:
+    """The row of an epoch under names that differ from those of its last step."""
     return {n if n.startswith("val/") else f"epoch/{n}": v for n, v in epoch.items()}

@@ -1,1 +1,1 @@
-"""Training: batches from cached features, the loop, and its entry through Ray Train."""
+"""Training: what a run is, how it is put together, its steps and checkpoints, and Ray Train."""

@@ -11,33 +11,41 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.errors import UserError
+from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.store import FeatureStore
 from structxlip.models.structxlip import Batch
 from structxlip.training.augmentation import Augmentation
 
 
-class Draw(NamedTuple):
-    """The pairs ``[N]`` of a global batch, and the caption of each."""
+class BatchRows(NamedTuple):
+    """The rows of a global batch in the feature store: pairs ``[N]``, and one caption of each."""
 
     pairs: NDArray[np.int64]
     captions: NDArray[np.int64]
 
 
 class TrainingBatches:
-    """Draws global batches of the training split, and hands each worker its rows.
+    """Draws global batches of the training split, and gives each worker its rows.
 
-    What a batch holds depends only on the seed, the epoch and the step: never on the arm, the
-    number of workers, or where a run was interrupted. An incomplete last batch is left out.
+    The content of a batch depends only on the seed, the epoch and the step: never on the arm, the
+    number of workers, or an interruption. An incomplete last batch is left out.
 
     Args:
-        edges: None leaves out what only the structural losses need.
-        edge_shift_px: edge maps are moved by up to so many pixels each way, drawn anew for every
-            pair and batch; without it an edge encoder learns its training maps by heart.
-        regions_per_image: crops of edge regions of each pair, of ``crop_px`` pixels a side.
-        length_window: tokens are sorted by length within so many batches, and the batches shuffled:
-            what is read together is about as long, and little is padding.
-        augmented: mirror and light pixels (``Augmentation``), edge maps alike.
+        store: the feature store.
+        edges: the edge maps; None leaves out everything that only structural losses read.
+        batch_size: pairs of a global batch.
+        chunks_per_caption: chunks that are drawn from each caption.
+        edge_shift_px: edge maps move by up to so many pixels each way, drawn anew for every pair
+            and batch. Without it an edge encoder memorises its training maps.
+        regions_per_image: crops of edge regions for each pair, with ``crop_px`` pixels a side.
+        length_window: captions are sorted by length within so many batches, and the batches are
+            then shuffled, so that there is little padding.
+        augmented: mirror images and change their brightness (``Augmentation``); edge maps alike.
+        seed: of all draws.
+        rank, workers: which share of each batch is this worker's.
+
+    Raises ``UserError`` when the workers cannot share a batch equally.
     """
 
     def __init__(
@@ -71,14 +79,15 @@ class TrainingBatches:
         self.window = self.batch_size * length_window
         self.lengths = token_lengths(store.caption) if length_window > 1 else None
         share = self.batch_size // workers
-        self.mine = slice(rank * share, (rank + 1) * share)
+        self.local_rows = slice(rank * share, (rank + 1) * share)
 
     @property
     def steps_per_epoch(self) -> int:
+        """Full batches of the training split."""
         return len(self.rows) // self.batch_size
 
-    def epoch(self, epoch: int) -> list[Draw]:
-        """What each global batch of an epoch holds."""
+    def epoch(self, epoch: int) -> list[BatchRows]:
+        """The rows of each global batch of an epoch."""
         rng = np.random.default_rng([self.seed, epoch])
         pairs = rng.permutation(self.rows)[: self.steps_per_epoch * self.batch_size]
         offsets = self.store.caption_offsets
@@ -92,18 +101,18 @@ class TrainingBatches:
         batches = order.reshape(-1, self.batch_size)
         if self.lengths is not None:
             batches = rng.permuted(rng.permutation(batches), axis=1)
-        return [Draw(pairs[batch], captions[batch]) for batch in batches]
+        return [BatchRows(pairs[batch], captions[batch]) for batch in batches]
 
-    def batch(self, draw: Draw, epoch: int, step: int) -> Batch:
-        """This worker's part of a global batch."""
+    def batch(self, rows: BatchRows, epoch: int, step: int) -> Batch:
+        """This worker's share of a global batch."""
         store, rng = self.store, np.random.default_rng([self.seed, epoch, step])
-        chunk_rows, chunk_mask = self._draw_chunks(draw.captions, rng)
-        most, mine = self.edge_shift_px, self.mine
-        shifts = rng.integers(-most, most + 1, size=(len(draw.pairs), 2))[mine]
-        pairs, captions = draw.pairs[mine], draw.captions[mine]
+        chunk_rows, chunk_mask = self._draw_chunks(rows.captions, rng)
+        most, local = self.edge_shift_px, self.local_rows
+        shifts = rng.integers(-most, most + 1, size=(len(rows.pairs), 2))[local]
+        pairs, captions = rows.pairs[local], rows.captions[local]
         images, augmentation = store.image[pairs], None
         if self.augmented:
-            augmentation = Augmentation.draw(rng, store.sided[draw.captions])[mine]
+            augmentation = Augmentation.draw(rng, store.names_side[rows.captions])[local]
             images = augmentation.images(images)
         batch = Batch(
             image=torch.from_numpy(images),
@@ -112,10 +121,10 @@ class TrainingBatches:
         )
         if self.edges is None:
             return batch
-        rows, mask = chunk_rows[mine], chunk_mask[mine]
-        chunks = np.zeros((*rows.shape, *store.chunks.shape[1:]), store.chunks.dtype)
-        chunks[mask] = store.chunks[rows[mask]]
-        # A chunk that truncation cut away has no feature, or no token.
+        chunk_rows, mask = chunk_rows[local], chunk_mask[local]
+        chunks = np.zeros((*chunk_rows.shape, *store.chunks.shape[1:]), store.chunks.dtype)
+        chunks[mask] = store.chunks[chunk_rows[mask]]
+        # A chunk beyond the tokens that the tower reads has no feature, or no token.
         mask &= chunks.any(axis=-1)
         maps = self.edges.maps(pairs)
         seen = shift_maps(maps, shifts) if most else maps
@@ -135,22 +144,21 @@ class TrainingBatches:
             batch |= Batch(regions=torch.from_numpy(crops), region_mask=torch.from_numpy(present))
         return batch
 
-    def ahead(
-        self, draws: Sequence[Draw], epoch: int, start: int, threads: int
+    def prefetch(
+        self, rows: Sequence[BatchRows], epoch: int, start: int, threads: int
     ) -> Generator[Batch, None, None]:
-        """The batches of an epoch from the step ``start`` on, made ``threads`` at a time before
-        they are asked for."""
+        """The batches of an epoch from the step ``start`` on, prepared ahead by threads."""
 
         def make(step: int) -> Batch:
-            batch: Any = self.batch(draws[step], epoch, step)
-            if torch.cuda.is_available():  # from pinned memory it is copied beside the work
+            batch: Any = self.batch(rows[step], epoch, step)
+            if torch.cuda.is_available():  # pinned memory is copied while the GPU computes
                 batch = {name: value.pin_memory() for name, value in batch.items()}
             return cast(Batch, batch)
 
         with ThreadPoolExecutor(threads) as pool:
             waiting: deque[Future[Batch]] = deque()
             try:
-                for step in range(start, len(draws)):
+                for step in range(start, len(rows)):
                     waiting.append(pool.submit(make, step))
                     if len(waiting) > threads:
                         yield waiting.popleft().result()
@@ -163,19 +171,19 @@ class TrainingBatches:
     def _draw_chunks(
         self, captions: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Rows and mask ``[N, C]`` of up to ``chunks_per_caption`` chunks of each caption."""
+        """Rows ``[N, C]`` of up to ``chunks_per_caption`` chunks of each caption, and a mask."""
         offsets = self.store.chunk_offsets
         counts = np.diff(offsets)[captions]
         width = max(int(counts.max()), 1)
         lottery = rng.random((len(captions), width))
-        lottery[np.arange(width) >= counts[:, None]] = 2.0  # what is not there comes last
+        lottery[np.arange(width) >= counts[:, None]] = 2.0  # absent chunks come last
         drawn = lottery.argsort(axis=1)[:, : self.chunks_per_caption]
         mask = np.take_along_axis(lottery, drawn, axis=1) < 2.0
         return offsets[captions][:, None] + drawn, mask
 
 
 def shift_maps(maps: NDArray[np.float32], shifts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Maps ``[n, 1, S, S]`` moved down and right by ``shifts [n, 2]``; what comes in is 0."""
+    """Maps ``[n, 1, S, S]`` moved down and right by ``shifts [n, 2]`` pixels, filled with 0."""
     moved = np.zeros_like(maps)
     size = maps.shape[-1]
     for source, target, (down, right) in zip(maps, moved, shifts.tolist(), strict=True):
@@ -186,6 +194,6 @@ def shift_maps(maps: NDArray[np.float32], shifts: NDArray[np.int64]) -> NDArray[
 
 
 def token_lengths(tokens: NDArray[np.int32]) -> NDArray[np.int64]:
-    """How long each of ``tokens [M, L]`` is without its padding, the token that it ends in."""
+    """The length of each text of ``tokens [M, L]`` without its padding, which is its last token."""
     differs = tokens != tokens[:, -1:]
     return (tokens.shape[1] - differs[:, ::-1].argmax(axis=1)) * differs.any(axis=1)

@@ -1,4 +1,4 @@
-"""Checkpoints: one file each, whole or not there, and known to be what was written."""
+"""Checkpoints: one file each, which is whole or absent, and verified by a hash."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import torch
 
 from structxlip.progress import say
 
-State = dict[str, Any]
+SavedState = dict[str, Any]
 STEP, BEST, FAILED = "step", "best", "failed"
 _DIGEST_BYTES = 8
 
 
 class Checkpoints:
-    """The checkpoints of a run in a folder of any file system that fsspec knows.
+    """The checkpoints of a run, in a folder of any file system that fsspec knows.
 
-    A file is called ``<kind>-<step>-<digest>.pt`` after the hash of its bytes, so that one that was
-    cut short or changed is seen for what it is, whatever the file system promises.
+    A file is called ``<kind>-<step>-<digest>.pt`` after the hash of its bytes. So a file that was
+    cut short or changed is recognised, whatever the file system promises.
 
     Args:
-        folder: a path or URL such as ``s3://bucket/runs/name``.
-        keep: how many of the newest stay.
+        folder: a path, or a URL such as ``s3://bucket/runs/name``.
+        keep: how many of the newest are kept.
     """
 
     def __init__(self, folder: str, keep: int) -> None:
@@ -38,21 +38,21 @@ class Checkpoints:
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.keep = keep
 
-    def save(self, kind: str, step: int, state: State) -> None:
-        """Write a checkpoint, then remove those that are no longer kept."""
+    def save(self, kind: str, step: int, state: SavedState) -> None:
+        """Write a checkpoint, then remove older ones beyond ``keep``."""
         self.fs.makedirs(self.folder, exist_ok=True)
-        for stale in self._names(f".{kind}-", ".tmp"):  # of a writer that was killed
+        for stale in self._names(f".{kind}-", ".tmp"):  # from a writer that was killed
             self.fs.rm(stale)
         partial = f".{kind}-{step:08d}-{os.getpid()}.tmp"
         with tempfile.TemporaryDirectory() as directory:
-            # What a kill leaves in a folder for temporary files stays there.
+            # Local files are written in place: a kill would leave a temporary folder behind.
             file = Path(self.folder if self.is_local else directory) / partial
             torch.save(state, file)
             name = f"{kind}-{step:08d}-{_digest(file)}.pt"
             if not self.is_local:
                 self.fs.put_file(str(file), f"{self.folder}/{partial}")
             self.fs.mv(f"{self.folder}/{partial}", f"{self.folder}/{name}")
-        # A step before a new best one still names the best before it.
+        # The newest step checkpoint may still name the best epoch before this one.
         kept = self.keep + (kind == BEST)
         for old in self.files(kind)[kept:]:
             self.fs.rm(old)
@@ -61,8 +61,8 @@ class Checkpoints:
         """The checkpoints of a kind, the newest first."""
         return sorted(self._names(f"{kind}-", ".pt"), reverse=True)
 
-    def newest(self, kind: str = STEP) -> State | None:
-        """The newest checkpoint that is whole; damaged ones are removed. None when none is left."""
+    def newest(self, kind: str = STEP) -> SavedState | None:
+        """The newest whole checkpoint, or None. Damaged ones are removed."""
         for name in self.files(kind):
             state = self._read(name)
             if state is not None:
@@ -71,13 +71,13 @@ class Checkpoints:
             say(f"the checkpoint {name} was damaged, and is removed; the one before it is used")
         return None
 
-    def at(self, kind: str, step: int) -> State | None:
-        """The checkpoint of a step; None where it is not, or is damaged."""
+    def at(self, kind: str, step: int) -> SavedState | None:
+        """The checkpoint of a step; None when it is absent or damaged."""
         names = [name for name in self.files(kind) if int(Path(name).stem.split("-")[1]) == step]
         return next((state for name in names if (state := self._read(name)) is not None), None)
 
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove all checkpoints of the run."""
         if self.fs.exists(self.folder):
             self.fs.rm(self.folder, recursive=True)
 
@@ -89,12 +89,12 @@ class Checkpoints:
             return []
         return [n for n in names if Path(n).name.startswith(prefix) and n.endswith(suffix)]
 
-    def _read(self, name: str) -> State | None:
-        """None for a file that is not what its name says, or was removed meanwhile."""
+    def _read(self, name: str) -> SavedState | None:
+        """The content of a file; None when its hash differs from its name, or the file is gone."""
         try:
             with self._as_file(name) as file:
                 if _digest(file) == Path(name).stem.split("-")[2]:
-                    state: State = torch.load(file, map_location="cpu", weights_only=True)
+                    state: SavedState = torch.load(file, map_location="cpu", weights_only=True)
                     return state
         except FileNotFoundError:
             pass

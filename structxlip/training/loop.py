@@ -12,31 +12,31 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint import state_dict as distributed_state
 
-from structxlip.config import StructuralLosses, Train, Vanilla
-from structxlip.data.feature_store import FeatureStore
+from structxlip.config import ArmSettings, Train
 from structxlip.errors import UserError
-from structxlip.evaluation.curves import mean_recall
 from structxlip.evaluation.protocol import embed_split
+from structxlip.evaluation.statistics import mean_recall
+from structxlip.features.store import FeatureStore
 from structxlip.losses import NotFinite, weight_schedule
 from structxlip.models.structxlip import Batch, StructXLIP
-from structxlip.training.batches import Draw, TrainingBatches
-from structxlip.training.checkpoints import State
+from structxlip.training.batches import BatchRows, TrainingBatches
+from structxlip.training.checkpoints import SavedState
 from structxlip.training.memory import peak_memory_mib
 from structxlip.training.optimizer import make_optimizer, rate_factor
-from structxlip.training.parallel import World, average_scalars, gradient_norm, whole
+from structxlip.training.parallel import World, average_scalars, gradient_norm, unsharded
 from structxlip.training.step import Task, backward
 
 _WHOLE = distributed_state.StateDictOptions(full_state_dict=True, cpu_offload=True)
-SMOOTHING = 0.98  # of the loss that is watched: about the last 50 steps
-SETTLED_STEPS = 100
+SMOOTHING = 0.98  # of the CLIP loss that is watched: about the last 50 steps
+SETTLED_STEPS = 100  # no divergence is declared before
 Validate = Callable[[StructXLIP], dict[str, float]]
 
 
 class TrainingFailed(UserError):
-    """A loss or gradient that is not finite, or that grows; the weights are those before the step.
+    """A loss or gradient that is not finite, or that grows. The weights are those before the step.
 
     Attributes:
-        epoch, step: counted from 0, the step within the epoch.
+        epoch, step: counted from 0; the step within the epoch.
         pairs: rows of the pair store.
     """
 
@@ -56,16 +56,16 @@ class TrainingFailed(UserError):
 
 
 @dataclass
-class Progress:
-    """Where a run stands, and what was seen on the way.
+class TrainingState:
+    """The state of a training, beside its weights and its optimiser.
 
     Attributes:
-        epoch, step: what comes next; the step is counted within the epoch.
-        totals: losses of the epoch so far, each divided by the steps of an epoch.
-        history: a row an epoch.
-        best: of ``history``, by mean R@1 on validation: the number of the epoch and its recall.
-        smoothed, lowest: the CLIP loss over the last steps, and the least that this was.
-        stopped: whether validation has not become better for ``patience`` epochs.
+        epoch, step: what comes next, counted from 0; the step within the epoch.
+        totals: sums of the losses of the epoch so far, divided by the steps of an epoch.
+        history: one row for each epoch that ended.
+        best: the best epoch by mean R@1 on validation: its number, recall and step.
+        smoothed, lowest: the smoothed CLIP loss, and its lowest value so far.
+        stopped: whether ``patience`` epochs have passed without a better validation.
     """
 
     epoch: int = 0
@@ -78,33 +78,44 @@ class Progress:
     stopped: bool = False
 
     def is_over(self, settings: Train) -> bool:
-        """Whether nothing is left to train."""
+        """Whether no step is left."""
         return self.stopped or self.epoch == settings.epochs
 
 
 @dataclass(frozen=True)
-class Done:
-    """What is known after a step.
+class StepResult:
+    """The result of one training step.
 
     Attributes:
-        step, total: steps done since the start of the run, and those of a whole run.
-        seen: losses, weights of the losses, learning rate, speed and memory.
-        epoch: the row of the epoch that ended with this step.
-        best: whether that epoch is the best so far.
+        step: steps done since the start of the run.
+        total_steps: steps of a whole run.
+        metrics: losses, loss weights, learning rate, speed and memory.
+        epoch: the row of the epoch, where this step ended one.
+        is_best: whether that epoch is the best so far.
     """
 
     step: int
-    total: int
-    seen: dict[str, float]
+    total_steps: int
+    metrics: dict[str, float]
     epoch: dict[str, float] | None = None
-    best: bool = False
+    is_best: bool = False
 
 
 class Loop:
-    """Trains a task for the epochs of ``settings``; can stop and go on after any step.
+    """Trains a task for the epochs of ``settings``. It can stop and go on after any step.
 
-    Whatever is random is drawn from the seed, the epoch and the step, so that a run that goes on
-    from a checkpoint is the unbroken run, and both arms drop the same features.
+    Everything random is drawn from the seed, the epoch and the step. So a run that goes on from a
+    checkpoint equals the unbroken run, and both arms drop the same features.
+
+    Args:
+        task: a ``Task``, as ``distribute`` returns it.
+        batches: of this worker.
+        settings: of the training.
+        arm_settings: for the schedule of the loss weights.
+        seed: of dropout.
+        world: the workers.
+        micro_batch_size: pairs that are computed at once; None for all of the batch.
+        loader_threads: that prepare batches ahead.
     """
 
     def __init__(
@@ -112,7 +123,7 @@ class Loop:
         task: Any,
         batches: TrainingBatches,
         settings: Train,
-        arm: StructuralLosses | Vanilla,
+        arm_settings: ArmSettings,
         *,
         seed: int,
         world: World | None = None,
@@ -120,65 +131,66 @@ class Loop:
         loader_threads: int = 1,
     ) -> None:
         self.task = task
-        self.inner: Task = getattr(task, "module", task)
-        self.batches, self.settings, self.arm = batches, settings, arm
+        self.local_task: Task = getattr(task, "module", task)
+        self.batches, self.settings, self.arm_settings = batches, settings, arm_settings
         self.seed, self.world = seed, world or World()
         self.micro_batch_size, self.loader_threads = micro_batch_size, loader_threads
-        self.optimizer = make_optimizer(self.inner.model, self.inner.loss, settings)
+        self.optimizer = make_optimizer(self.local_task.model, self.local_task.loss, settings)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.progress = Progress()
-        self.since = 0.0  # when the last step ended, of time.monotonic()
+        self.state = TrainingState()
+        self.step_ended_s = 0.0  # by time.monotonic()
 
     @property
     def steps_done(self) -> int:
-        return self.progress.epoch * self.batches.steps_per_epoch + self.progress.step
+        """Steps since the start of the run."""
+        return self.state.epoch * self.batches.steps_per_epoch + self.state.step
 
-    def run(self, validate: Validate) -> Iterator[Done]:
-        """Train what is left; yields after each step, and validates after each epoch.
+    def run(self, validate: Validate) -> Iterator[StepResult]:
+        """Train the steps that are left. Yields after each step; validates after each epoch.
 
         Raises ``TrainingFailed`` before a step would spoil the weights.
         """
-        progress, self.since = self.progress, time.monotonic()
-        while not progress.is_over(self.settings):
-            epoch, draws = progress.epoch, self.batches.epoch(progress.epoch)
-            loaded = self.batches.ahead(draws, epoch, progress.step, self.loader_threads)
+        self.step_ended_s = time.monotonic()
+        while not self.state.is_over(self.settings):
+            epoch, rows = self.state.epoch, self.batches.epoch(self.state.epoch)
+            loaded = self.batches.prefetch(rows, epoch, self.state.step, self.loader_threads)
             with closing(loaded):
-                for draw, batch in zip(draws[progress.step :], loaded, strict=True):
-                    yield self._next(draw, batch, validate)
+                for batch_rows, batch in zip(rows[self.state.step :], loaded, strict=True):
+                    yield self._next(batch_rows, batch, validate)
 
-    def _next(self, draw: Draw, batch: Batch, validate: Validate) -> Done:
-        progress = self.progress
-        epoch, step = progress.epoch, progress.step
+    def _next(self, rows: BatchRows, batch: Batch, validate: Validate) -> StepResult:
+        state = self.state
+        epoch, step = state.epoch, state.step
         try:
-            seen = self.step(batch, epoch, step)
+            metrics = self.step(batch, epoch, step)
         except NotFinite as error:
-            ids = self.batches.store.ids[draw.pairs].tolist()
-            what = str(error).partition(";")[0]  # what to do about it comes below
+            ids = self.batches.store.ids[rows.pairs].tolist()
+            what = str(error).partition(";")[0]  # the remedy comes below
             hint = "" if self.world.sharded else ", or look closer with `structxlip replay`"
-            raise TrainingFailed(what, epoch, step, draw.pairs.tolist(), ids, hint) from error
+            raise TrainingFailed(what, epoch, step, rows.pairs.tolist(), ids, hint) from error
         steps = self.batches.steps_per_epoch
-        total = steps * self.settings.epochs
-        for name, value in seen.items():
+        total_steps = steps * self.settings.epochs
+        for name, value in metrics.items():
             if name.endswith("loss"):
-                progress.totals[name] = progress.totals.get(name, 0.0) + value / steps
-        progress.step += 1
-        seen |= self._around(epoch + step / steps)
-        since, self.since = self.since, time.monotonic()
-        seen["samples_per_s"] = self.batches.batch_size / (self.since - since)
-        if progress.step < steps:
-            return Done(self.steps_done, total, seen)
-        row = {"epoch": epoch + 1, **progress.totals}
-        row |= {name: seen[name] for name in ("learning_rate", "logit_scale")}
-        with whole(self.task):
-            row |= self.world.agree(self._validation(validate))
-        best = self._end_epoch(row)
-        return Done(self.steps_done, total, seen, row, best)
+                state.totals[name] = state.totals.get(name, 0.0) + value / steps
+        state.step += 1
+        metrics |= self._step_settings(epoch + step / steps)
+        before_s, self.step_ended_s = self.step_ended_s, time.monotonic()
+        metrics["samples_per_s"] = self.batches.batch_size / (self.step_ended_s - before_s)
+        if state.step < steps:
+            return StepResult(self.steps_done, total_steps, metrics)
+        row = {"epoch": epoch + 1, **state.totals}
+        row |= {name: metrics[name] for name in ("learning_rate", "logit_scale")}
+        with unsharded(self.task):
+            row |= self.world.broadcast(self._validation(validate))
+        is_best = self._end_epoch(row)
+        return StepResult(self.steps_done, total_steps, metrics, row, is_best)
 
     def step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
         """Train on one batch; returns the losses and the norm of the gradient.
 
-        Raises ``NotFinite`` when one of them is, or when the loss has grown, before any weight is
-        changed.
+        Raises ``NotFinite`` when a loss or the gradient is not finite, or the loss has grown. No
+        weight has changed then.
         """
         now = epoch + step / self.batches.steps_per_epoch
         share = rate_factor(now, self.settings.warmup_epochs, self.settings.epochs)
@@ -191,106 +203,107 @@ class Loop:
         losses = backward(
             self.task,
             moved,
-            weight_factors(self.arm, now),
+            weight_factors(self.arm_settings, now),
             world=self.world,
             seed=hash((self.seed, epoch, step)) % 2**63,
             micro_batch_size=self.micro_batch_size,
         )
-        seen = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
-        if not math.isfinite(seen["loss"]):
-            raise NotFinite(f"the loss is {seen['loss']}")
-        for parameter in self.inner.parameters():
+        metrics = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
+        if not math.isfinite(metrics["loss"]):
+            raise NotFinite(f"the loss is {metrics['loss']}")
+        for parameter in self.local_task.parameters():
             if parameter.requires_grad and parameter.grad is None:
-                # No loss of this arm reads it; AdamW has a state for it all the same, and a
+                # No loss of this arm reads it. AdamW keeps a state for it all the same, so that a
                 # checkpoint is whole.
                 parameter.grad = torch.zeros_like(parameter)
-        average_scalars(self.inner, self.world)
-        seen["gradient_norm"] = gradient_norm(self.inner)
-        if not math.isfinite(seen["gradient_norm"]):
+        average_scalars(self.local_task, self.world)
+        metrics["gradient_norm"] = gradient_norm(self.local_task)
+        if not math.isfinite(metrics["gradient_norm"]):
             raise NotFinite("the gradient is not finite")
-        self._watch(seen["clip_loss"])
+        self._check_divergence(metrics["clip_loss"])
         self.optimizer.step()
-        self.inner.model.clamp_logit_scale()
-        return seen
+        self.local_task.model.clamp_logit_scale()
+        return metrics
 
-    def _watch(self, clip_loss: float) -> None:
-        """Raise ``NotFinite`` when the loss is well above what it was, and that of guessing."""
-        progress = self.progress
-        before = clip_loss if progress.smoothed is None else progress.smoothed
+    def _check_divergence(self, clip_loss: float) -> None:
+        """Raise ``NotFinite`` when the loss is well above its lowest value and that of guessing."""
+        state = self.state
+        before = clip_loss if state.smoothed is None else state.smoothed
         smoothed = SMOOTHING * before + (1 - SMOOTHING) * clip_loss
-        limit = 2 * max(progress.lowest, math.log(self.batches.batch_size))
+        limit = 2 * max(state.lowest, math.log(self.batches.batch_size))
         if self.steps_done > SETTLED_STEPS and smoothed > limit:
             raise NotFinite(
-                f"the CLIP loss has grown from {progress.lowest:.2f} to {smoothed:.2f}, twice that "
+                f"the CLIP loss has grown from {state.lowest:.2f} to {smoothed:.2f}, twice that "
                 f"of guessing,"
             )
-        progress.smoothed, progress.lowest = smoothed, min(progress.lowest, smoothed)
+        state.smoothed, state.lowest = smoothed, min(state.lowest, smoothed)
 
-    def _around(self, epoch: float) -> dict[str, float]:
-        """What belongs to a step beside its losses."""
-        factors, weights = weight_factors(self.arm, epoch), self.inner.loss.weights
+    def _step_settings(self, epoch: float) -> dict[str, float]:
+        """The loss weights, learning rate, logit scale and memory at a step."""
+        factors, weights = weight_factors(self.arm_settings, epoch), self.local_task.loss.weights
         share = rate_factor(epoch, self.settings.warmup_epochs, self.settings.epochs)
-        around = {f"lambda/{name}": factor * weights[name] for name, factor in factors.items()}
-        around["learning_rate"] = share * self.settings.learning_rate
-        around["logit_scale"] = float(self.inner.model.logit_scale.detach().exp())
-        around["memory_mib"] = peak_memory_mib(self.world.device)
-        return around
+        found = {f"weight/{name}": factor * weights[name] for name, factor in factors.items()}
+        found["learning_rate"] = share * self.settings.learning_rate
+        found["logit_scale"] = float(self.local_task.model.logit_scale.detach().exp())
+        found["memory_mib"] = peak_memory_mib(self.world.device)
+        return found
 
     def _validation(self, validate: Validate) -> dict[str, float]:
-        """By the first worker alone, unless the model is spread over all of them."""
+        """Validate on the first worker alone, unless the model is spread over all of them."""
         if self.world.rank and not self.world.sharded:
             return {}
-        return validate(self.inner.model)
+        return validate(self.local_task.model)
 
     def _end_epoch(self, row: dict[str, float]) -> bool:
-        progress, patience = self.progress, self.settings.patience
-        recall = mean_recall(row)
-        best = progress.best is None or recall > progress.best["recall"]
-        progress.history.append(row)
-        progress.epoch, progress.step, progress.totals = progress.epoch + 1, 0, {}
-        if best:
-            progress.best = {"epoch": progress.epoch, "recall": recall, "step": self.steps_done}
-        assert progress.best is not None
-        since = progress.epoch - progress.best["epoch"]
-        progress.stopped = patience is not None and since >= patience
-        return best
+        """Add the row of an epoch to the history; returns whether it is the best so far."""
+        state, patience = self.state, self.settings.patience
+        recall = mean_recall(row, prefix="val/")
+        is_best = state.best is None or recall > state.best["recall"]
+        state.history.append(row)
+        state.epoch, state.step, state.totals = state.epoch + 1, 0, {}
+        if is_best:
+            state.best = {"epoch": state.epoch, "recall": recall, "step": self.steps_done}
+        assert state.best is not None
+        waited = state.epoch - state.best["epoch"]
+        state.stopped = patience is not None and waited >= patience
+        return is_best
 
-    def state(self) -> State:
-        """Everything that going on needs, whole on the first worker; all workers must ask."""
+    def saved_state(self) -> SavedState:
+        """Everything that going on needs, whole on the first worker. All workers must call it."""
         weights, optimizer = distributed_state.get_state_dict(
             self.task, self.optimizer, options=_WHOLE
         )
         return {
             "task": weights,
             "optimizer": optimizer,
-            "progress": asdict(self.progress),
+            "state": asdict(self.state),
             "step": self.steps_done,
         }
 
-    def restore(self, state: State) -> None:
-        """Stand where ``state`` was taken."""
+    def restore(self, saved: SavedState) -> None:
+        """Go back to where ``saved`` was taken."""
         distributed_state.set_state_dict(
             self.task,
             self.optimizer,
-            model_state_dict=dict(state["task"]),  # whose names it changes
-            optim_state_dict=state["optimizer"],
+            model_state_dict=dict(saved["task"]),  # set_state_dict changes its keys
+            optim_state_dict=saved["optimizer"],
             options=_WHOLE,
         )
-        self.progress = Progress(**state["progress"])
+        self.state = TrainingState(**saved["state"])
 
 
-def weight_factors(arm: StructuralLosses | Vanilla, epoch: float) -> dict[str, float]:
-    """What the weights of the structural losses are multiplied by at an epoch."""
-    if isinstance(arm, Vanilla):
+def weight_factors(arm_settings: ArmSettings, epoch: float) -> dict[str, float]:
+    """The factors on the weights of the structural losses at an epoch, by their schedule."""
+    if not arm_settings.is_structural:
         return {}
-    shape = arm.schedule.model_dump(exclude={"floors"})
+    shape = arm_settings.schedule.model_dump(exclude={"floors"})
     return {
         name: weight_schedule(1.0, epoch, **shape, floor=floor)
-        for name, floor in arm.schedule.floors.model_dump().items()
+        for name, floor in arm_settings.schedule.floors.model_dump().items()
     }
 
 
 def validation_recall(model: StructXLIP, store: FeatureStore) -> dict[str, float]:
-    """R@1 both ways on the validation split, without the edge branch, in percent."""
+    """R@1 both ways on the validation split, of images alone, in percent."""
     metrics = embed_split(model, store, None, "val", 0.0).ranks().recall((1,))
     return {f"val/{name}": value for name, value in metrics.items()}

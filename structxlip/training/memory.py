@@ -1,4 +1,4 @@
-"""The memory of this process: what it has used at most, and how it keeps what a step frees."""
+"""The memory of a process: its peak, and an allocator setting that keeps freed memory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-# The environment in which the allocator of glibc keeps freed memory for the next step. Activations
-# are the same in every step, and the kernel clears each page that it hands out: on a CPU that is a
-# fifth of the time of a convolution. Threads, such as that of Ray Train, have arenas of their own,
-# which hold no block above 64 MiB. One arena for all would hold it, but there the step of a CLIP
-# takes a tenth longer or more (docs/results.md). Hence two.
+# With these variables glibc keeps freed memory for the next step. Every step needs the same
+# activations, and the kernel clears each page that it hands out: on a CPU that takes a fifth of the
+# time of a convolution. A thread, such as Ray Train's, has an arena of its own that holds no block
+# above 64 MiB; with one arena for all the step of a CLIP takes a tenth longer (docs/results.md).
 KEEP_FREED = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_MAX_": "0",
@@ -22,7 +21,7 @@ KEEP_FREED = {
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """The most memory that was in use: of the GPU, or of this process."""
+    """The peak memory in MiB: of the GPU, or of this process on a CPU."""
     if device.type == "cuda":
         import torch
 

@@ -1,4 +1,4 @@
-"""AdamW with what each part of a model needs: its own rate, and weight decay where it belongs."""
+"""AdamW with a learning rate for each part of a model, and weight decay for matrices only."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ _BLOCK = re.compile(r"^(.*?\.)?(resblocks|blocks|layers?|h)\.(\d+)\.")
 
 
 def make_optimizer(model: nn.Module, others: nn.Module, settings: Train) -> torch.optim.AdamW:
-    """AdamW for a model and for the parameters of its loss.
+    """AdamW for a model and for the parameters of its loss ``others``.
 
-    Weight decay is for matrices and convolutions, not for biases, norms and the logit scale. A CLIP
-    that is trained may have a learning rate of its own, beside parts that start from nothing, and
-    one that is smaller the further a block is from the end (``layer_decay``; Clark et al., 2020,
-    arXiv 2003.10555).
+    Matrices and convolutions have weight decay; biases, norms and the logit scale have none. A
+    trained CLIP may have a learning rate of its own (``clip_learning_rate``), and one that falls
+    from block to block towards the input (``layer_decay``; Clark et al., 2020, arXiv 2003.10555).
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     clip = getattr(model, "clip", None)
@@ -44,12 +43,12 @@ def make_optimizer(model: nn.Module, others: nn.Module, settings: Train) -> torc
 
 
 def layer_shares(clip: nn.Module, decay: float) -> dict[str, float]:
-    """The share of the learning rate of each parameter of a CLIP, by its name.
+    """The factor on the learning rate of each parameter of a CLIP, by its name.
 
-    The last block of a tower has ``decay``, each one before it ``decay`` times that of the next,
-    and the embeddings one less still; what comes after the blocks has 1.
+    The last block of a tower has ``decay``; each block before it has ``decay`` times the factor of
+    the next; the embeddings come after the first block. Parameters behind the blocks have 1.
 
-    Raises ``UserError`` for a decay in towers that are no rows of blocks.
+    Raises ``UserError`` for a decay in towers that are not sequences of blocks.
     """
     if decay < 1 and any(".stages." in name for name, _ in clip.named_parameters()):
         raise UserError("train.layer_decay needs transformers as towers; set it to 1.0", 2)
@@ -73,7 +72,7 @@ def _tower(name: str) -> str:
 
 
 def rate_factor(epoch: float, warmup_epochs: int, epochs: int) -> float:
-    """The learning rate's share: linear warm-up, then half a cosine to 0."""
+    """The factor on the learning rate: linear warm-up, then half a cosine to 0."""
     if epoch < warmup_epochs:
         return (epoch + 1e-2) / (warmup_epochs + 1e-2)
     return (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs))) / 2

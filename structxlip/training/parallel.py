@@ -1,4 +1,4 @@
-"""One task on one worker or on many: whole in each of them (DDP), or split over them (FSDP)."""
+"""Workers: one task on one of them or on many, whole on each (DDP) or split over them (FSDP)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class World:
-    """The workers of a run, as one of them sees it."""
+    """The workers of a run, as one of them sees them."""
 
     rank: int = 0
     size: int = 1
     device: torch.device = torch.device("cpu")  # noqa: RUF009  # immutable
     sharded: bool = False
 
-    def agree(self, value: Value) -> Value:
-        """What the first worker has; all of them must ask."""
+    def broadcast(self, value: Value) -> Value:
+        """The value of the first worker. All workers must call it."""
         if self.size == 1:
             return value
         held = [value]
@@ -31,7 +31,7 @@ class World:
         return held[0]
 
     def all_have(self, value: object) -> bool:
-        """Whether no worker has None; all of them must ask."""
+        """Whether no worker has None. All workers must call it."""
         if self.size == 1:
             return value is not None
         held: list[bool] = [False] * self.size
@@ -39,10 +39,10 @@ class World:
         return all(held)
 
 
-def spread(task: nn.Module, world: World, *, all_used: bool) -> Any:
-    """Move a task to the device of its worker and join it with those of the others.
+def distribute(task: nn.Module, world: World, *, all_used: bool) -> Any:
+    """Move a task to its device and join it with the tasks of the other workers.
 
-    ``all_used``: whether the loss depends on every parameter; looking for others costs time.
+    ``all_used``: whether the loss depends on every parameter. Looking for unused ones costs time.
     """
     task.to(world.device)
     if world.sharded:
@@ -68,8 +68,8 @@ def _shard(task: nn.Module, world: World) -> Any:
 
 
 @contextmanager
-def synchronised(task: Any, last: bool) -> Iterator[None]:
-    """Gradients are averaged over the workers only in the ``last`` backward pass of a step."""
+def sync_gradients_if(last: bool, task: Any) -> Iterator[None]:
+    """Average gradients over the workers in this backward pass only if it is the step's last."""
     if hasattr(task, "no_sync") and not last:
         with task.no_sync():
             yield
@@ -80,7 +80,7 @@ def synchronised(task: Any, last: bool) -> Iterator[None]:
 
 
 def average_scalars(task: nn.Module, world: World) -> None:
-    """Average the gradients that FSDP leaves alone: scalars cannot be split."""
+    """Average the gradients of scalars, which FSDP cannot split and leaves alone."""
     if not world.sharded:
         return
     for parameter in task.parameters():
@@ -90,8 +90,8 @@ def average_scalars(task: nn.Module, world: World) -> None:
 
 
 @contextmanager
-def whole(task: Any) -> Iterator[None]:
-    """Parameters outside of blocks are there for calls that do not go through the task itself."""
+def unsharded(task: Any) -> Iterator[None]:
+    """Gather the parameters outside of blocks, for calls that bypass ``task.forward``."""
     if not hasattr(task, "unshard"):
         yield
         return

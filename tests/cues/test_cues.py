@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from structxlip import cues
-from structxlip.cues import CUES, Detector, detector, edge_density, has_structure
+from structxlip.cues import (
+    Detector,
+    built_in_cues,
+    canny,
+    detectors,
+    edge_density,
+    find_detector,
+    has_structure,
+)
 from structxlip.cues.prepare import percentiles
 from tests.networks import write_red_detector
 
@@ -27,7 +34,7 @@ def disc(bright: int, dark: int) -> NDArray[np.uint8]:
 
 
 def distance_to_outline(edges: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How far each edge pixel is from the disc's outline, in pixels of a map of 128."""
+    """The distance of each edge pixel to the disc's outline, in pixels of a map of 128."""
     y, x = np.nonzero(edges)
     return np.abs(np.hypot(x + 0.5 - 64, y + 0.5 - 64) - 60 * 128 / 200)
 
@@ -43,9 +50,9 @@ def test_percentiles_are_those_of_numpy(
     np.testing.assert_allclose(found, np.percentile(grey, percents), atol=1e-6)
 
 
-@pytest.fixture(params=sorted(CUES))
+@pytest.fixture(params=built_in_cues())
 def cue(request: pytest.FixtureRequest) -> Detector:
-    return CUES[request.param]
+    return find_detector(request.param)
 
 
 @pytest.mark.parametrize(("bright", "dark"), [(220, 30), (30, 220), (140, 120), (118, 110)])
@@ -103,7 +110,7 @@ def test_refusals(cue: Detector, arguments: dict, message: str) -> None:
 
 def test_a_difference_needs_a_blur() -> None:
     with pytest.raises(ValueError, match="dog needs a blur_sigma above 0"):
-        detector("dog")(disc(200, 20), size_px=64, blur_sigma=0)
+        find_detector("dog")(disc(200, 20), size_px=64, blur_sigma=0)
 
 
 def test_gradients_are_those_of_the_definition() -> None:
@@ -111,19 +118,19 @@ def test_gradients_are_those_of_the_definition() -> None:
     image = np.repeat(ramp[..., None], 3, axis=2)
     for name in ("sobel", "scharr"):
         slope = {"blur_sigma": 0, "size_px": 25}  # 10 grey levels a pixel: 20 over two
-        assert detector(name)(image, low=19, high=19.9, **slope)[:, 1:-1].all()
-        assert not detector(name)(image, low=20.1, high=21, **slope).any()
+        assert find_detector(name)(image, low=19, high=19.9, **slope)[:, 1:-1].all()
+        assert not find_detector(name)(image, low=20.1, high=21, **slope).any()
 
 
 # --- Cues by name
 
 
 def test_cues_are_found_by_name() -> None:
-    assert detector("canny") is CUES["canny"]
+    assert find_detector("canny") is canny
     with pytest.raises(ValueError, match="unknown cue 'cany'; did you mean 'canny'"):
-        detector("cany")
+        find_detector("cany")
     with pytest.raises(ValueError, match="valid are: canny, dog, learned, log, lsd, scharr, sobel"):
-        detector("x")
+        find_detector("x")
 
 
 def nothing(rgb: NDArray[np.uint8], *, size_px: int, **_: object) -> NDArray[np.bool_]:
@@ -137,15 +144,15 @@ def test_a_package_adds_a_cue(monkeypatch: pytest.MonkeyPatch) -> None:
             EntryPoint("broken", "no_such_module:cue", group),
         ]
 
-    monkeypatch.setattr(cues, "entry_points", entry_points)
+    monkeypatch.setattr(detectors, "entry_points", entry_points)
     monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").SimpleNamespace(
         nothing=nothing
     ))  # fmt: skip
-    assert detector("nothing") is nothing
+    assert find_detector("nothing") is nothing
     with pytest.raises(ValueError, match="the cue 'broken' of no_such_module:cue is broken"):
-        detector("broken")
+        find_detector("broken")
     with pytest.raises(ValueError, match="did you mean 'nothing'"):
-        detector("nothin")
+        find_detector("nothin")
 
 
 # --- Learned detectors
@@ -161,7 +168,7 @@ def brightness_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_learned_detector_gives_its_probabilities(brightness_onnx: Path) -> None:
     image = np.zeros((128, 128, 3), np.uint8)
     image[:, :64, 0], image[:, 64:, 1] = 200, 255  # red of 0.78 on the left, green on the right
-    learned = detector("learned", str(brightness_onnx))
+    learned = find_detector("learned", str(brightness_onnx))
     edges = learned(image, size_px=64)
     assert edges[:, :32].all()
     assert not edges[:, 32:].any()
@@ -171,10 +178,10 @@ def test_a_learned_detector_gives_its_probabilities(brightness_onnx: Path) -> No
 def test_weights_that_are_not_what_they_say_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     with pytest.raises(ValueError, match=r"bad\.onnx is no ONNX network that OpenCV reads"):
-        detector("learned", str(tmp_path / "bad.onnx"))
+        find_detector("learned", str(tmp_path / "bad.onnx"))
     with pytest.raises(ValueError, match=r"there is no weight file .*gone\.onnx"):
-        detector("learned", str(tmp_path / "gone.onnx"))
+        find_detector("learned", str(tmp_path / "gone.onnx"))
     with pytest.raises(ValueError, match="'learned' needs weights, an ONNX file"):
-        detector("learned")
+        find_detector("learned")
     with pytest.raises(ValueError, match=r"no other takes any; got 'canny' with a\.onnx"):
-        detector("canny", "a.onnx")
+        find_detector("canny", "a.onnx")

@@ -1,4 +1,4 @@
-"""What data sets hold in the wild is converted right, or refused with its reason."""
+"""Files as real datasets hold them are converted correctly, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from structxlip.data.images import decode_rgb
-from structxlip.data.pairs import RawPair, shards, write_pairs
+from structxlip.data.ingestion import write_pairs
+from structxlip.data.pairs import RawPair
+from structxlip.data.shards import shards
 from structxlip.data.sources.files import reader
 
 NOISE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)

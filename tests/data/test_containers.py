@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from structxlip.data.images import BadImage
+from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
 from tests.trees import opened, told, write
 
@@ -80,7 +80,7 @@ def test_rows_of_an_id_may_lie_apart(tmp_path: Path, inside: bool) -> None:
     [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],
 )
 def test_names_are_strings_of_any_kind(tmp_path: Path, kind: pa.DataType) -> None:
-    """As pandas writes them: `large_string`, and a dictionary for a categorical."""
+    """Pandas writes names as `large_string`, and as a dictionary for a categorical."""
     names = pa.array(["a.jpg", "b.jpg"]).cast(kind)
     pq.write_table(pa.table({"image": names, "text": ["one", "two"]}), tmp_path / "t.parquet")
     write(tmp_path, {"a.jpg": b"a", "b.jpg": b"b"})

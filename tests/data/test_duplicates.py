@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from structxlip.data.duplicates import MAX_BITS, HeldOut, fingerprint
+from structxlip.data.duplicates import MAX_BITS, HeldOutImages, fingerprint
 from structxlip.data.images import decode_rgb
-from structxlip.data.pairs import RawPair, remember_held_out, shards, write_pairs
+from structxlip.data.ingestion import index_held_out, write_pairs
+from structxlip.data.pairs import RawPair
+from structxlip.data.shards import shards
 
 RNG = np.random.default_rng(0)
 
@@ -32,8 +34,8 @@ def stored(rgb: np.ndarray, kind: str = "PNG", **how: object) -> bytes:
     return out.getvalue()
 
 
-def held(rgb: np.ndarray, split: str = "test") -> HeldOut:
-    held_out = HeldOut()
+def held(rgb: np.ndarray, split: str = "test") -> HeldOutImages:
+    held_out = HeldOutImages()
     held_out.add(split, "known", rgb)
     return held_out
 
@@ -56,27 +58,27 @@ OTHER = {
 @pytest.mark.parametrize("change", SAME)
 def test_nearly_the_same_is_found(change: str) -> None:
     rgb = picture(1)
-    assert held(rgb).again("train", SAME[change](rgb)) == ("test", "known")
+    assert held(rgb).near_duplicate("train", SAME[change](rgb)) == ("test", "known")
 
 
 @pytest.mark.parametrize("change", OTHER)
 def test_another_picture_is_left_alone(change: str) -> None:
     rgb = picture(1)
-    assert held(rgb).again("train", OTHER[change](rgb)) is None
+    assert held(rgb).near_duplicate("train", OTHER[change](rgb)) is None
 
 
 def test_only_a_stricter_split_counts() -> None:
     rgb = picture(1)
-    assert held(rgb, "val").again("train", rgb) == ("val", "known")
-    assert held(rgb, "test").again("val", rgb) == ("test", "known")
-    assert held(rgb, "val").again("val", rgb) is None
-    assert held(rgb, "val").again("test", rgb) is None
-    assert HeldOut().again("train", rgb) is None
+    assert held(rgb, "val").near_duplicate("train", rgb) == ("val", "known")
+    assert held(rgb, "test").near_duplicate("val", rgb) == ("test", "known")
+    assert held(rgb, "val").near_duplicate("val", rgb) is None
+    assert held(rgb, "val").near_duplicate("test", rgb) is None
+    assert HeldOutImages().near_duplicate("train", rgb) is None
 
 
 def test_plain_pictures_of_one_colour_are_not_all_the_same() -> None:
     white, grey = np.full((50, 50, 3), 255, np.uint8), np.full((50, 50, 3), 128, np.uint8)
-    assert held(white).again("train", grey) is None
+    assert held(white).near_duplicate("train", grey) is None
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
@@ -86,7 +88,7 @@ def test_the_scan_is_the_definition(first: int, second: int) -> None:
     near = int((bits[0] != bits[1]).sum()) <= MAX_BITS
     thumbnails = [fingerprint(rgb)[1] for rgb in (one, two)]
     alike = float(np.corrcoef(*thumbnails)[0, 1]) >= 0.99
-    assert (held(one).again("train", two) is not None) == (near and alike)
+    assert (held(one).near_duplicate("train", two) is not None) == (near and alike)
 
 
 def test_what_comes_again_is_listed_and_is_not_bad(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_what_comes_again_is_listed_and_is_not_bad(tmp_path: Path) -> None:
         shard_bytes=2**24,
         max_bad_fraction=0.2,
         split_for=split_for,
-        held_out=remember_held_out(pairs, split_for),
+        held_out=index_held_out(pairs, split_for),
     )
     assert pq.read_table(shards(tmp_path)[0])["id"].to_pylist() == ["b", "d", "e", "f"]
     assert report.by_reason() == {"again_in_test": 2, "empty_image": 1}

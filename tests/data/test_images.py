@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from structxlip.data.images import BadImage, decode_grey, decode_rgb
+from structxlip.data.images import decode_grey, decode_rgb
+from structxlip.data.quarantine import BadImage
 
 ROUGH = np.random.default_rng(0).integers(0, 255, (6, 9, 3), np.uint8)
 PHOTOGRAPH = Image.fromarray(ROUGH).resize((360, 240), Image.Resampling.BICUBIC)

@@ -14,9 +14,11 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from ruamel.yaml import YAML
 
-from structxlip.config.datasets import KINDS, Dataset, examples
-from structxlip.data.images import BadImage, decode_rgb
+from structxlip.config.datasets import Dataset, dataset_kinds
+from structxlip.config.reference import examples
+from structxlip.data.images import decode_rgb
 from structxlip.data.pairs import Box, RawPair
+from structxlip.data.quarantine import BadImage
 from structxlip.data.sources.mimic_cxr import sections_of
 from structxlip.errors import UserError
 from tests.trees import opened, told, write
@@ -278,7 +280,7 @@ def test_a_folder_without_its_files_says_what_it_holds(tmp_path: Path, kind: str
 
 
 def test_every_kind_has_a_source() -> None:
-    assert set(KINDS) == {*LISTS, "scenes", "imagefolder", "webdataset", "hf_dataset"}
+    assert set(dataset_kinds()) == {*LISTS, "scenes", "imagefolder", "webdataset", "hf_dataset"}
 
 
 @pytest.mark.parametrize(
@@ -314,6 +316,6 @@ def test_no_image_is_read_outside_of_its_folder(tmp_path: Path) -> None:
 
 def test_the_example_of_every_kind_is_valid() -> None:
     shown = YAML(typ="safe").load(examples())
-    assert {entry["kind"] for entry in shown.values()} == set(KINDS)
+    assert {entry["kind"] for entry in shown.values()} == set(dataset_kinds())
     for entry in shown.values():
         TypeAdapter(Dataset).validate_python(entry)

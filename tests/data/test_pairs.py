@@ -16,14 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from structxlip.data.images import BadImage, decode_rgb
-from structxlip.data.pairs import (
-    IngestReport,
-    RawPair,
-    shards,
-    split_of,
-    write_pairs,
-)
+from structxlip.data.images import decode_rgb
+from structxlip.data.ingestion import IngestReport, write_pairs
+from structxlip.data.pairs import RawPair
+from structxlip.data.quarantine import BadImage
+from structxlip.data.shards import shards
+from structxlip.data.splits import hash_split
 from structxlip.errors import UserError
 
 
@@ -145,13 +143,13 @@ def test_any_bytes_decode_or_are_bad(data: bytes) -> None:
 @given(st.lists(st.text(), unique=True, min_size=1), st.integers(0, 9))
 def test_split_of_a_group_is_stable(groups: list[str], seed: int) -> None:
     fractions = {"val": 0.2, "train": 0.8}
-    first = {group: split_of(group, fractions, seed=seed) for group in groups}
-    assert first == {group: split_of(group, fractions, seed=seed) for group in reversed(groups)}
+    first = {group: hash_split(group, fractions, seed=seed) for group in groups}
+    assert first == {group: hash_split(group, fractions, seed=seed) for group in reversed(groups)}
 
 
 def test_split_shares() -> None:
     fractions = {"test": 0.1, "val": 0.2, "train": 0.7}
-    splits = [split_of(str(i), fractions, seed=0) for i in range(5000)]
+    splits = [hash_split(str(i), fractions, seed=0) for i in range(5000)]
     for split, fraction in fractions.items():
         assert splits.count(split) / 5000 == pytest.approx(fraction, abs=0.02)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from structxlip.config import Flickr, Scenes
 from structxlip.data.images import decode_rgb
 from structxlip.data.sources import open_source
+from structxlip.data.sources.flickr import Flickr
+from structxlip.data.sources.scenes import Scenes
 from structxlip.errors import UserError
 
 VOCABULARY = Path(__file__).parents[2] / "structxlip/data/scenes.yaml"

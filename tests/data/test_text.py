@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structxlip.data.text import MAX_WORDS, BadCaption, clean_caption, plain_text
+from structxlip.data.quarantine import BadCaption
+from structxlip.data.text import MAX_WORDS, clean_caption, plain_text
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,18 @@ import torch
 
 from structxlip.config import Params
 from structxlip.evaluation import protocol
-from structxlip.evaluation.comparison import table
 from structxlip.evaluation.protocol import choose_alpha, compare, embed_split
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
+from structxlip.reports.comparison import comparison_table
 from tests.store import Artifacts
 
 
 @pytest.fixture
 def model(artifacts: Artifacts, params: Params) -> StructXLIP:
-    return build_model(params.active.model, artifacts.store, seed=params.seed, losses="seed").eval()
+    return build_model(
+        params.recipe_settings.model, artifacts.store, seed=params.seed, variant="patches"
+    ).eval()
 
 
 def test_a_split_is_embedded_in_blocks_as_a_whole(
@@ -28,7 +30,7 @@ def test_a_split_is_embedded_in_blocks_as_a_whole(
     rows = store.rows("train")
     captions, owner = store.captions_of(rows)
     assert whole.images.shape == (28, 16)
-    assert whole.owner.tolist() == owner.tolist()
+    assert whole.text_to_image.tolist() == owner.tolist()
     fused = model.embed_images(
         torch.from_numpy(store.image[rows]), torch.from_numpy(edges.maps(rows)), 0.5
     )
@@ -69,7 +71,7 @@ def test_alpha_comes_from_validation_alone(
 
 def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: StructXLIP) -> None:
     vanilla = build_model(
-        params.active.model, artifacts.store, seed=params.seed, losses=None
+        params.recipe_settings.model, artifacts.store, seed=params.seed, variant=None
     ).eval()
     metrics = compare(
         vanilla,
@@ -86,7 +88,7 @@ def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: 
     assert metrics["base"] == metrics["vanilla"] == metrics["structxlip"]
     assert metrics["delta"]["R@1"] == {"mean": 0, "low": 0, "high": 0}
     assert metrics["test_pairs"] == 8
-    header, *rows = table(metrics)
+    header, *rows = comparison_table(metrics)
     assert [row[0] for row in rows] == [
         "base (before fine-tuning)",
         "vanilla fine-tuning",

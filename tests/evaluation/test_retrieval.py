@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from structxlip.evaluation import retrieval
-from structxlip.evaluation.retrieval import bootstrap_delta, retrieval_metrics, retrieval_ranks
+from structxlip.evaluation.retrieval import retrieval_metrics, retrieval_ranks
+from structxlip.evaluation.statistics import bootstrap_delta
 
 
 def split(

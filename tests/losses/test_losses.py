@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from types import ModuleType
-from typing import get_args
 
 import pytest
 import torch
@@ -15,19 +14,15 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from structxlip.losses import (
-    CompositeLoss,
     ContrastiveLoss,
     CosineConsistencyLoss,
-    Features,
     ProjectedL2ConsistencyLoss,
     RegionChunkAttentionLoss,
     RegionChunkLoss,
     SigmoidContrastiveLoss,
     region_chunk,
     region_chunk_attention,
-    weight_schedule,
 )
-from structxlip.losses.composite import Recipe
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -308,72 +303,6 @@ def test_half_precision_does_not_overflow(name: str, dtype: torch.dtype) -> None
     assert torch.isfinite(torch.autograd.grad(loss, features)[0]).all()
 
 
-def features(n: int = 5) -> Features:
-    return Features(
-        image_features=random(n, 6),
-        text_features=random(n, 6, seed=1),
-        logit_scale=torch.tensor(10.0, requires_grad=True),
-        edge_features=random(n, 6, seed=2),
-        structure_features=random(n, 6, seed=3),
-        patch_features=random(n, 4, 6, seed=4),
-        chunk_features=random(n, 3, 6, seed=5),
-        chunk_mask=torch.ones(n, 3, dtype=torch.bool),
-        region_features=random(n, 2, 6, seed=6),
-        region_mask=torch.ones(n, 2, dtype=torch.bool),
-        has_structure=torch.tensor([True] * (n - 1) + [False]),
-    )
-
-
-@pytest.mark.parametrize("recipe", ["seed", "paper"])
-def test_composite_is_the_weighted_sum(recipe: Recipe) -> None:
-    loss = CompositeLoss(
-        6, clip=2.0, edge_text=0.5, region_chunk=0.1, edge_image=0.05, recipe=recipe
-    )
-    terms = loss(features(), {"edge_text": 0.4, "edge_image": 0.0})
-    torch.testing.assert_close(
-        terms["loss"],
-        2 * terms["clip_loss"] + 0.5 * 0.4 * terms["edge_text_loss"]
-        + 0.1 * terms["region_chunk_loss"],
-    )  # fmt: skip
-    assert terms["edge_image_loss"] > 0
-
-
-def test_composite_leaves_samples_without_structure_out() -> None:
-    for recipe in get_args(Recipe):
-        weights = {"edge_text": 1.0, "region_chunk": 1.0, "edge_image": 1.0}
-        loss = CompositeLoss(6, **weights, recipe=recipe)
-        given, broken = features(), features()
-        for name in ("edge_features", "patch_features", "region_features"):
-            broken[name][-1] = float("nan")  # type: ignore[literal-required]
-        torch.testing.assert_close(loss(broken), loss(given))
-
-
-def test_composite_without_weights_is_the_clip_loss() -> None:
-    given = features()
-    terms = CompositeLoss(6)(given)
-    clip = ContrastiveLoss()(given["image_features"], given["text_features"], 10.0)
-    assert set(terms) == {"clip_loss", "loss"}
-    torch.testing.assert_close(terms["loss"], clip)
-    assert not list(CompositeLoss(6).parameters())
-
-
-def test_edge_text_leaves_the_logit_scale_alone() -> None:
-    given = features()
-    CompositeLoss(6, edge_text=1.0)(given)["edge_text_loss"].requires_grad_()
-    terms = CompositeLoss(6, edge_text=1.0)(given)
-    scale = given["logit_scale"]
-    (with_edges,) = torch.autograd.grad(terms["loss"], scale)
-    (alone,) = torch.autograd.grad(CompositeLoss(6)(given)["loss"], scale)
-    torch.testing.assert_close(with_edges, alone)
-
-
-def test_weight_schedule() -> None:
-    shape = {"warm": 2, "decay_start": 4, "decay_end": 8, "floor": 0.2}
-    values = [weight_schedule(0.5, epoch, **shape) for epoch in (0, 1, 2, 4, 6, 8, 20)]
-    assert values == pytest.approx([0, 0.25, 0.5, 0.5, 0.5 * 0.6, 0.1, 0.1])
-    assert weight_schedule(0.5, 100) == 0.5
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -385,7 +314,6 @@ def test_weight_schedule() -> None:
         ),
         (lambda: RegionChunkAttentionLoss(0.0), "temperatures must be above 0"),
         (lambda: RegionChunkLoss(-1.0), "temperature must be above 0"),
-        (lambda: CompositeLoss(4, clip=0.0), "at least one weight must not be 0"),
         (
             lambda: RegionChunkLoss()(
                 random(2, 1, 3),

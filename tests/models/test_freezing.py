@@ -1,4 +1,4 @@
-"""What is frozen stays as it is under training, and what is trained moves."""
+"""Frozen weights stay the same under training, and trained weights move."""
 
 from __future__ import annotations
 

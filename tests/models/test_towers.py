@@ -6,99 +6,36 @@ import json
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
 import timm
 import torch
 from open_clip.model import resize_pos_embed
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
-    BertConfig,
-    BertModel,
-    BertTokenizerFast,
     CLIPConfig,
     CLIPModel,
-    PreTrainedTokenizerFast,
 )
 
 from structxlip.errors import UserError
 from structxlip.models.towers import (
-    OpenClipTextTower,
+    ClipTextTower,
     TextTower,
     encode_images,
     encode_tokens,
-    finish_tokens,
     is_aligned,
     load_clip,
     load_encoders,
     load_image_tower,
     load_text_tower,
-    picture_grid,
+    patch_grid,
+    project_tokens,
 )
 from structxlip.models.towers.offsets import character_offsets
-from structxlip.models.towers.running import autocast
+from structxlip.models.towers.precision import autocast
 from tests.clips import TINY, write_tiny_clip
 
 TEXT = "A small circle, left of the cat's 2 balls &amp; über a SQUARE."
 TEXT_RED = (2, 5)  # the characters of "red" in "a red ball"
-
-
-@pytest.fixture(scope="module")
-def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a random CLIP model of open_clip."""
-    return write_tiny_clip(tmp_path_factory.mktemp("clip"))
-
-
-@pytest.fixture(scope="module")
-def tiny_siglip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a random SigLIP model of open_clip: SentencePiece, no causal mask, last token."""
-    folder = tmp_path_factory.mktemp("siglip")
-    pieces = [
-        "<pad>",
-        "</s>",
-        "<unk>",
-        *(f"▁{word}" for word in ["a", "small", "of", "the", "left"]),
-    ]
-    pieces += ["▁", "cir", "cle", "▁cat", *"abcdefghijklmnopqrstuvwxyz0123456789&üs"]
-    unigram = Tokenizer(models.Unigram([(p, -float(i)) for i, p in enumerate(pieces)], unk_id=2))
-    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
-    unigram.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
-    PreTrainedTokenizerFast(
-        tokenizer_object=unigram, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    text = {
-        "vocab_size": len(pieces),
-        "hf_tokenizer_name": str(folder),
-        "tokenizer_kwargs": {"clean": "canonicalize"},
-        "no_causal_mask": True,
-        "proj_bias": True,
-        "pool_type": "last",
-    }
-    config = {
-        **TINY,
-        "custom_text": True,
-        "init_logit_bias": -10,
-        "text_cfg": TINY["text_cfg"] | text,
-    }
-    (folder / "tiny-siglip.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder / "tiny-siglip.json")
-    torch.manual_seed(0)
-    torch.save(open_clip.create_model("tiny-siglip").state_dict(), folder / "tiny.pt")
-    return f"open_clip:tiny-siglip/{folder / 'tiny.pt'}"
-
-
-@pytest.fixture(scope="module", params=["packaged", "open_clip", "siglip", "bert"])
-def text_tower(
-    request: pytest.FixtureRequest, tiny_clip: str, tiny_siglip: str, text_of_transformers: str
-) -> TextTower:
-    names = {
-        "packaged": "packaged:all-minilm-l6-v2",
-        "open_clip": tiny_clip,
-        "siglip": tiny_siglip,
-        "bert": text_of_transformers,
-    }
-    return load_text_tower(names[request.param])
 
 
 def test_tokens_stand_for_the_characters_that_made_them(text_tower: TextTower) -> None:
@@ -118,7 +55,7 @@ def test_tokens_stand_for_the_characters_that_made_them(text_tower: TextTower) -
 
 def test_open_clip_offsets_have_one_span_a_token(tiny_clip: str) -> None:
     tower = load_text_tower(tiny_clip)
-    assert isinstance(tower, OpenClipTextTower)
+    assert isinstance(tower, ClipTextTower)
     inputs, (offsets,) = tower.tokenize([TEXT])
     end_of_text = int((inputs["text"][0] == 49407).nonzero()[0])
     assert len(offsets) == end_of_text
@@ -144,14 +81,14 @@ def test_a_chunk_pools_its_tokens_by_the_softmax_of_their_norms(text_tower: Text
             if end > begin and begin < spans[0][1] and end > spans[0][0]
         ]
         weights = torch.tensor([row.norm() for row in members]).softmax(dim=0)
-        naive = text_tower.finish(sum(w * row for w, row in zip(weights, members, strict=True)))
+        naive = text_tower.project(sum(w * row for w, row in zip(weights, members, strict=True)))
     assert len(members) >= 2
     np.testing.assert_allclose(chunks[1][0], naive.float(), atol=0.02)  # bf16 on some machines
     np.testing.assert_array_equal(chunks[1][1], 0)  # a span without a token
 
 
 def test_chunks_pass_the_last_norm_once(tiny_clip: str) -> None:
-    """As a text does: the token that its feature is read from, finished, is that feature."""
+    """The projection of a text's last token is the feature of the text: one norm, no more."""
     tower = load_text_tower(tiny_clip)
     for parameter in tower.clip.ln_final.parameters():  # type: ignore[union-attr, operator]
         torch.nn.init.normal_(parameter, mean=0.5)
@@ -159,8 +96,8 @@ def test_chunks_pass_the_last_norm_once(tiny_clip: str) -> None:
     with torch.inference_mode():
         pooled, tokens = tower(inputs)
         end = int(inputs["text"].argmax())
-        torch.testing.assert_close(tower.finish(tokens[:, end]), pooled)
-        assert not torch.allclose(tower.finish(tower.clip.ln_final(tokens[:, end])), pooled)  # type: ignore[union-attr, operator]
+        torch.testing.assert_close(tower.project(tokens[:, end]), pooled)
+        assert not torch.allclose(tower.project(tower.clip.ln_final(tokens[:, end])), pooled)  # type: ignore[union-attr, operator]
 
 
 def test_words_of_weight_0_are_not_in_the_pooled_feature() -> None:
@@ -204,36 +141,6 @@ def test_packaged_image_tower_tells_colours_apart_and_takes_any_size() -> None:
     assert np.abs(features[0] - features[2]).max() > 0.2
 
 
-@pytest.fixture(scope="module")
-def text_of_transformers(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a random CLIP whose text encoder is a BERT of transformers."""
-    folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz0123456789&üs"]
-    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
-    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(words)))
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=24,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=100,
-    )
-    torch.manual_seed(0)
-    BertModel(config).save_pretrained(folder)  # a configuration without weights starts from these
-    text = {
-        "hf_model_name": str(folder),
-        "hf_tokenizer_name": str(folder),
-        "hf_proj_type": "linear",
-        "hf_pooler_type": "cls_last_hidden_state_pooler",
-        "context_length": 90,
-    }
-    file = folder / "bert-clip.json"
-    file.write_text(json.dumps(TINY | {"text_cfg": text}))
-    return f"open_clip:{file}"
-
-
 def test_pictures_of_another_size_are_read_as_by_an_encoder_of_that_size(tmp_path: Path) -> None:
     """Against open_clip's own way to resize the positions of a checkpoint."""
     vision = TINY["vision_cfg"] | {"patch_size": 8}
@@ -251,7 +158,7 @@ def test_pictures_of_another_size_are_read_as_by_an_encoder_of_that_size(tmp_pat
     whole = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(encode_images(clip, whole), clip.encode_image(whole))
     with pytest.raises(ValueError, match=r"20 pixels .* of 8 pixels: take 16 or 24"):
-        picture_grid(clip, 20)
+        patch_grid(clip, 20)
 
 
 def test_padding_is_not_computed_and_not_seen(tiny_clip: str) -> None:
@@ -278,7 +185,7 @@ def test_other_text_encoders_read_as_their_model_does(
     if kind == "transformers":  # it has a mask for its padding, which SigLIP does not
         assert tokens.shape[1] == int((ids != 0).any(dim=0).sum()) < loaded.tokenizer.context_length
     read_off = tokens[:, 0 if kind == "transformers" else -1]
-    torch.testing.assert_close(finish_tokens(loaded.model, read_off), pooled)
+    torch.testing.assert_close(project_tokens(loaded.model, read_off), pooled)
 
 
 def test_a_clip_comes_from_a_file_with_and_without_weights(tiny_clip: str, tmp_path: Path) -> None:
@@ -414,7 +321,7 @@ def test_both_sides_of_one_open_clip_model_are_aligned(tiny_clip: str) -> None:
         (load_text_tower, "open_clip:local-dir:gone", "could not be loaded"),
         (load_text_tower, "hf:tests", "hf:tests could not be loaded: tests is no CLIP model"),
         (load_image_tower, "timm:test_resnet/gone.pt", "timm could not load 'test_resnet/gone.pt'"),
-        (load_image_tower, "torch:resnet", "no image tower of kind 'torch'; valid are: packaged"),
+        (load_image_tower, "torch:resnet", "no image tower of kind 'torch'; valid are: hf, open"),
     ],
 )
 def test_a_tower_that_cannot_be_had_is_one_sentence(load: object, name: str, sentence: str) -> None:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from structxlip.config import Params
-from structxlip.data.feature_store import EdgeMaps
 from structxlip.errors import UserError
+from structxlip.features.edge_maps import EdgeMaps
 from structxlip.losses import CompositeLoss
 from structxlip.models.build import build_model, load_model
 from structxlip.models.structxlip import Batch
-from structxlip.models.towers import encode_images, encode_tokens, finish_tokens, load_clip
+from structxlip.models.towers import encode_images, encode_tokens, load_clip, project_tokens
 from structxlip.models.tuned_clip import TunedClip, TunedClipConfig
 from structxlip.training.batches import TrainingBatches
 from tests.clips import IMAGE_PX
@@ -51,7 +51,7 @@ def batch(raw_artifacts: Artifacts) -> Batch:
 
 
 def clip_of(params: Params, **changes: Any) -> TunedClip:
-    name = params.active.model.image_tower
+    name = params.recipe_settings.model.image_tower
     config = replace(CONFIG, image_tower=name, text_tower=name, **changes)
     return TunedClip(config, load_clip(name, config.max_tokens))
 
@@ -91,7 +91,7 @@ def test_features_are_those_of_the_clip_one_by_one(paper_params: Params, batch: 
         naive = torch.zeros(rows.shape[-1])
         for weight, row in zip(rows.norm(dim=-1).softmax(dim=0), rows, strict=True):
             naive = naive + weight * row
-        torch.testing.assert_close(found["chunk_features"][i, c], finish_tokens(clip, naive))
+        torch.testing.assert_close(found["chunk_features"][i, c], project_tokens(clip, naive))
 
 
 def test_smaller_crops_are_read_at_their_size(paper_params: Params, batch: Batch) -> None:
@@ -136,17 +136,16 @@ def test_maps_of_another_size_are_resized(paper_params: Params, batch: Batch) ->
     assert float(cosines.detach().min()) > 0.9
 
 
-@pytest.mark.parametrize("recipe", ["paper", "seed"])
+@pytest.mark.parametrize("branch", ["image_tower", "cnn"])
 @pytest.mark.parametrize("trained", ["all", "lora", 1])
 def test_what_is_trained_is_saved_and_loaded(
-    paper_params: Params, batch: Batch, recipe: Any, trained: Any, tmp_path: Path
+    paper_params: Params, batch: Batch, branch: Any, trained: Any, tmp_path: Path
 ) -> None:
-    branch = {"paper": "image_tower", "seed": "cnn"}[recipe]
     model = clip_of(paper_params, trained=trained, edges=branch)
     start = clip_of(paper_params, trained=trained, edges=branch)
-    loss = CompositeLoss(
-        model.embed_dim, edge_text=0.5, region_chunk=0.1, edge_image=0.05, recipe=recipe
-    )
+    weights = {"edge_text": 0.5, "region_chunk": 0.1, "edge_image": 0.05}
+    variant = {"image_tower": "regions", "cnn": "patches"}[branch]
+    loss = CompositeLoss(model.embed_dim, **weights, variant=variant)
     parameters = [p for p in (*model.parameters(), *loss.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, 3e-3)
     losses = []
@@ -158,7 +157,7 @@ def test_what_is_trained_is_saved_and_loaded(
         optimizer.step()
         losses.append(float(found.detach()))
     assert losses[-1] < losses[0]
-    model.finish(lambda: start, 1.0)
+    model.prepare_export(lambda: start, 1.0)
     model.eval().save(tmp_path)
     loaded = load_model(tmp_path)
     expected = model.embed_images(batch["image"], batch["edges"], 0.3)
@@ -205,8 +204,8 @@ def test_export_goes_a_share_of_the_way(paper_params: Params, trained: Any, batc
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
     whole = clip_of(paper_params, trained=trained)
     whole.load_state_dict(model.state_dict())
-    whole.finish(lambda: clip_of(paper_params, trained=trained), 1.0)
-    model.finish(lambda: start, 0.5)
+    whole.prepare_export(lambda: clip_of(paper_params, trained=trained), 1.0)
+    model.prepare_export(lambda: start, 0.5)
     before, after = clip_of(paper_params).clip.state_dict(), whole.clip.state_dict()
     for name, value in model.clip.state_dict().items():
         torch.testing.assert_close(value, (before[name] + after[name]) / 2)
@@ -230,10 +229,10 @@ def test_regions_are_not_read_where_no_loss_needs_them(paper_params: Params, bat
 
 
 def test_both_arms_start_from_the_same_clip(raw_artifacts: Artifacts, paper_params: Params) -> None:
-    settings = paper_params.active.model
+    settings = paper_params.recipe_settings.model
     states = [
-        build_model(settings, raw_artifacts.store, seed=seed, losses=losses).state_dict()
-        for seed, losses in ((0, None), (0, "paper"), (0, "seed"), (1, None))
+        build_model(settings, raw_artifacts.store, seed=seed, variant=variant).state_dict()
+        for seed, variant in ((0, None), (0, "regions"), (0, "patches"), (1, None))
     ]
     for name, value in states[0].items():
         assert torch.equal(states[1][name], value)
@@ -247,7 +246,7 @@ def test_mistakes_are_one_sentence(
     with pytest.raises(UserError, match=r"model\.trained: .* blocks from 1 to 2, not 3"):
         clip_of(paper_params, trained=3)
     with pytest.raises(UserError, match="made with other towers; run `dvc repro`"):
-        build_model(paper_params.active.model, artifacts.store, seed=0, losses=None)
+        build_model(paper_params.recipe_settings.model, artifacts.store, seed=0, variant=None)
     clip_of(paper_params).save(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="could not be loaded"):

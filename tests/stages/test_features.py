@@ -20,27 +20,30 @@ import torch
 from ruamel.yaml import YAML
 
 from structxlip.config import Params
-from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.data.images import decode_rgb
-from structxlip.data.pairs import RawPair, shards, write_pairs
+from structxlip.data.ingestion import write_pairs
+from structxlip.data.pairs import RawPair
+from structxlip.data.shards import shards
+from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.store import FeatureStore
+from structxlip.incremental import ray_map
+from structxlip.incremental.artifacts import replace_directory
 from structxlip.models.structxlip import Batch
 from structxlip.models.towers import load_encoders
 from structxlip.models.towers.clip import shared_clip
 from structxlip.stages import features as stage
-from structxlip.stages import row_groups
-from structxlip.stages.artifacts import replace_directory
 from structxlip.stages.captions import captions
 from structxlip.stages.edges import edges
 from structxlip.stages.features import features
-from structxlip.training.arm import arm_model
+from structxlip.training.assembly import model_with_loss, untrained_model
 from structxlip.training.batches import TrainingBatches
-from structxlip.training.step import Task, composite_loss
+from structxlip.training.run import TrainingRun
 from tests.clips import IMAGE_PX, TINY, write_tiny_clip
 from tests.conftest import small
 from tests.operation import ROOT
 
 PAIRS, GROUP = 200, 64
-FEATURES, HOME = Path("data/scenes/features"), Path(".cache/made/features/scenes")
+FEATURES, HOME = Path("data/scenes/features"), Path(".cache/rows/features/scenes")
 # Each is killed when an event comes for the n-th time: before the arrays are there, before the note
 # of how far they are filled is written again, when all is filled and the old output has gone, and
 # when the new one is in place.
@@ -55,11 +58,11 @@ import json, os, signal, sys
 import torch
 from structxlip.config import load_params
 from structxlip.data import feature_store
-from structxlip.stages import row_groups
+from structxlip.incremental import ray_map
 from structxlip.stages.features import features
 
 feature_store.FLUSH_S = 0
-row_groups.RAY_START_S = float("inf")
+ray_map.RAY_START_S = float("inf")
 torch.set_num_threads(1)
 for folder, (event, argument, end, times) in json.load(sys.stdin):
     if child := os.fork():
@@ -126,7 +129,7 @@ def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_groups, "RAY_START_S", float("inf"))
+        patch.setattr(ray_map, "RAY_START_S", float("inf"))
         yield
     torch.set_num_threads(threads)
 
@@ -146,7 +149,7 @@ def tiny() -> Params:
     """Heads on the two towers of a random CLIP of 32 px, a file in the folder of the run."""
     clip = "open_clip:tiny_clip.json"
     model = {"image_tower": clip, "text_tower": clip, "image_px": IMAGE_PX, "embed_dim": 16}
-    return small("seed", model)
+    return small("frozen", model)
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +287,7 @@ def test_weights_of_the_same_name_are_not_the_same(
     monkeypatch.chdir(tmp_path)
     weights = Path("weights.pt")
     name = f"{write_tiny_clip(Path('.'))}/{weights}"
-    settings = with_model(tiny, image_tower=name, text_tower=name).active.model
+    settings = with_model(tiny, image_tower=name, text_tower=name).recipe_settings.model
     weights.write_bytes(b"1")
     before = stage._signature(settings)
     assert stage._signature(settings) == before
@@ -293,12 +296,17 @@ def test_weights_of_the_same_name_are_not_the_same(
     assert stage._signature(settings, b"pairs") != stage._signature(settings)
 
 
-def test_the_code_that_features_depend_on_is_that_of_the_data_graph() -> None:
+def test_a_killed_run_goes_on_only_with_the_code_that_it_began_with() -> None:
+    """The signature covers the code in the data graph, but for parameters and machinery."""
     graph = YAML(typ="safe").load(ROOT / "dvc.yaml")
     code = [
         dep for dep in graph["stages"]["features"]["do"]["deps"] if dep.startswith("structxlip")
     ]
-    assert sorted(ROOT / dep for dep in code) == sorted(stage.CODE)
+    machinery = ("structxlip/config", "structxlip/incremental", "structxlip/data/quarantine.py")
+    deciding = [
+        dep for dep in code if not dep.startswith((*machinery, "structxlip/data/shards.py"))
+    ]
+    assert sorted(ROOT / dep for dep in deciding) == sorted(stage.CODE)
 
 
 def test_a_folder_is_replaced_from_another_file_system(tmp_path: Path) -> None:
@@ -323,11 +331,11 @@ def test_cached_features_train_like_the_towers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    params = small("seed", {"image_px": 96, "embed_dim": 32, "hidden_dim": 32, "dropout": 0.3})
+    params = small("frozen", {"image_px": 96, "embed_dim": 32, "hidden_dim": 32, "dropout": 0.3})
     write_sources(params, 70)
     edges(params, "scenes")
     features(params, "scenes")
-    arm = params.active.arms.structxlip
+    run = TrainingRun(params, "structxlip", FEATURES, Path("data/scenes/edges"))
     store = FeatureStore(FEATURES)
     maps = EdgeMaps(Path("data/scenes/edges"), store.ids)
     cached = batches(store, maps)
@@ -341,7 +349,7 @@ def test_cached_features_train_like_the_towers(
 
     losses = []
     for through_towers in (False, True):
-        task = Task(arm_model(params, arm, store), composite_loss(arm, 32, gather=False))
+        task = model_with_loss(run, untrained_model(run, store))
         optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3)
         for epoch in range(2):
             for step, pairs in enumerate(cached.epoch(epoch)):
@@ -374,7 +382,7 @@ class Towers:
             )
             return found
 
-        self.images, self.texts = load_encoders(**params.active.model.encoders())
+        self.images, self.texts = load_encoders(**params.recipe_settings.model.encoder_settings())
         self.pairs, self.captions = rows("pairs"), rows("captions")
         self.chunks = [chunk for caption in self.captions for chunk in caption["chunks"]]
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.e2e
 SMALL = {
     "datasets": {"scenes": {"train": 96, "val": 24, "test": 32, "image_px": 96}},
     "recipes": {
-        "seed": {
+        "frozen": {
             "model": {"image_px": 96, "max_tokens": 64},
             "edges": {"size_px": 64, "max_regions": 8},
             "train": {"epochs": 12, "batch_size": 32, "warmup_epochs": 1},
@@ -98,7 +98,7 @@ def test_artifacts_are_complete(project: Project) -> None:
 def test_repro_again_does_nothing_and_a_change_reruns_what_depends(project: Project) -> None:
     assert "up to date" in project.run("dvc", "repro").stdout
     before = (project.folder / "params.yaml").read_text()
-    set_params(project, {"recipes": {"seed": {"arms": {"structxlip": {"edge_text": 0.4}}}}})
+    set_params(project, {"recipes": {"frozen": {"arms": {"structxlip": {"edge_text": 0.4}}}}})
     changed = json.loads(project.run("dvc", "status", "--json").stdout)
     (project.folder / "params.yaml").write_text(before)
     assert set(changed) == {"train@scenes-structxlip"}
@@ -164,7 +164,7 @@ print(json.dumps(found))
         assert steps == sorted({*of_epochs, *of_log_steps})
         assert params["train.batch_size"] == "32"
         assert {"samples_per_s", "learning_rate", "val/text_to_image/R_at_1"} < set(metrics)
-        assert ("lambda/edge_text" in metrics) == (arm == "structxlip")
+        assert ("weight/edge_text" in metrics) == (arm == "structxlip")
 
 
 def test_a_model_that_is_no_better_leaves_the_champion(project: Project) -> None:
@@ -213,12 +213,12 @@ def test_the_data_can_be_looked_at(project: Project) -> None:
 def test_users_mistakes_are_one_sentence_and_write_nothing(project: Project) -> None:
     files = sorted(project.folder.rglob("*"))
     before = (project.folder / "params.yaml").read_text()
-    set_params(project, {"recipes": {"seed": {"train": {"epoch": 3}}}})
+    set_params(project, {"recipes": {"frozen": {"train": {"epoch": 3}}}})
     refused = project.run("structxlip", "edges", "--dataset", "scenes")
     (project.folder / "params.yaml").write_text(before)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "structxlip: params.yaml: recipes.seed.train.epoch: unknown key; did you mean 'epochs'?\n"
+        "structxlip: params.yaml: recipes.frozen.train.epoch: unknown key; did you mean 'epochs'?\n"
     )
     unknown = project.run("structxlip", "edges", "--dataset", "scnes")
     assert unknown.returncode == 2

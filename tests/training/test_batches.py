@@ -15,7 +15,7 @@ from tests.store import Artifacts
 def draw(artifacts: Artifacts, *, edges: bool = True, epoch: int = 3, **changes: int) -> list[dict]:
     options = {"batch_size": 12, "chunks_per_caption": 2, "edge_shift_px": 3, "seed": 5} | changes
     batches = TrainingBatches(artifacts.store, artifacts.maps if edges else None, **options)
-    return [batches.batch(draw, epoch, step) for step, draw in enumerate(batches.epoch(epoch))]
+    return [batches.batch(rows, epoch, step) for step, rows in enumerate(batches.epoch(epoch))]
 
 
 def test_workers_share_the_batch_of_one(artifacts: Artifacts) -> None:
@@ -38,7 +38,7 @@ def test_arms_see_the_same_pairs_and_captions(artifacts: Artifacts) -> None:
 def test_an_epoch_is_a_permutation_of_the_training_split(artifacts: Artifacts) -> None:
     batches = TrainingBatches(artifacts.store, None, batch_size=7, chunks_per_caption=1, seed=0)
     first, second = (
-        np.concatenate([draw.pairs for draw in batches.epoch(epoch)]) for epoch in range(2)
+        np.concatenate([rows.pairs for rows in batches.epoch(epoch)]) for epoch in range(2)
     )
     assert sorted(first) == sorted(second) == batches.rows.tolist()
     assert first.tolist() != second.tolist()
@@ -77,8 +77,8 @@ def test_maps_move_anew_in_every_epoch(artifacts: Artifacts) -> None:
     batches = TrainingBatches(
         artifacts.store, artifacts.maps, batch_size=4, chunks_per_caption=1, edge_shift_px=3, seed=1
     )
-    draw = batches.epoch(0)[0]
-    first, again, later = (batches.batch(draw, epoch, 0)["edges"] for epoch in (0, 0, 1))
+    rows = batches.epoch(0)[0]
+    first, again, later = (batches.batch(rows, epoch, 0)["edges"] for epoch in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
 
@@ -87,11 +87,11 @@ def test_batches_made_ahead_are_those_made_when_asked(artifacts: Artifacts) -> N
     batches = TrainingBatches(
         artifacts.store, artifacts.maps, batch_size=4, chunks_per_caption=2, seed=1
     )
-    draws = batches.epoch(2)
-    made = list(batches.ahead(draws, 2, 3, threads=2))
-    assert len(made) == len(draws) - 3
+    rows = batches.epoch(2)
+    made = list(batches.prefetch(rows, 2, 3, threads=2))
+    assert len(made) == len(rows) - 3
     for step, batch in enumerate(made, 3):
-        torch.testing.assert_close(batch, batches.batch(draws[step], 2, step), rtol=0, atol=0)
+        torch.testing.assert_close(batch, batches.batch(rows[step], 2, step), rtol=0, atol=0)
 
 
 def test_captions_of_like_length_are_read_together(raw_artifacts: Artifacts) -> None:
@@ -109,10 +109,10 @@ def test_captions_of_like_length_are_read_together(raw_artifacts: Artifacts) -> 
     padding = {}
     for batches in (plain, sorted_):
         for epoch in range(3):
-            draws = batches.epoch(epoch)
-            drawn = np.concatenate([draw.pairs for draw in draws])
+            rows = batches.epoch(epoch)
+            drawn = np.concatenate([rows.pairs for rows in rows])
             assert sorted(drawn) == store.rows("train").tolist()
-            for draw in draws:
+            for draw in rows:
                 own = store.caption_offsets[draw.pairs]
                 assert (own <= draw.captions).all()
                 assert (draw.captions < store.caption_offsets[draw.pairs + 1]).all()

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from structxlip.config import Params
-from structxlip.training.checkpoints import BEST, STEP, State
+from structxlip.training.checkpoints import BEST, STEP, SavedState
 from structxlip.training.parallel import World
-from structxlip.training.run import TrainingRun, train_worker
+from structxlip.training.run import TrainingRun
+from structxlip.training.worker import train_worker
 from tests.store import Artifacts
 from tests.training.test_loop import change
 
-KILLS = {"seed": 10, "paper": 4}
+KILLS = {"frozen": 10, "paper": 4}
 JOIN_S = 300
 
 
@@ -38,17 +39,17 @@ def start(forkserver: ForkServerContext, run: TrainingRun) -> BaseProcess:
 
 def new_run(artifacts: Artifacts, params: Params, folder: Path) -> TrainingRun:
     params = change(params, "machine", storage=str(folder), checkpoint_steps=1)
-    return TrainingRun(params, "structxlip", artifacts.features, artifacts.edges)
+    return artifacts.run(params)
 
 
-def end(run: TrainingRun) -> State:
+def end(run: TrainingRun) -> SavedState:
     state = run.checkpoints().newest()
     assert state is not None
     return state
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("recipe", ["seed", "paper"])
+@pytest.mark.parametrize("recipe", ["frozen", "paper"])
 def test_kills_at_any_moment_change_nothing(
     recipe: str,
     forkserver: ForkServerContext,
@@ -87,13 +88,11 @@ def test_kills_at_any_moment_change_nothing(
     process.join(timeout=JOIN_S)
     assert process.exitcode == 0
     found = end(broken)
-    assert found["progress"] == expected["progress"]
+    assert found["state"] == expected["state"]
     torch.testing.assert_close(found["task"], expected["task"], rtol=0, atol=0)
     moments = found["optimizer"]["state"], expected["optimizer"]["state"]
     torch.testing.assert_close(*moments, rtol=0, atol=0)
-    best = [
-        run.checkpoints().at(BEST, found["progress"]["best"]["step"]) for run in (whole, broken)
-    ]
+    best = [run.checkpoints().at(BEST, found["state"]["best"]["step"]) for run in (whole, broken)]
     assert best[0] is not None
     torch.testing.assert_close(best[1], best[0], rtol=0, atol=0)
 

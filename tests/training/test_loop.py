@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from structxlip.config import Params, StructuralLosses
+from structxlip.config import ArmSettings, Params
 from structxlip.losses import NotFinite
-from structxlip.training.arm import arm_batches, arm_loop, arm_model
+from structxlip.training.assembly import assemble
 from structxlip.training.loop import (
     SETTLED_STEPS,
-    Done,
     Loop,
+    StepResult,
     TrainingFailed,
     validation_recall,
     weight_factors,
@@ -24,14 +24,12 @@ from tests.store import Artifacts
 
 
 def new_loop(artifacts: Artifacts, params: Params) -> Loop:
-    losses, store = params.active.arms.structxlip, artifacts.store
-    model = arm_model(params, losses, store)
-    return arm_loop(params, losses, model, arm_batches(params, losses, store, artifacts.maps))
+    return assemble(artifacts.run(params)).loop
 
 
-def train(loop: Loop, artifacts: Artifacts, steps: int | None = None) -> list[Done]:
+def train(loop: Loop, artifacts: Artifacts, steps: int | None = None) -> list[StepResult]:
     """All of a run, or so many steps of it."""
-    done: list[Done] = []
+    done: list[StepResult] = []
     run = loop.run(lambda model: validation_recall(model, artifacts.store))
     while steps is None or len(done) < steps:
         step = next(run, None)
@@ -51,14 +49,14 @@ def change(params: Params, section: str = "train", **values: Any) -> Params:
 def stored(loop: Loop) -> Any:
     """A state as it comes back from a file."""
     file = io.BytesIO()
-    torch.save(loop.state(), file)
+    torch.save(loop.saved_state(), file)
     file.seek(0)
     return torch.load(file, weights_only=True)
 
 
 def assert_same(first: Loop, second: Loop) -> None:
-    assert first.progress == second.progress
-    mine, yours = first.state(), second.state()
+    assert first.state == second.state
+    mine, yours = first.saved_state(), second.saved_state()
     torch.testing.assert_close(mine["task"], yours["task"], rtol=0, atol=0)
     moments = mine["optimizer"]["state"], yours["optimizer"]["state"]
     torch.testing.assert_close(*moments, rtol=0, atol=0)
@@ -87,7 +85,7 @@ def test_a_part_that_no_loss_reads_is_in_the_checkpoint_too(
     artifacts: Artifacts, params: Params, unread: tuple[str, ...]
 ) -> None:
     content = params.model_dump(by_alias=True)
-    content["recipes"]["seed"]["arms"]["structxlip"] |= dict.fromkeys(unread, 0.0)
+    content["recipes"]["frozen"]["arms"]["structxlip"] |= dict.fromkeys(unread, 0.0)
     params = Params.model_validate(content)
     whole, broken, again = (new_loop(artifacts, params) for _ in range(3))
     train(whole, artifacts)
@@ -114,25 +112,27 @@ def test_a_clip_is_trained_from_pixels_and_tokens(
 ) -> None:
     loop = new_loop(raw_artifacts, change(paper_params, precision=precision))
     train(loop, raw_artifacts)
-    first, *_, last = loop.progress.history
+    first, *_, last = loop.state.history
     assert {"clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(last)
     assert last["clip_loss"] < first["clip_loss"]
     again = new_loop(raw_artifacts, paper_params)
     train(again, raw_artifacts)
-    assert (again.progress.history == loop.progress.history) == (precision == "fp32")
+    assert (again.state.history == loop.state.history) == (precision == "fp32")
 
 
 def test_losses_fall_and_are_told_apart(artifacts: Artifacts, params: Params) -> None:
     loop = new_loop(artifacts, params)
     done = train(loop, artifacts)
-    first, *_, last = loop.progress.history
+    first, *_, last = loop.state.history
     assert {"clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(last)
     assert last["loss"] < first["loss"]
     assert {"val/image_to_text/R@1", "val/text_to_image/R@1"} < set(last)
-    of_epoch = [step.seen["clip_loss"] for step in done[:2]]
+    of_epoch = [step.metrics["clip_loss"] for step in done[:2]]
     assert first["clip_loss"] == pytest.approx(sum(of_epoch) / 2)
-    assert {"lambda/edge_text", "gradient_norm", "samples_per_s", "memory_mib"} < set(done[0].seen)
-    assert [step.total for step in done] == [8] * 8
+    assert {"weight/edge_text", "gradient_norm", "samples_per_s", "memory_mib"} < set(
+        done[0].metrics
+    )
+    assert [step.total_steps for step in done] == [8] * 8
 
 
 def test_the_best_epoch_is_known_and_patience_ends(artifacts: Artifacts, params: Params) -> None:
@@ -143,14 +143,14 @@ def test_the_best_epoch_is_known_and_patience_ends(artifacts: Artifacts, params:
         return dict.fromkeys(("val/image_to_text/R@1", "val/text_to_image/R@1"), next(recalls))
 
     epochs = [done for done in loop.run(validate) if done.epoch]
-    assert [done.best for done in epochs] == [True, True, False, False]
-    assert loop.progress.stopped
-    assert loop.progress.best == {"epoch": 2, "recall": 30.0, "step": 4}
+    assert [done.is_best for done in epochs] == [True, True, False, False]
+    assert loop.state.stopped
+    assert loop.state.best == {"epoch": 2, "recall": 30.0, "step": 4}
 
 
 def test_what_is_not_finite_stops_before_it_spoils(artifacts: Artifacts, params: Params) -> None:
     loop = new_loop(artifacts, params)
-    torch.nn.init.constant_(loop.inner.model.image_head.mlp[0].weight, math.nan)
+    torch.nn.init.constant_(loop.local_task.model.image_head.mlp[0].weight, math.nan)
     with pytest.raises(
         TrainingFailed,
         match=r"epoch 1, step 1: image_features must be finite.* pair-\d+, .* and 8 more; low",
@@ -163,35 +163,35 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(
     artifacts: Artifacts, params: Params
 ) -> None:
     loop = new_loop(artifacts, params)
-    weight = loop.inner.model.text_head.mlp[0].weight
+    weight = loop.local_task.model.text_head.mlp[0].weight
     weight.register_hook(lambda gradient: gradient * math.inf)
-    before = {name: value.clone() for name, value in loop.inner.state_dict().items()}
+    before = {name: value.clone() for name, value in loop.local_task.state_dict().items()}
     with pytest.raises(TrainingFailed, match="the gradient is not finite on the pairs"):
         train(loop, artifacts)
-    torch.testing.assert_close(loop.inner.state_dict(), before, rtol=0, atol=0)
+    torch.testing.assert_close(loop.local_task.state_dict(), before, rtol=0, atol=0)
 
 
 def test_a_loss_that_grows_stops(artifacts: Artifacts, params: Params) -> None:
     loop = new_loop(artifacts, params)
-    loop.progress.epoch = SETTLED_STEPS
+    loop.state.epoch = SETTLED_STEPS
     for _ in range(50):
-        loop._watch(0.1)
+        loop._check_divergence(0.1)
     guessing = math.log(12)
     for _ in range(50):
-        loop._watch(guessing)  # bad, but no more than at the start of a run
+        loop._check_divergence(guessing)  # bad, but no more than at the start of a run
 
     def grow() -> None:
         for _ in range(200):
-            loop._watch(5 * guessing)
+            loop._check_divergence(5 * guessing)
 
-    before = (loop.progress.smoothed, loop.progress.lowest)
+    before = (loop.state.smoothed, loop.state.lowest)
     with pytest.raises(NotFinite, match=r"has grown from 0\.10 to \d\.\d\d, twice that of guess"):
         grow()
-    assert loop.progress.lowest == before[1]
+    assert loop.state.lowest == before[1]
 
 
 def test_every_weight_decays_to_its_own_floor() -> None:
-    arm = StructuralLosses.model_validate(
+    arm = ArmSettings.model_validate(
         {
             "schedule": {
                 "decay_start": 1,

@@ -26,7 +26,7 @@ def rates(model: nn.Module, settings: Train, loss: nn.Module) -> dict[str, tuple
 
 def test_decay_is_for_matrices_alone(raw_artifacts: Artifacts, paper_params: Params) -> None:
     loop = new_loop(raw_artifacts, paper_params)
-    found = rates(loop.inner.model, paper_params.active.train, loop.inner.loss)
+    found = rates(loop.local_task.model, paper_params.recipe_settings.train, loop.local_task.loss)
     assert found["logit_scale"][1] == 0
     for name, (_, decay) in found.items():
         plain = name.endswith("bias") or ".ln_" in name or name == "logit_scale"
@@ -35,7 +35,7 @@ def test_decay_is_for_matrices_alone(raw_artifacts: Artifacts, paper_params: Par
 
 
 def test_layers_learn_slower_the_earlier_they_come(paper_params: Params) -> None:
-    clip = load_clip(paper_params.active.model.image_tower, None, 0).model
+    clip = load_clip(paper_params.recipe_settings.model.image_tower, None, 0).model
     share = layer_shares(clip, 0.5)  # of two blocks in each tower
     assert share["visual.transformer.resblocks.1.mlp.c_fc.weight"] == 0.5
     assert share["visual.transformer.resblocks.0.mlp.c_fc.weight"] == 0.25
@@ -70,13 +70,13 @@ def test_a_clip_has_a_learning_rate_of_its_own(
     params = change(paper_params, clip_learning_rate=1e-5, warmup_epochs=0, region_px=None)
     content = params.model_dump(by_alias=True)
     structural = content["recipes"]["paper"]["arms"]["structxlip"]
-    structural["losses"] = "seed"  # with an edge CNN that starts from nothing
+    structural["variant"] = "patches"  # with an edge CNN that starts from nothing
     loop = new_loop(raw_artifacts, Params.model_validate(content))
-    before = {name: value.clone() for name, value in loop.inner.named_parameters()}
+    before = {name: value.clone() for name, value in loop.local_task.named_parameters()}
     train(loop, raw_artifacts, 2)
     moved = {
         name: float((value - before[name]).detach().abs().max())
-        for name, value in loop.inner.named_parameters()
+        for name, value in loop.local_task.named_parameters()
     }
     assert 1e-6 < moved["model.clip.text_projection"] < 1e-4
     assert moved["model.edge_encoder.projection.weight"] > 5e-4
@@ -96,7 +96,7 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
 def test_the_optimizer_is_adamw(artifacts: Artifacts, params: Params) -> None:
     """The fused kernel against the definition (Loshchilov and Hutter, 2019), a step by hand."""
     loop = new_loop(artifacts, change(params, weight_decay=0.1, warmup_epochs=0))
-    weight = loop.inner.model.text_head.mlp[0].weight
+    weight = loop.local_task.model.text_head.mlp[0].weight
     before = weight.detach().clone()
     train(loop, artifacts, 1)
     gradient, rate = weight.grad, 1e-3

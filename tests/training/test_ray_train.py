@@ -40,36 +40,36 @@ import torch
 
 params, features, edges, out = sys.argv[1:]
 run = TrainingRun(load_params(params), "structxlip", Path(features), Path(edges))
-heard = []
+steps = []
 
-def listener(done):
-    heard.append(done.step)
-    print(f"step {done.step}", file=sys.stderr, flush=True)
+def listener(result):
+    steps.append(result.step)
+    print(f"step {result.step}", file=sys.stderr, flush=True)
 
 with ray_session():
     model, history = train_arm(run, listener)
-assert heard == sorted(set(heard)), heard
+assert steps == sorted(set(steps)), steps
 pd.DataFrame(history).to_parquet(out)
 torch.save(model.state_dict(), out + ".pt")
 """
 
-FORGOTTEN = """
+LEAKED = """
 from ray.util.placement_group import placement_group, placement_group_table
 from structxlip.ray_session import ray_session
-from structxlip.training.ray_train import _ForgottenGroups
+from structxlip.training.ray_train import _LeakedPlacementGroups
 
 with ray_session() as cpus:
     mine = placement_group([{"CPU": cpus / 2}])
     assert mine.wait(10)
-    forgotten = _ForgottenGroups()
+    free_leaked = _LeakedPlacementGroups()
     first = placement_group([{"CPU": cpus / 2}])
     assert first.wait(10)
-    forgotten()
+    free_leaked()
     second = placement_group([{"CPU": cpus / 2}])
     assert not second.wait(0.5), "the first one was freed while it was the only one"
-    forgotten()
+    free_leaked()
     assert second.wait(10)
-    forgotten()
+    free_leaked()
     states = [placement_group_table(group)["state"] for group in (mine, first, second)]
     assert states == ["CREATED", "REMOVED", "CREATED"]
 """
@@ -112,7 +112,7 @@ def alone(artifacts: Artifacts, params: Params) -> pd.DataFrame:
     """The history of one worker, without Ray."""
     loop = new_loop(artifacts, params)
     train(loop, artifacts)
-    return pd.DataFrame(loop.progress.history)
+    return pd.DataFrame(loop.state.history)
 
 
 def until(process: subprocess.Popen[str], pattern: str) -> None:
@@ -153,9 +153,7 @@ def test_two_workers_that_are_killed_one_by_one_and_all_give_the_history_of_one(
 
 @pytest.mark.e2e
 def test_a_group_that_is_left_behind_makes_room_for_the_next(trainer: Trainer) -> None:
-    subprocess.run(
-        [sys.executable, "-c", FORGOTTEN], env=os.environ | trainer.environment, check=True
-    )
+    subprocess.run([sys.executable, "-c", LEAKED], env=os.environ | trainer.environment, check=True)
 
 
 @pytest.mark.e2e
@@ -169,11 +167,11 @@ def test_the_best_epoch_is_exported(
     loop = new_loop(raw_artifacts, params)
     weights = {}
     for done in loop.run(lambda model: validation_recall(model, raw_artifacts.store)):
-        if done.best:
-            weights = {k: v.clone() for k, v in loop.inner.model.state_dict().items()}
-    pd.testing.assert_frame_equal(pd.DataFrame(loop.progress.history), history)
-    assert loop.progress.best is not None
-    assert loop.progress.best["epoch"] < len(history) < 8
+        if done.is_best:
+            weights = {k: v.clone() for k, v in loop.local_task.model.state_dict().items()}
+    pd.testing.assert_frame_equal(pd.DataFrame(loop.state.history), history)
+    assert loop.state.best is not None
+    assert loop.state.best["epoch"] < len(history) < 8
     assert list((trainer.folder / "anywhere").glob("structxlip-*/best-*.pt"))
     exported = torch.load(trainer.folder / "best.parquet.pt", weights_only=True)
     torch.testing.assert_close(exported, weights, rtol=0, atol=0)
@@ -183,7 +181,7 @@ def test_the_best_epoch_is_exported(
 def test_a_run_that_fails_by_itself_is_not_tried_again(
     trainer: Trainer, params: Params, tmp_path: Path
 ) -> None:
-    broken = write_artifacts(tmp_path, params.active.model)
+    broken = write_artifacts(tmp_path, params.recipe_settings.model)
     structure = np.load(broken.features / "structure.npy", mmap_mode="r+")
     structure[:, 0] = np.nan
     structure.flush()
@@ -209,13 +207,11 @@ def test_every_worker_finds_room(nodes: list[int], workers: int) -> None:
 def test_a_checkpoint_belongs_to_its_parameters_and_data(
     artifacts: Artifacts, params: Params
 ) -> None:
-    run = TrainingRun(params, "structxlip", artifacts.features, artifacts.edges)
+    run = artifacts.run(params)
     names = {
         run.name,
-        TrainingRun(params, "vanilla", artifacts.features, artifacts.edges).name,
-        TrainingRun(
-            change(params, epochs=5), "structxlip", artifacts.features, artifacts.edges
-        ).name,
+        artifacts.run(params, "vanilla").name,
+        artifacts.run(change(params, epochs=5)).name,
         TrainingRun(params, "structxlip", artifacts.features, artifacts.features).name,
     }
     assert len(names) == 4
@@ -225,9 +221,9 @@ def test_a_checkpoint_belongs_to_its_parameters_and_data(
 def test_both_arms_start_from_the_same_heads(artifacts: Artifacts, params: Params) -> None:
     vanilla, structxlip = (
         build_model(
-            params.active.model, artifacts.store, seed=params.seed, losses=losses
+            params.recipe_settings.model, artifacts.store, seed=params.seed, variant=variant
         ).state_dict()
-        for losses in (None, "seed")
+        for variant in (None, "patches")
     )
     assert set(vanilla) < set(structxlip)
     for name, value in vanilla.items():

@@ -10,12 +10,12 @@ import pytest
 
 from structxlip.config import Params
 from structxlip.errors import UserError
-from structxlip.stages.replay import replay
 from structxlip.training.checkpoints import FAILED
 from structxlip.training.loop import TrainingFailed
 from structxlip.training.parallel import World
-from structxlip.training.replay import replay_step
-from structxlip.training.run import TrainingRun, train_worker
+from structxlip.training.replay import replay, replay_step
+from structxlip.training.run import TrainingRun
+from structxlip.training.worker import train_worker
 from tests.store import write_artifacts
 from tests.training.test_loop import change
 
@@ -25,9 +25,9 @@ def failed(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> T
     """A run over a store where the structure of a pair has a feature that is not a number."""
     monkeypatch.chdir(tmp_path)
     Path("data/scenes").mkdir(parents=True)
-    artifacts = write_artifacts(Path("data/scenes"), params.active.model)
+    artifacts = write_artifacts(Path("data/scenes"), params.recipe_settings.model)
     set_structure(artifacts.features, math.nan)
-    run = TrainingRun(params, "structxlip", artifacts.features, artifacts.edges)
+    run = artifacts.run(params)
     with pytest.raises(TrainingFailed):
         train_worker(run, run.checkpoints(), World(), lambda _: None)
     return run

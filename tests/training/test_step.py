@@ -13,8 +13,8 @@ from open_clip.transformer import ResidualAttentionBlock
 
 from structxlip.config import Params
 from structxlip.errors import UserError
-from structxlip.models.dropout import RowDropout, place_rows
-from structxlip.training.arm import arm_batches, arm_loop, arm_model
+from structxlip.models.dropout import RowDropout, set_batch_rows
+from structxlip.training.assembly import assemble
 from structxlip.training.parallel import World
 from structxlip.training.step import backward
 from tests.store import Artifacts
@@ -24,10 +24,9 @@ from tests.training.test_loop import change
 def gradients(
     artifacts: Artifacts, params: Params, micro_batch_size: int | None
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    losses, store = params.active.arms.structxlip, artifacts.store
-    model = arm_model(params, losses, store)
-    batches = arm_batches(params, losses, store, artifacts.maps)
-    task: Any = arm_loop(params, losses, model, batches).task.train()
+    training = assemble(artifacts.run(params))
+    task: Any = training.loop.task.train()
+    batches = training.batches
     batch = batches.batch(batches.epoch(1)[0], 1, 0)
     found = backward(
         task,
@@ -42,7 +41,7 @@ def gradients(
 
 
 @pytest.mark.parametrize("micro_batch_size", [1, 4, 5, 11])
-@pytest.mark.parametrize("recipe", ["seed", "paper"])
+@pytest.mark.parametrize("recipe", ["frozen", "paper"])
 def test_micro_batches_give_the_gradients_of_the_batch(
     recipe: str,
     micro_batch_size: int,
@@ -51,7 +50,7 @@ def test_micro_batches_give_the_gradients_of_the_batch(
     raw_artifacts: Artifacts,
     paper_params: Params,
 ) -> None:
-    if recipe == "seed":
+    if recipe == "frozen":
         params = change(params, "model", dropout=0.3)
     else:
         artifacts, params = raw_artifacts, paper_params
@@ -108,7 +107,7 @@ def test_a_row_drops_the_same_wherever_its_batch_is_cut(rows: int, cut: int, see
     parts = []
     for part in (slice(0, cut), slice(cut, rows)):
         torch.manual_seed(seed)
-        place_rows(layer, part.start, rows)
+        set_batch_rows(layer, part.start, rows)
         parts.append(layer(values[part]))
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=0)
     torch.manual_seed(seed)

@@ -12,33 +12,31 @@ import torch
 import torch.distributed as dist
 
 from structxlip.config import Params
-from structxlip.training.arm import arm_batches, arm_loop, arm_model
+from structxlip.training.assembly import assemble
 from structxlip.training.loop import Loop, validation_recall
 from structxlip.training.parallel import World
 from tests.store import Artifacts
 from tests.training.test_loop import change
 
 STEPS, FEW_STEPS, WORLDS = 50, 10, (4, 2)
-WHOLE = ("seed", "paper")  # run all steps, with four workers too
+WHOLE = ("frozen", "paper")  # run all steps, with four workers too
 LOSSES = {"loss", "clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"}
 
 
 def new_loop(artifacts: Artifacts, params: Params, world: World) -> Loop:
-    losses, store = params.active.arms.structxlip, artifacts.store
-    batches = arm_batches(params, losses, store, artifacts.maps, world=world)
-    return arm_loop(params, losses, arm_model(params, losses, store), batches, world=world)
+    return assemble(artifacts.run(params), world).loop
 
 
 def curve(artifacts: Artifacts, params: Params, world: World, steps: int) -> list[dict[str, float]]:
-    """What is seen in each step, and the validation of each epoch."""
+    """The metrics of each step, with the validation of each epoch."""
     loop = new_loop(artifacts, params, world)
     run = loop.run(lambda model: validation_recall(model, artifacts.store))
-    seen = [done.seen | (done.epoch or {}) for done in islice(run, steps)]
+    seen = [done.metrics | (done.epoch or {}) for done in islice(run, steps)]
     if world.size == 2:  # what is written by two is what one goes on from
-        state = world.agree(loop.state())
+        state = world.broadcast(loop.saved_state())
         again = new_loop(artifacts, params, world)
         again.restore(state)
-        for name, value in again.state()["task"].items():
+        for name, value in again.saved_state()["task"].items():
             assert torch.equal(value, state["task"][name]), name
     return seen
 
@@ -71,14 +69,14 @@ def test_losses_are_those_of_one_worker(
     paper_params: Params,
     tmp_path: Path,
 ) -> None:
-    seed = change(change(params, epochs=STEPS // 2), "model", dropout=0.3)
+    frozen = change(change(params, epochs=STEPS // 2), "model", dropout=0.3)
     paper = change(paper_params, epochs=STEPS // 2, length_window=2)
     paper = change(paper, learning_rate=1e-4, augmentation="light")
     runs = {
-        "seed": (artifacts, seed),
+        "frozen": (artifacts, frozen),
         "paper": (raw_artifacts, paper),
-        "seed_micro": (artifacts, change(seed, "machine", micro_batch_size=4)),
-        "seed_sharded": (artifacts, change(seed, "machine", sharded=True)),
+        "frozen_micro": (artifacts, change(frozen, "machine", micro_batch_size=4)),
+        "frozen_sharded": (artifacts, change(frozen, "machine", sharded=True)),
         "paper_micro": (raw_artifacts, change(paper, "machine", micro_batch_size=4)),
         "paper_sharded": (raw_artifacts, change(paper, "machine", sharded=True)),
         "paper_both": (raw_artifacts, change(paper, "machine", sharded=True, micro_batch_size=4)),

@@ -1,4 +1,4 @@
-"""The built-in dataset: drawn scenes of several objects, and long captions true of them."""
+"""The built-in dataset: drawn scenes of several objects, with long captions that describe them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ MIN_IMAGE_PX = 64
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawing and what is said of it; objects are in drawing order, the last one in front.
+    """A drawn scene and its captions.
 
-    ``image`` is uint8 RGB ``[image_px, image_px, 3]``; ``relations`` are those that the captions
-    state, in the order of their first mention.
+    Attributes:
+        image: RGB, ``uint8 [image_px, image_px, 3]``.
+        captions: ``captions_per_image`` captions.
+        objects: in the order in which they are drawn; the last one is in front.
+        relations: those that the captions state, in the order of their first mention.
+        setting: the background and the light.
     """
 
     image: Image
@@ -43,10 +47,19 @@ class Scene:
 def draw_scene(
     index: int, *, seed: int, image_px: int, captions_per_image: int, vocabulary: Vocabulary
 ) -> Scene:
-    """Draw scene ``index`` (≥ 0); it depends on the arguments alone, so a dataset can grow.
+    """Draw one scene. It depends on the arguments alone, so that a dataset can grow.
 
-    Raises ``ValueError`` when ``image_px`` is below 64, or when the phrases of the vocabulary are
-    so long or so short that no caption has the right length.
+    Args:
+        index: number of the scene, from 0.
+        seed: random seed of the dataset.
+        image_px: side of the square image, in pixels, at least ``MIN_IMAGE_PX``.
+        captions_per_image: captions to write. More captions change neither the image nor the
+            first captions.
+        vocabulary: names, colours and phrases, from ``load_vocabulary``.
+
+    Raises:
+        ValueError: an ``image_px`` below ``MIN_IMAGE_PX``, or a vocabulary whose phrases are so
+            long or so short that no caption has the right length.
     """
     if image_px < MIN_IMAGE_PX:
         raise ValueError(f"image_px must be at least {MIN_IMAGE_PX}, not {image_px}")
@@ -57,14 +70,16 @@ def draw_scene(
         light=pick(layout_rng, list(vocabulary.lights)),
     )
     objects = arrange(layout_rng, setting, image_px, vocabulary)
-    told = [
+    texts_and_relations = [
         caption(caption_rng, objects, setting, image_px, vocabulary)
         for _ in range(captions_per_image)
     ]
     return Scene(
         image=paint(paint_rng, objects, setting, image_px, vocabulary),
-        captions=tuple(text for text, _ in told),
+        captions=tuple(text for text, _ in texts_and_relations),
         objects=objects,
-        relations=tuple(dict.fromkeys(relation for _, stated in told for relation in stated)),
+        relations=tuple(
+            dict.fromkeys(relation for _, stated in texts_and_relations for relation in stated)
+        ),
         setting=setting,
     )

@@ -1,4 +1,4 @@
-"""Objects of different shapes laid one over another, each still recognisable."""
+"""Place the objects of a scene, so that each stays recognisable where others overlap it."""
 
 from __future__ import annotations
 
@@ -22,57 +22,76 @@ from structxlip.data.scenes.objects import (
 )
 from structxlip.data.scenes.vocabulary import Vocabulary
 
-MIN_VISIBLE = 0.6  # of an object's own pixels, whatever covers it
-MIN_COVER = 0.15  # of the smaller of two objects: what touches by less would be a matter of taste
+MIN_VISIBLE = 0.6  # share of an object's pixels that no other object covers
+# Share of the smaller of two objects that the other one covers, unless they are apart. With less,
+# it would be unclear whether one is in front of the other.
+MIN_COVER = 0.15
 MIN_CONTRAST = 25.0  # grey levels between an object and the background
 
 
 def arrange(
     rng: np.random.Generator, setting: Setting, image_px: int, vocabulary: Vocabulary
 ) -> tuple[SceneObject, ...]:
-    """Lay objects of different shapes one over another, so that each stays recognisable."""
+    """Place 3 to 6 objects of different shapes at random. Each later one is in front.
+
+    An object is drawn again until it leaves enough of the others visible, covers either nothing or
+    a clear part of each of them, and differs in colour from the objects that it covers.
+
+    Args:
+        rng: source of all random draws.
+        setting: its ground decides which colours stand out.
+        image_px: side of the square image, in pixels.
+        vocabulary: the shapes and colours.
+
+    Returns:
+        The objects, the last one in front.
+    """
     count = int(rng.integers(OBJECTS[0], OBJECTS[1] + 1))
     shapes = rng.permutation(list(vocabulary.shapes))[:count].tolist()
-    colours = _colours_on(vocabulary.grounds[setting.ground], vocabulary.colours)
+    colours = _contrasting_colours(vocabulary.grounds[setting.ground], vocabulary.colours)
     objects: list[SceneObject] = []
     masks: list[Image] = []
-    visible: list[Image] = []
+    visible_masks: list[Image] = []
     while len(objects) < count:
-        thing, mask = _throw(rng, shapes[len(objects)], colours, image_px)
-        left = [seen & ~mask for seen in visible]
+        thing, mask = _random_object(rng, shapes[len(objects)], colours, image_px)
+        still_visible = [visible & ~mask for visible in visible_masks]
         areas = [cv2.countNonZero(other) for other in masks]
-        if any(cv2.countNonZero(s) < MIN_VISIBLE * a for s, a in zip(left, areas, strict=True)):
+        if any(
+            cv2.countNonZero(visible) < MIN_VISIBLE * area
+            for visible, area in zip(still_visible, areas, strict=True)
+        ):
             continue
         covered = [cv2.countNonZero(other & mask) for other in masks]
-        least = [MIN_COVER * min(area, cv2.countNonZero(mask)) for area in areas]
-        if any(0 < pixels < bound for pixels, bound in zip(covered, least, strict=True)):
+        min_covered = [MIN_COVER * min(area, cv2.countNonZero(mask)) for area in areas]
+        if any(0 < pixels < least for pixels, least in zip(covered, min_covered, strict=True)):
             continue
-        below = [i for i, pixels in enumerate(covered) if pixels]
-        if any(objects[i].colour == thing.colour for i in below):
+        behind = [i for i, pixels in enumerate(covered) if pixels]
+        if any(objects[i].colour == thing.colour for i in behind):
             continue
-        for i in below:
-            by = (*objects[i].occluded_by, len(objects))
-            objects[i] = replace(objects[i], occluded_by=by)
+        for i in behind:
+            occluded_by = (*objects[i].occluded_by, len(objects))
+            objects[i] = replace(objects[i], occluded_by=occluded_by)
         objects.append(thing)
         masks.append(mask)
-        visible = [*left, mask]
+        visible_masks = [*still_visible, mask]
     return tuple(objects)
 
 
-def _colours_on(ground: RGB, colours: Mapping[str, RGB]) -> dict[str, RGB]:
-    """The colours that stand out from a ground in brightness; the best one if none does."""
+def _contrasting_colours(ground: RGB, colours: Mapping[str, RGB]) -> dict[str, RGB]:
+    """The colours that differ from a ground by ``MIN_CONTRAST``; if none does, the best one."""
     contrast = {name: abs(luma(rgb) - luma(ground)) for name, rgb in colours.items()}
-    least = min(MIN_CONTRAST, max(contrast.values()))
-    return {name: rgb for name, rgb in colours.items() if contrast[name] >= least}
+    min_contrast = min(MIN_CONTRAST, max(contrast.values()))
+    return {name: rgb for name, rgb in colours.items() if contrast[name] >= min_contrast}
 
 
-def _throw(
+def _random_object(
     rng: np.random.Generator, shape: str, colours: Mapping[str, RGB], image_px: int
 ) -> tuple[SceneObject, Image]:
-    """An object anywhere in the image, and its mask."""
+    """An object at a random place in the image, and its mask, 0 or 1, ``[image_px, image_px]``."""
     size = pick(rng, list(RADII))
     radius = rng.uniform(*RADII[size])
-    # Clear of the lines between the ninths, and inside of the image even when tilted.
+    # The centre keeps clear of the lines between the ninths, so that its position has one name. The
+    # inset keeps even a tilted shape inside of the image.
     inset = 1.2 * radius
     x, y = (
         min(max((cell + within) / 3, inset), 1 - inset) * image_px

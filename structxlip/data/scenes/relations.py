@@ -1,4 +1,4 @@
-"""What is true of a scene: where its objects are, and how they stand to each other."""
+"""The true positions and relations of the objects of a scene."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ from structxlip.data.scenes.objects import INVERSE, ZONES, Relation, SceneObject
 
 
 def zone(thing: SceneObject, image_px: int) -> str:
-    """The ninth of the image that holds the centre of an object: a key of ``positions``."""
+    """The name of the ninth of the image that holds the centre of an object, one of ``ZONES``."""
     column, row = (min(int(3 * c / image_px), 2) for c in thing.centre)
     return ZONES[3 * row + column]
 
 
 def true_relations(objects: Sequence[SceneObject], image_px: int) -> list[Relation]:
-    """Every relation that holds.
+    """Every relation that holds between the objects of a scene.
 
-    ``left_of`` and ``above``: the boxes are apart on that axis, which separates the centres most.
-    ``next_to``: boxes at most 6 % of the image apart. ``between``: boxes apart, and the centre in
-    the middle half of the line that joins the two others, at most 10 % of the image off it.
-    ``in_front_of``: drawn over a part of the other.
+    - ``left_of``: the boxes do not overlap in x, and the centres differ more in x than in y.
+    - ``above``: the same with x and y exchanged.
+    - ``next_to``: the boxes do not overlap, and their gap is at most 6 % of the image side.
+    - ``between``: the boxes of all three do not overlap. The centre lies beside the middle half of
+      the line that joins the centres of the two others, at most 10 % of the image side off it.
+    - ``in_front_of``: the object covers a part of the other.
+    - ``right_of``, ``below``, ``behind``: the inverse relations.
+
+    Args:
+        objects: the objects of the scene.
+        image_px: side of the square image, in pixels.
     """
     found: list[Relation] = []
     for i, a in enumerate(objects):
@@ -35,12 +42,13 @@ def true_relations(objects: Sequence[SceneObject], image_px: int) -> list[Relati
 
 
 def _gaps(a: SceneObject, b: SceneObject) -> tuple[int, int]:
-    """Pixels between two boxes on each axis, 0 or less where they meet."""
+    """The gap between two boxes in x and in y, in pixels; 0 or less where they touch or overlap."""
     (ax, ay, aw, ah), (bx, by, bw, bh) = a.box, b.box
     return max(bx - ax - aw, ax - bx - bw), max(by - ay - ah, ay - by - bh)
 
 
 def _kinds(a: SceneObject, b: SceneObject, near_px: float) -> list[str]:
+    """The relations of ``a`` to ``b`` that depend on their boxes; inverse ones are left out."""
     gap_x, gap_y = _gaps(a, b)
     dx, dy = b.centre[0] - a.centre[0], b.centre[1] - a.centre[1]
     kinds = []
@@ -54,6 +62,7 @@ def _kinds(a: SceneObject, b: SceneObject, near_px: float) -> list[str]:
 
 
 def _is_between(a: SceneObject, b: SceneObject, c: SceneObject, off_px: float) -> bool:
+    """Whether ``a`` is between ``b`` and ``c``, at most ``off_px`` off the line that joins them."""
     if any(max(_gaps(p, q)) < 0 for p, q in ((a, b), (a, c), (b, c))):
         return False
     ux, uy = c.centre[0] - b.centre[0], c.centre[1] - b.centre[1]

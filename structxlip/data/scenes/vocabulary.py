@@ -1,4 +1,4 @@
-"""The words of scenes: what can be drawn, and the phrases that say it."""
+"""The vocabulary of scenes: the names of everything that can be drawn, and phrases for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ from structxlip.data.scenes.objects import (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names of what can be drawn, each with the phrases that say it (see scenes.yaml)."""
+    """The content of a file like scenes.yaml.
+
+    ``colours`` and ``grounds`` map names to RGB, each channel from 0 to 255. All other sections map
+    names to phrases; a caption picks one phrase of a name at random.
+    """
 
     shapes: Phrases
     colours: Mapping[str, RGB]
@@ -41,7 +45,7 @@ class Vocabulary:
     templates: Phrases
 
 
-# What each section names, and the fields that every phrase of a name must have.
+# For each section its names, and for each name the fields in braces that its phrases must have.
 _SECTIONS: dict[str, dict[str, set[str]]] = {
     "shapes": {name: set() for name in SHAPES},
     "patterns": {name: {"noun"} for name in PATTERNS},
@@ -69,14 +73,17 @@ _SECTIONS: dict[str, dict[str, set[str]]] = {
 
 
 def load_vocabulary(path: str | Path) -> Vocabulary:
-    """Read a vocabulary like scenes.yaml; ``ValueError`` with one sentence if it is none."""
+    """Read a vocabulary from a file like scenes.yaml.
+
+    Raises ``ValueError`` with one sentence for a file that cannot be read or has another layout.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         names = [entry.name for entry in fields(Vocabulary)]
-        _refuse_other_names("the file", content, names, names)
+        _check_names("the file", content, names, names)
         return Vocabulary(
-            colours=_paints("colours", content["colours"]),
-            grounds=_paints("grounds", content["grounds"]),
+            colours=_colours("colours", content["colours"]),
+            grounds=_colours("grounds", content["grounds"]),
             **{section: _phrases(section, content[section]) for section in _SECTIONS},
         )
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -86,12 +93,11 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
         raise ValueError(f"{path} is no vocabulary of scenes: {error}") from None
 
 
-def _refuse_other_names(
-    where: str, content: Any, needed: Sequence[str], allowed: Sequence[str]
-) -> None:
+def _check_names(where: str, content: Any, required: Sequence[str], allowed: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless ``content`` maps all required names, and only allowed ones."""
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{where} must be a mapping, not {content!r}")
-    if missing := [name for name in needed if name not in content]:
+    if missing := [name for name in required if name not in content]:
         raise ValueError(f"{where} lacks {', '.join(missing)}")
     if unknown := [str(name) for name in content if name not in allowed]:
         raise ValueError(
@@ -100,10 +106,12 @@ def _refuse_other_names(
 
 
 def _phrases(section: str, content: Any) -> Phrases:
-    rules = _SECTIONS[section]
+    """Check the phrases of a section."""
+    fields_of_name = _SECTIONS[section]
     if isinstance(content, dict):
         content = {str(name): phrases for name, phrases in content.items()}
-    _refuse_other_names(section, content, [] if section == "shapes" else list(rules), list(rules))
+    allowed = list(fields_of_name)
+    _check_names(section, content, [] if section == "shapes" else allowed, allowed)
     if len(content) < OBJECTS[1] and section == "shapes":
         raise ValueError(f"shapes must hold at least {OBJECTS[1]} shapes, not {len(content)}")
     for name, phrases in content.items():
@@ -111,28 +119,30 @@ def _phrases(section: str, content: Any) -> Phrases:
         if not isinstance(phrases, list) or not phrases:
             raise ValueError(f"{where} must be a list of phrases, not {phrases!r}")
         for phrase in phrases:
-            _check_phrase(where, phrase, rules[name])
+            _check_phrase(where, phrase, fields_of_name[name])
     return {name: tuple(phrases) for name, phrases in content.items()}
 
 
-def _check_phrase(where: str, phrase: Any, needed: set[str]) -> None:
+def _check_phrase(where: str, phrase: Any, required: set[str]) -> None:
+    """Raise ``ValueError`` unless a phrase has exactly the required fields in braces."""
     if not isinstance(phrase, str) or not phrase.strip():
         raise ValueError(f"{where} must hold text, not {phrase!r}")
     try:
         found = {name for _, name, _, _ in Formatter().parse(phrase) if name is not None}
     except ValueError as error:
         raise ValueError(f"{where} has a stray brace in {phrase!r}: {error}") from None
-    if found != needed:
-        wanted = " and ".join(f"{{{name}}}" for name in sorted(needed)) or "no field in braces"
+    if found != required:
+        wanted = " and ".join(f"{{{name}}}" for name in sorted(required)) or "no field in braces"
         raise ValueError(f"{where} must hold {wanted}, which {phrase!r} does not")
 
 
-def _paints(section: str, content: Any) -> dict[str, RGB]:
+def _colours(section: str, content: Any) -> dict[str, RGB]:
+    """Check the colours of a section."""
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{section} must be a mapping, not {content!r}")
     for name, rgb in content.items():
-        levels = rgb if isinstance(rgb, list) and len(rgb) == 3 else [None]
-        if not all(type(level) is int and 0 <= level <= 255 for level in levels):
+        channels = rgb if isinstance(rgb, list) and len(rgb) == 3 else [None]
+        if not all(type(value) is int and 0 <= value <= 255 for value in channels):
             raise ValueError(
                 f"{section}.{name} must be three whole numbers from 0 to 255, not {rgb!r}"
             )

@@ -1,22 +1,31 @@
-"""Sources: one file a format; each turns a dataset's entry in params.yaml into raw pairs."""
+"""Sources: read raw image-caption pairs from files of many layouts, one file here for each layout.
+
+The file ``x.py`` is the kind `x`. It holds the settings of an entry under `datasets:` in
+params.yaml, a subclass of ``DatasetEntry``, and the function ``open_x``, which returns a
+``Source``.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from structxlip.config.datasets import AnyDataset, Scenes
+from structxlip.config.datasets import SOURCES, DatasetEntry
 from structxlip.data.sources.base import Source
 
 __all__ = ["Source", "open_source"]
 
 
-def open_source(dataset: AnyDataset, *, seed: int) -> Source:
-    """The pairs of a dataset's entry; ``UserError`` when its files are not what it says.
+def open_source(entry: DatasetEntry, *, seed: int) -> Source:
+    """Open the dataset of an entry.
 
-    The kind ``x`` is opened by ``open_x`` of the file ``x.py``.
+    Args:
+        entry: an entry under `datasets:` in params.yaml.
+        seed: random seed of the drawings of `scenes`; other kinds draw nothing.
+
+    Raises:
+        UserError: the files do not have the layout of the kind.
     """
-    module = import_module(f"structxlip.data.sources.{dataset.kind}")
-    open_kind = getattr(module, f"open_{dataset.kind}")
-    # Drawings alone are made, not read.
-    source: Source = open_kind(dataset, **({"seed": seed} if isinstance(dataset, Scenes) else {}))
+    module = import_module(f"{SOURCES}.{entry.kind}")
+    open_kind = getattr(module, f"open_{entry.kind}")
+    source: Source = open_kind(entry, seed=seed) if entry.kind == "scenes" else open_kind(entry)
     return source

@@ -1,4 +1,4 @@
-"""What every source opens to."""
+"""The result of opening a source: a stream of pairs, and counts."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ from dataclasses import dataclass
 
 from structxlip.data.pairs import RawPair
 
-# What splits are called in the wild; other names are of no split.
-SPLIT_NAMES = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validate": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-}
-
 
 @dataclass(frozen=True)
 class Source:
-    """A sized stream of pairs.
+    """A stream of pairs of known length.
 
-    ``splits`` names the splits that the source itself gives (none: split by hash), ``unlisted``
-    counts the images that its own lists leave out. ``drawn`` pairs are made apart: none can be a
-    near-duplicate, and to look at them twice is to make them twice.
+    Attributes:
+        pairs: the pairs, in an order that is always the same.
+        size: number of pairs.
+        splits: the splits that the dataset itself defines. The other splits are cut by a hash of
+            the group.
+        unlisted: number of images that the dataset's own lists leave out.
+        drawn: whether the images are drawn on demand. Drawn images have no near-duplicates, so the
+            search for them, which would draw each image twice, is left out.
     """
 
     pairs: Iterator[RawPair]

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from structxlip.config.datasets import Coco
+from pydantic import Field
+
+from structxlip.config.datasets import DatasetEntry
+from structxlip.config.section import Section
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, need, read_json, reader
+from structxlip.data.splits import Split
+
+
+class CocoSplit(Section):
+    """The files of one split."""
+
+    captions: str = Field(description="The JSON file of the captions.")
+    images: str = Field(description="The folder of the images.")
+
+
+COCO_2017: dict[Split, CocoSplit] = {
+    "train": CocoSplit(captions="annotations/captions_train2017.json", images="train2017"),
+    "test": CocoSplit(captions="annotations/captions_val2017.json", images="val2017"),
+}
+
+
+class Coco(DatasetEntry):
+    """COCO: for each split a captions_*.json, and the folder of its images."""
+
+    kind: Literal["coco"]
+    splits: dict[Split, CocoSplit] = Field(
+        default_factory=lambda: dict(COCO_2017),
+        min_length=1,
+        description="The captions file and the image folder of each split.",
+    )
 
 
 def open_coco(dataset: Coco) -> Source:
-    """Images in the order of their lists, each with all of its captions."""
+    """Read the images in the order of the lists, each with all of its captions."""
     root = Path(dataset.path)
     pairs: list[RawPair] = []
     for split, files in dataset.splits.items():

@@ -1,20 +1,37 @@
-"""Densely Captioned Images: one JSON file an image, with a description of each of its masks."""
+"""Densely Captioned Images: one JSON file for each image, with masks of its parts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from structxlip.config.datasets import Dci
+from pydantic import Field
+
+from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import Box, RawPair
-from structxlip.data.sources.base import SPLIT_NAMES, Source
+from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, need, read_json, reader
+from structxlip.data.splits import SPLIT_NAMES
+
+
+class Dci(DatasetEntry):
+    """Densely Captioned Images: one JSON file for each image. Its masks become boxes."""
+
+    kind: Literal["dci"]
+    annotations: str = Field("annotations", description="The folder of the JSON files.")
+    images: str = Field("photos", description="The folder of the images.")
+    splits: str | None = Field(
+        "splits.json", description="The file of the splits. null: splits are cut by a hash."
+    )
 
 
 def open_dci(dataset: Dci) -> Source:
-    """Images in the order of their files' names; the caption is the short and the extra one, and
-    the bounds of the masks are boxes. Files in no split list are left out and counted."""
+    """Read the images in the order of the names of the JSON files.
+
+    A caption is the short caption followed by the extra caption. The bounds of the masks are the
+    boxes. Images that no split lists are left out and counted.
+    """
     root = Path(dataset.path)
     annotations, folder = existing(root, dataset.annotations), existing(root, dataset.images)
     files = sorted(annotations.glob("*.json"))
@@ -24,9 +41,10 @@ def open_dci(dataset: Dci) -> Source:
         for name, listed in read_json(path, dict).items():
             if name in SPLIT_NAMES:
                 splits |= dict.fromkeys((Path(file).stem for file in listed), SPLIT_NAMES[name])
-    named = [file for file in files if file.stem in splits] if splits else files
-    pairs = (_pair(file, folder, splits.get(file.stem)) for file in named)
-    return Source(pairs, len(named), frozenset(splits.values()), len(files) - len(named))
+    listed_files = [file for file in files if file.stem in splits] if splits else files
+    pairs = (_pair(file, folder, splits.get(file.stem)) for file in listed_files)
+    unlisted = len(files) - len(listed_files)
+    return Source(pairs, len(listed_files), frozenset(splits.values()), unlisted)
 
 
 def _pair(file: Path, folder: Path, split: str | None) -> RawPair:
@@ -45,6 +63,7 @@ def _pair(file: Path, folder: Path, split: str | None) -> RawPair:
 
 
 def _boxes(masks: dict[str, Any]) -> Iterator[Box]:
+    """The bounding box of each mask that has bounds, in pixels."""
     for mask in masks.values():
         if bounds := mask.get("bounds"):
             left, top = int(bounds["topLeft"]["x"]), int(bounds["topLeft"]["y"])

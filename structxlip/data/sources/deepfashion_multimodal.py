@@ -1,21 +1,35 @@
-"""DeepFashion-MultiModal: one description a picture, several pictures a product."""
+"""DeepFashion-MultiModal: one description for each image, several images for each product."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
-from structxlip.config.datasets import DeepFashionMultimodal
+from pydantic import Field
+
+from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, read_json, reader
 
-# WOMEN-Dresses-id_00000021-01_1_front.jpg
+# The product of a file name such as WOMEN-Dresses-id_00000021-01_1_front.jpg.
 PRODUCT = re.compile(r"^(.*id_\d+)")
 
 
+class DeepFashionMultimodal(DatasetEntry):
+    """DeepFashion-MultiModal: captions.json and images/.
+
+    All images of a product are in one split.
+    """
+
+    kind: Literal["deepfashion_multimodal"]
+    captions: str = Field("captions.json", description="The JSON file of the captions.")
+    images: str = Field("images", description="The folder of the images.")
+
+
 def open_deepfashion_multimodal(dataset: DeepFashionMultimodal) -> Source:
-    """Pictures in the order of the captions; splits are left to a hash of the product."""
+    """Read the images in the order of the captions. A hash of the product cuts the splits."""
     root = Path(dataset.path)
     path, folder = existing(root, dataset.captions), existing(root, dataset.images)
     captions = read_json(path, dict)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from structxlip.config.datasets import FashionProducts
+from pydantic import Field
+
+from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import (
@@ -18,14 +21,26 @@ from structxlip.data.sources.files import (
 from structxlip.data.text import plain_text
 
 
+class FashionProducts(DatasetEntry):
+    """Product photographs with HTML descriptions, as JSON lines."""
+
+    kind: Literal["fashion_products"]
+    products: str = Field("products.jsonl", description="The file of the products.")
+    images: str = Field("images", description="The folder of the images.")
+    caption: str = Field(
+        "{name}. {description_html}",
+        description="The caption as a template of columns in braces. HTML becomes text.",
+    )
+
+
 def open_fashion_products(dataset: FashionProducts) -> Source:
-    """Products in the order of their lines; splits are left to a hash of the product."""
+    """Read the products in the order of the file. A hash of the product cuts the splits."""
     root = Path(dataset.path)
     path, folder = existing(root, dataset.products), existing(root, dataset.images)
-    wanted = columns_of(dataset.caption)
+    caption_columns = columns_of(dataset.caption)
     records = list(json_lines(path))
     for record in records:
-        need(record, ("id", "image", *wanted), path)
+        need(record, ("id", "image", *caption_columns), path)
     pairs = (
         RawPair(
             id=str(record["id"]),

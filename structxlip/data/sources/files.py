@@ -1,4 +1,4 @@
-"""What sources share: reading their files, and saying what was found instead."""
+"""Functions that sources share: read their files, or say what is wrong with them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from structxlip.data.images import BadImage
+from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
 
-SHOWN = 8
+MAX_NAMES = 8  # names of files that a message lists
 
 
 def existing(root: Path, name: str) -> Path:
-    """``root / name``; ``UserError`` with what ``root`` holds where that does not exist."""
+    """The path ``root / name``.
+
+    Raises ``UserError``, which lists the content of ``root``, when it does not exist.
+    """
     path = root / name
     if not path.exists():
         inside = f"; {root} holds: {contents(root)}" if root.is_dir() else ""
@@ -25,12 +28,16 @@ def existing(root: Path, name: str) -> Path:
 
 
 def contents(root: Path) -> str:
-    """The first names in a folder, in words."""
-    return ", ".join(sorted(path.name for path in root.glob("*"))[:SHOWN]) or "nothing"
+    """The first ``MAX_NAMES`` names in a folder, as one text for a message."""
+    return ", ".join(sorted(path.name for path in root.glob("*"))[:MAX_NAMES]) or "nothing"
 
 
 def reader(folder: Path, name: str) -> Callable[[], bytes]:
-    """What reads an image; ``BadImage`` for a name or a link that leads out of the folder."""
+    """A function that reads the bytes of the file ``name`` in ``folder``.
+
+    It raises ``BadImage`` for a name or a link that leads out of the folder, and ``OSError`` for a
+    file that cannot be read.
+    """
 
     def read() -> bytes:
         root = folder.resolve()
@@ -43,26 +50,31 @@ def reader(folder: Path, name: str) -> Callable[[], bytes]:
 
 
 def read_text(path: Path) -> str:
-    """A text file; bytes that are not UTF-8 stay visible as surrogates, and a caption that holds
-    one is quarantined later."""
+    """The content of a text file.
+
+    Bytes that are not UTF-8 become surrogates. A caption that holds one is quarantined later.
+    """
     return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
 
 
 def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
-    """A JSON file that holds a ``dict`` or a ``list``; ``UserError`` for another one."""
+    """The content of a JSON file, a ``dict`` or a ``list`` as ``kind`` says.
+
+    Raises ``UserError`` for a file that cannot be read or that holds something else.
+    """
     try:
         content = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no JSON that can be read ({error})") from None
     if not isinstance(content, kind):
         wanted = "a mapping" if kind is dict else "a list"
-        raise UserError(f"{path} must hold {wanted}, not {_shown(content)}")
+        raise UserError(f"{path} must hold {wanted}, not {_shortened(content)}")
     return content
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """What Arrow and Parquet raise for a file that they cannot read, as a ``UserError``."""
+    """Turn the errors of Arrow and Parquet for a file that they cannot read into ``UserError``."""
     import pyarrow as pa
 
     try:
@@ -72,7 +84,10 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The mappings of a file with one in each line."""
+    """The mappings of a JSON lines file, one in each line. Empty lines are skipped.
+
+    Raises ``UserError`` for a line that holds something else.
+    """
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -82,27 +97,32 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError as error:
                 raise UserError(f"{path}, line {number} is no JSON ({error})") from None
             if not isinstance(record, dict):
-                raise UserError(f"{path}, line {number} must hold a mapping, not {_shown(record)}")
+                raise UserError(
+                    f"{path}, line {number} must hold a mapping, not {_shortened(record)}"
+                )
             yield record
 
 
 def csv_rows(path: Path, delimiter: str = ",") -> Iterator[dict[str, str]]:
-    """The rows of a table whose first line names its columns."""
+    """The rows of a table whose first line names its columns. Empty cells are ``""``."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         for row in csv.DictReader(file, delimiter=delimiter, skipinitialspace=True):
             yield {key: value or "" for key, value in row.items() if key is not None}
 
 
 def need(record: Mapping[str, Any], names: Iterable[str], where: Path | str) -> None:
-    """``UserError`` with what there is where a record lacks some names."""
+    """Raise ``UserError`` when a record lacks one of ``names``. ``where`` says where it is from."""
     if missing := [name for name in names if name not in record]:
         found = ", ".join(map(str, record)) or "nothing"
         raise UserError(f"{where} needs {', '.join(missing)}, found: {found}")
 
 
 def columns_of(template: str) -> list[str]:
-    """The names in a caption template such as ``"{name}. {description}"``; a text without any is
-    itself the name of a column."""
+    """The columns in a caption template such as ``"{name}. {description}"``.
+
+    A template without braces is itself the name of a column. Raises ``UserError`` for a template
+    whose braces do not match.
+    """
     import string
 
     try:
@@ -113,7 +133,7 @@ def columns_of(template: str) -> list[str]:
 
 
 def filled(template: str, record: Mapping[str, Any]) -> str:
-    """A caption by its template; what is null or absent leaves its place empty."""
+    """Fill a caption template with the columns of a record. Null and absent values are empty."""
     names = columns_of(template)
     if names == [template]:
         template = f"{{{template}}}"
@@ -123,6 +143,7 @@ def filled(template: str, record: Mapping[str, Any]) -> str:
     return template
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
+    """A value for a message, in less than 61 characters."""
     text = repr(value)
     return text if len(text) < 60 else f"{text[:57]}..."

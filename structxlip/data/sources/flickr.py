@@ -1,25 +1,51 @@
-"""The public Flickr8k/30k layout: an image folder, a captions table and lists of the splits."""
+"""Flickr8k and Flickr30k: an image folder, a table of captions, and lists of the splits."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
-from structxlip.config import Flickr
+from pydantic import Field, model_validator
+
+from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, reader
+from structxlip.data.splits import Split
 from structxlip.errors import UserError
 
 IMAGE_COLUMNS, CAPTION_COLUMNS = ("image", "image_name"), ("caption", "comment")
 
 
-def open_flickr(dataset: Flickr) -> Source:
-    """Pairs in the order of the captions table, then listed images without a caption.
+class Flickr(DatasetEntry):
+    """Flickr8k and Flickr30k: an image folder, a table of captions, and lists of the splits."""
 
-    Images that no split list names are left out and counted. Raises ``UserError`` when the folder,
-    the table, its columns or a list is not there, saying what was found instead.
+    kind: Literal["flickr"]
+    images: str = Field("Images", description="The folder of the images.")
+    captions: str = Field("captions.txt", description="The table of the captions.")
+    splits: dict[Split, str] = Field(
+        default_factory=dict,
+        description="The lists of image names by split: train and test, and val where there is "
+        "one. Empty: splits are cut by a hash.",
+    )
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Flickr:
+        if self.splits and not {"train", "test"} <= set(self.splits):
+            raise ValueError("needs the lists of both train and test, or none to split by hash")
+        return self
+
+
+def open_flickr(dataset: Flickr) -> Source:
+    """Read the images in the order of the captions, then the listed images without a caption.
+
+    Images that no split lists are left out and counted.
+
+    Raises:
+        UserError: the folder, the table, one of its columns or a list is missing (the message says
+            what was found), or an image is in two lists.
     """
     root = Path(dataset.path)
     images = existing(root, dataset.images)
@@ -57,6 +83,7 @@ def _pairs(
 
 
 def _read_captions(path: Path) -> dict[str, list[str]]:
+    """The captions of each image by its file name."""
     with path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file, skipinitialspace=True)
         columns = table.fieldnames or []

@@ -1,26 +1,40 @@
-"""Datasets of Hugging Face on disk: what `save_to_disk` wrote, or a repository's Parquet files."""
+"""Hugging Face datasets on disk: a folder of `save_to_disk`, or a repository's Parquet files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from structxlip.config.datasets import HfDataset
-from structxlip.data.images import BadImage
+from pydantic import Field
+
+from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import SPLIT_NAMES, Source
+from structxlip.data.quarantine import BadImage
+from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import contents, need, read_json, readable
+from structxlip.data.splits import SPLIT_NAMES
 from structxlip.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH = 64
+BATCH_ROWS = 64  # rows that are in memory at once
+
+
+class HfDataset(DatasetEntry):
+    """A Hugging Face dataset on disk.
+
+    A folder that `save_to_disk` of `datasets` wrote, or the Parquet files of a dataset repository.
+    """
+
+    kind: Literal["hf_dataset"]
+    image: str = Field("image", description="The column of the images.")
+    caption: str = Field("text", description="The column of the captions, or of lists of them.")
 
 
 def open_hf_dataset(dataset: HfDataset) -> Source:
-    """Rows in the order of the files; a caption column may hold a list of captions."""
+    """Read the rows in the order of the files. The caption column may hold a list of captions."""
     root = Path(dataset.path)
     files = _files(root)
     if not files:
@@ -49,18 +63,20 @@ def _files(root: Path) -> list[tuple[Path, str | None]]:
 
 
 def _arrow(folder: Path, split: str | None) -> Iterator[tuple[Path, str | None]]:
+    """The Arrow files of a folder that `save_to_disk` wrote, with the split."""
     for entry in read_json(folder / "state.json", dict)["_data_files"]:
         yield folder / entry["filename"], split
 
 
 def _columns_and_rows(path: Path) -> tuple[list[str], int]:
+    """The names of the columns of an Arrow or Parquet file, and the number of its rows."""
     import pyarrow.parquet as pq
 
     with readable(path):
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
                 return file.schema_arrow.names, file.metadata.num_rows
-        table = _mapped(path)
+        table = _memory_mapped(path)
         return table.column_names, table.num_rows
 
 
@@ -70,12 +86,13 @@ def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with readable(path):
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(BATCH, columns=columns)
+                yield from file.iter_batches(BATCH_ROWS, columns=columns)
         else:
-            yield from _mapped(path).select(columns).to_batches(max_chunksize=BATCH)
+            yield from _memory_mapped(path).select(columns).to_batches(max_chunksize=BATCH_ROWS)
 
 
-def _mapped(path: Path) -> pa.Table:
+def _memory_mapped(path: Path) -> pa.Table:
+    """An Arrow file as a table whose data stay on disk."""
     import pyarrow as pa
 
     return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
@@ -102,6 +119,8 @@ def _pairs(
 
 
 def _image(value: Any) -> Callable[[], bytes]:
+    """A function that returns the bytes of an image column's value."""
+
     def read() -> bytes:
         if isinstance(value, bytes):
             return value

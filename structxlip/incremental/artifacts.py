@@ -1,0 +1,69 @@
+"""The folders of artifacts, and atomic writes: an artifact is complete or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DATA, MODELS, REPORTS = Path("data"), Path("models"), Path("reports")
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``path`` when the block succeeds.
+
+    When the block raises, or the process is killed, ``path`` stays as it was. The next call removes
+    what a killed process left behind.
+    """
+    with _staging(path.parent, path.name) as temporary:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+
+
+def replace_directory(source: Path, target: Path) -> None:
+    """Move the finished folder ``source`` to ``target``.
+
+    When the process is killed, ``target`` is the old folder, the new one, or absent; never a part.
+    """
+    with _staging(target.parent, target.name) as temporary:
+        if target.exists():
+            target.rename(temporary / "old")
+        try:
+            source.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # on another file system it can only be copied
+                raise
+            shutil.copytree(source, temporary / "new")
+            (temporary / "new").rename(target)
+            shutil.rmtree(source)
+
+
+@contextmanager
+def atomic_files(folder: Path, stage: str) -> Iterator[Path]:
+    """Yield an empty folder whose files move into ``folder`` when the block succeeds.
+
+    For stages that write into one folder; ``stage`` names the temporary folder.
+    """
+    with _staging(folder, stage) as temporary:
+        yield temporary
+        for path in sorted(temporary.iterdir()):
+            path.replace(folder / path.name)
+
+
+@contextmanager
+def _staging(folder: Path, name: str) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(f".{name}.tmp-*"):
+        shutil.rmtree(stale)
+    temporary = folder / f".{name}.tmp-{os.getpid()}"
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Reports: pages and figures made of the numbers of an evaluation."""

@@ -1,0 +1,63 @@
+"""The comparison of the models as a table: for the screen, the report and Prefect."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from structxlip.errors import UserError
+from structxlip.incremental.artifacts import REPORTS
+
+
+def comparison_table(metrics: dict[str, Any]) -> list[list[str]]:
+    """The content of ``metrics.json`` as rows of text; the first row is the header."""
+    ways = [f"{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
+    heads = [f"{arrow} R@{k}" for arrow in ("I→T", "T→I") for k in (1, 5, 10)]
+    rows = [["model", *heads, "Δ R@1 vs vanilla [95 %]"]]
+    labels = {
+        "base": "base (before fine-tuning)",
+        "vanilla": "vanilla fine-tuning",
+        "structxlip_image_only": "StructXLIP, image only",
+        "structxlip": f"StructXLIP, edges at α = {metrics['alpha']:g}",
+    }
+    deltas = {"structxlip": "delta", "structxlip_image_only": "delta_image_only"}
+    for name, label in labels.items():
+        gain = ""
+        if name in deltas:
+            found = metrics[deltas[name]]["R@1"]
+            gain = f"{found['mean']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]"
+        rows.append([label, *(f"{metrics[name][way]:.1f}" for way in ways), gain])
+    return rows
+
+
+def print_comparison(dataset: str) -> None:
+    """Print the comparison of a dataset's models, and where its report and model are.
+
+    Raises ``UserError`` when the dataset is not evaluated.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    folder = REPORTS / dataset
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+    except OSError:
+        raise UserError(
+            f"{folder} holds no metrics; run `dvc repro register@{dataset}` first"
+        ) from None
+    header, *rows = comparison_table(metrics)
+    shown = Table(title=f"{dataset}: recall in percent on {metrics['test_pairs']} test images")
+    for index, name in enumerate(header):
+        shown.add_column(name, justify="right" if index else "left")
+    for row in rows:
+        shown.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(shown)
+    console.print(f"report   {folder / 'report.html'}")
+    registration = folder / "registration.json"
+    if registration.exists():
+        found = json.loads(registration.read_text())
+        aliases = f", alias {found['alias']}" if found["alias"] else ""
+        console.print(f"model    {found['model']} version {found['version']}{aliases}")
+        console.print("MLflow   mlflow ui --backend-store-uri sqlite:///mlflow.db")

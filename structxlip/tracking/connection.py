@@ -1,0 +1,60 @@
+"""The connection to MLflow, and how parameters and metrics are named there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from structxlip.config import Params
+
+
+def connect() -> Any:
+    """MLflow, connected to MLFLOW_TRACKING_URI or else to ``mlflow.db`` in the project."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 take minutes
+    import mlflow
+
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="mlflow")
+    own = f"sqlite:///{Path('mlflow.db').resolve()}"
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or own)
+    return mlflow
+
+
+def experiment_id(mlflow: Any, dataset: str) -> str:
+    """The experiment of a dataset; it is created when there is none."""
+    name = f"structxlip-{dataset}"
+    experiment = mlflow.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    local = not os.environ.get("MLFLOW_TRACKING_URI")
+    place = Path("mlartifacts").resolve().as_uri() if local else None
+    return str(mlflow.create_experiment(name, artifact_location=place))
+
+
+def logged_params(params: Params, dataset: str) -> dict[str, Any]:
+    """The parameters that a run of a dataset logs: of the selected recipe and of the dataset."""
+    shared = params.model_dump(by_alias=True, exclude={"datasets", "presets", "recipes"})
+    of_data = {"dataset": params.datasets[dataset].model_dump()}
+    return flatten(shared | params.recipe_settings.model_dump() | of_data)
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping with the paths of its values as keys, joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def metric_names(metrics: dict[str, Any]) -> dict[str, float]:
+    """Metrics under names that MLflow allows: ``@`` becomes ``_at_``."""
+    return {key.replace("@", "_at_"): float(value) for key, value in flatten(metrics).items()}

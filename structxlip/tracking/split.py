@@ -1,0 +1,49 @@
+"""The test split as a registered model sees it: encoded images and texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip.data.shards import shards
+
+
+@dataclass(frozen=True)
+class TestSplit:
+    """The images and captions that a model version is scored on.
+
+    Attributes:
+        images: encoded, ``N`` of them.
+        texts: ``M`` captions.
+        text_to_image: ``[M]``, the image of each caption.
+        digest: of ids, images and captions; equal digests are the same split.
+    """
+
+    images: list[bytes]
+    texts: list[str]
+    text_to_image: NDArray[np.int64]
+    digest: str
+
+
+def read_test_split(pairs: Path) -> TestSplit:
+    """The test split of a pair store."""
+    import pyarrow.dataset as ds
+
+    columns = ["id", "image", "captions", "sha256"]
+    rows = (
+        ds.dataset(shards(pairs)).to_table(columns, filter=ds.field("split") == "test").to_pylist()
+    )
+    digest = hashlib.blake2b(digest_size=16)
+    for row in rows:
+        digest.update(json.dumps([row["id"], row["sha256"], row["captions"]]).encode())
+    return TestSplit(
+        images=[row["image"] for row in rows],
+        texts=[text for row in rows for text in row["captions"]],
+        text_to_image=np.repeat(np.arange(len(rows)), [len(row["captions"]) for row in rows]),
+        digest=digest.hexdigest(),
+    )

@@ -1,0 +1,151 @@
+"""The one way to put a training together: data, model, losses, batches, optimiser and loop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+
+from structxlip.errors import UserError
+from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.store import FeatureStore
+from structxlip.losses import CompositeLoss
+from structxlip.models.build import build_model
+from structxlip.models.structxlip import StructXLIP
+from structxlip.models.towers import patch_grid
+from structxlip.training.batches import TrainingBatches
+from structxlip.training.loop import Loop
+from structxlip.training.parallel import World, distribute
+from structxlip.training.run import TrainingRun
+from structxlip.training.step import Task
+
+# The temperature of the region-chunk loss where the parameters give none.
+DEFAULT_TEMPERATURES = {"patches": 0.07, "regions": 1.0}
+
+
+@dataclass(frozen=True)
+class Training:
+    """The parts of a training, as one worker holds them.
+
+    Attributes:
+        store: the feature store.
+        edges: the edge maps; None for vanilla.
+        model: the model, untrained.
+        batches: the global batches, and this worker's rows of them.
+        loop: trains ``model`` on ``batches``.
+    """
+
+    store: FeatureStore
+    edges: EdgeMaps | None
+    model: StructXLIP
+    batches: TrainingBatches
+    loop: Loop
+
+
+def assemble(run: TrainingRun, world: World | None = None) -> Training:
+    """Put the training of a run together, for one worker of ``world`` (by default the only one).
+
+    Raises ``UserError`` for parameters that do not fit the data, the model or the machine.
+    """
+    world = world or World()
+    recipe, machine = run.params.recipe_settings, run.params.machine
+    store = FeatureStore(run.features)
+    edges = EdgeMaps(run.edges, store.ids) if run.arm_settings.is_structural else None
+    model = untrained_model(run, store)
+    batches = _batches(run, store, edges, world)
+    task = model_with_loss(run, model, gather=world.size > 1)
+    if machine.gradient_checkpointing:
+        model.checkpoint_gradients()
+    if machine.compiled:
+        _check_compiler()
+        model.compile(options={"fallback_random": True})  # the same dropout as without compiling
+    loop = Loop(
+        distribute(task, world, all_used=_all_used(task)),
+        batches,
+        recipe.train,
+        run.arm_settings,
+        seed=run.params.seed,
+        world=world,
+        micro_batch_size=machine.micro_batch_size,
+        loader_threads=machine.loader_threads,
+    )
+    return Training(store, edges, model, batches, loop)
+
+
+def untrained_model(run: TrainingRun, store: FeatureStore) -> StructXLIP:
+    """The model of a run as it is before the training."""
+    recipe, arm = run.params.recipe_settings, run.arm_settings
+    model = build_model(
+        recipe.model,
+        store,
+        seed=run.params.seed,
+        variant=arm.variant if arm.is_structural else None,
+    )
+    if arm.needs_regions:
+        try:
+            patch_grid(model.clip, _region_px(run))
+        except ValueError as error:
+            raise UserError(f"train.region_px: {error}", 2) from None
+    return model
+
+
+def model_with_loss(run: TrainingRun, model: StructXLIP, *, gather: bool = False) -> Task:
+    """A model with the composite loss of its arm."""
+    arm = run.arm_settings
+    try:
+        loss = CompositeLoss(
+            model.embed_dim,
+            edge_text=arm.edge_text,
+            region_chunk=arm.region_chunk,
+            edge_image=arm.edge_image,
+            variant=arm.variant,
+            attention_temperature=arm.attention_temperature,
+            temperature=arm.temperature or DEFAULT_TEMPERATURES[arm.variant],
+            extra=arm.extra_losses,
+            gather=gather,
+        )
+    except ValueError as error:
+        raise UserError(f"arms.{run.arm}.extra_losses: {error}", 2) from None
+    return Task(model, loss, bf16=run.params.recipe_settings.train.precision == "bf16")
+
+
+def _batches(
+    run: TrainingRun, store: FeatureStore, edges: EdgeMaps | None, world: World
+) -> TrainingBatches:
+    settings, arm = run.params.recipe_settings.train, run.arm_settings
+    return TrainingBatches(
+        store,
+        edges,
+        batch_size=settings.batch_size,
+        chunks_per_caption=settings.chunks_per_caption,
+        edge_shift_px=arm.edge_shift_px,
+        regions_per_image=settings.regions_per_image if arm.needs_regions else 0,
+        crop_px=_region_px(run),
+        length_window=settings.length_window,
+        augmented=settings.augmentation == "light",
+        seed=run.params.seed,
+        rank=world.rank,
+        workers=world.size,
+    )
+
+
+def _region_px(run: TrainingRun) -> int:
+    recipe = run.params.recipe_settings
+    return recipe.train.region_px or recipe.model.image_px
+
+
+def _all_used(task: Task) -> bool:
+    """Whether the loss depends on every parameter of the model."""
+    # No loss reads the bias of a SigLIP, and some parts of the edge branch serve one loss alone.
+    biased = getattr(getattr(task.model, "clip", None), "logit_bias", None) is not None
+    return not biased and (not task.model.has_edges or all(task.loss.weights.values()))
+
+
+def _check_compiler() -> None:
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None and shutil.which("clang++") is None:
+        raise UserError(
+            f"machine.compiled needs a C++ compiler, and {compiler} is not on the PATH; install "
+            f"one, or set it to false",
+            2,
+        )

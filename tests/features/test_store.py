@@ -1,0 +1,131 @@
+"""The feature store: what is written is read, in the order of the pairs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from structxlip.captions import names_side
+from structxlip.errors import UserError
+from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.store import FeatureStore
+from structxlip.features.writer import FeatureWriter
+from tests.store import PAIRS, SIDED, TEXT_DIM, Artifacts
+
+
+def test_captions_of_some_pairs_are_theirs(artifacts: Artifacts) -> None:
+    store = artifacts.store
+    rows = np.array([3, 39, 0])
+    captions, owner = store.captions_of(rows)
+    naive = [
+        (caption, position)
+        for position, row in enumerate(rows)
+        for caption in range(store.caption_offsets[row], store.caption_offsets[row + 1])
+    ]
+    assert list(zip(captions.tolist(), owner.tolist(), strict=True)) == naive
+    assert store.caption[captions].shape == (len(naive), TEXT_DIM)
+
+
+def test_pairs_that_share_a_caption_share_a_group(artifacts: Artifacts) -> None:
+    groups = artifacts.store.group_ids
+    assert groups[0] == groups[-1]
+    assert len(set(groups.tolist())) == PAIRS - 1
+
+
+def test_splits_are_the_rows_of_their_name(artifacts: Artifacts) -> None:
+    assert artifacts.store.rows("val").tolist() == [28, 29, 30, 31]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A dog on the LEFT.",
+        "the right-hand door",
+        "a righthanded pitcher",
+        "the leftmost of three cups",
+        "Rightmost: a cat",
+        "moving rightward",
+        "they look leftwards",
+        "left_lung, frontal view",
+        "turn it clockwise",
+        "an anti-clockwise spiral",
+        "a counterclockwise spiral, an anticlockwise one",
+        "the east wing",
+        "a tower north-west of the river",
+        "southeastern coast",
+        "sailing westward",
+    ],
+)
+def test_a_caption_names_a_side(text: str) -> None:
+    assert names_side(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a bright copyright sign stands upright",
+        "leftovers on a plate",
+        "a righteous man",
+        "the clock is wise",
+        "at least an Easter feast with yeast",
+        "sweatshirt and vest",
+        "a dog under a north star",
+    ],
+)
+def test_a_caption_names_no_side(text: str) -> None:
+    assert not names_side(text)
+
+
+def test_sided_are_the_captions_that_name_a_side(artifacts: Artifacts) -> None:
+    sided = artifacts.store.names_side
+    assert sided.dtype == np.bool_
+    assert sided.shape == (len(artifacts.store.caption),)
+    assert np.flatnonzero(sided).tolist() == [SIDED]
+
+
+@pytest.mark.parametrize("name", ["names_side.npy", "sizes.json", "image.npy", "index.json"])
+def test_a_store_of_an_older_version_is_no_store(
+    artifacts: Artifacts, tmp_path: Path, name: str
+) -> None:
+    older = tmp_path / "features"
+    shutil.copytree(artifacts.features, older)
+    FeatureStore(older)
+    (older / name).unlink()
+    with pytest.raises(UserError, match="holds no features; run the stage `features`"):
+        FeatureStore(older)
+
+
+def test_a_store_that_is_not_full_is_refused(artifacts: Artifacts, tmp_path: Path) -> None:
+    writer = FeatureWriter(
+        tmp_path,
+        artifacts.store.spec,
+        ids=["one"],
+        splits=["train"],
+        caption_counts=[1],
+        chunk_counts=[1],
+        caption_texts=["a"],
+        names_side=[False],
+    )
+    writer.append(image=np.zeros((2, 6), np.float32))
+    with pytest.raises(ValueError, match="image has 2 of 40 rows"):
+        writer.close()
+
+
+def test_a_map_without_structure_is_empty(artifacts: Artifacts) -> None:
+    maps = artifacts.maps
+    found = maps.maps(np.arange(10))
+    assert found.shape == (10, 1, 32, 32)
+    assert found.any(axis=(1, 2, 3)).tolist() == maps.has_structure[:10].tolist()
+
+
+def test_what_is_not_there_or_does_not_fit_is_one_sentence(
+    artifacts: Artifacts, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="holds no features; run the stage `features`"):
+        FeatureStore(tmp_path)
+    with pytest.raises(UserError, match="does not fit the features; run `dvc repro`"):
+        EdgeMaps(artifacts.edges, artifacts.store.ids[::-1])

@@ -1,0 +1,140 @@
+"""The composite loss is the weighted sum of its terms, and finds the losses that are added."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+
+import structxlip.losses
+from structxlip.losses import CompositeLoss, ContrastiveLoss, Features, weight_schedule
+from structxlip.losses.composite import Variant, find_loss
+from tests.losses.test_losses import random
+
+
+def features(n: int = 5) -> Features:
+    return Features(
+        image_features=random(n, 6),
+        text_features=random(n, 6, seed=1),
+        logit_scale=torch.tensor(10.0, requires_grad=True),
+        edge_features=random(n, 6, seed=2),
+        structure_features=random(n, 6, seed=3),
+        patch_features=random(n, 4, 6, seed=4),
+        chunk_features=random(n, 3, 6, seed=5),
+        chunk_mask=torch.ones(n, 3, dtype=torch.bool),
+        region_features=random(n, 2, 6, seed=6),
+        region_mask=torch.ones(n, 2, dtype=torch.bool),
+        has_structure=torch.tensor([True] * (n - 1) + [False]),
+    )
+
+
+@pytest.mark.parametrize("variant", ["patches", "regions"])
+def test_composite_is_the_weighted_sum(variant: Variant) -> None:
+    loss = CompositeLoss(
+        6, clip=2.0, edge_text=0.5, region_chunk=0.1, edge_image=0.05, variant=variant
+    )
+    terms = loss(features(), {"edge_text": 0.4, "edge_image": 0.0})
+    torch.testing.assert_close(
+        terms["loss"],
+        2 * terms["clip_loss"] + 0.5 * 0.4 * terms["edge_text_loss"]
+        + 0.1 * terms["region_chunk_loss"],
+    )  # fmt: skip
+    assert terms["edge_image_loss"] > 0
+
+
+def test_composite_leaves_samples_without_structure_out() -> None:
+    for variant in get_args(Variant):
+        weights = {"edge_text": 1.0, "region_chunk": 1.0, "edge_image": 1.0}
+        loss = CompositeLoss(6, **weights, variant=variant)
+        given, broken = features(), features()
+        for name in ("edge_features", "patch_features", "region_features"):
+            broken[name][-1] = float("nan")  # type: ignore[literal-required]
+        torch.testing.assert_close(loss(broken), loss(given))
+
+
+def test_composite_without_weights_is_the_clip_loss() -> None:
+    given = features()
+    terms = CompositeLoss(6)(given)
+    clip = ContrastiveLoss()(given["image_features"], given["text_features"], 10.0)
+    assert set(terms) == {"clip_loss", "loss"}
+    torch.testing.assert_close(terms["loss"], clip)
+    assert not list(CompositeLoss(6).parameters())
+
+
+def test_edge_text_leaves_the_logit_scale_alone() -> None:
+    given = features()
+    CompositeLoss(6, edge_text=1.0)(given)["edge_text_loss"].requires_grad_()
+    terms = CompositeLoss(6, edge_text=1.0)(given)
+    scale = given["logit_scale"]
+    (with_edges,) = torch.autograd.grad(terms["loss"], scale)
+    (alone,) = torch.autograd.grad(CompositeLoss(6)(given)["loss"], scale)
+    torch.testing.assert_close(with_edges, alone)
+
+
+def test_weight_schedule() -> None:
+    shape = {"warm": 2, "decay_start": 4, "decay_end": 8, "floor": 0.2}
+    values = [weight_schedule(0.5, epoch, **shape) for epoch in (0, 1, 2, 4, 6, 8, 20)]
+    assert values == pytest.approx([0, 0.25, 0.5, 0.5, 0.5 * 0.6, 0.1, 0.1])
+    assert weight_schedule(0.5, 100) == 0.5
+
+
+def test_a_composite_without_any_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one weight must not be 0"):
+        CompositeLoss(4, clip=0.0)
+
+
+# --- Losses that are added as a file
+
+ADDED = """
+import torch
+from torch import Tensor, nn
+
+
+class SpreadLoss(nn.Module):
+    def __init__(self, gather: bool = False) -> None:
+        super().__init__()
+        self.gather = gather
+
+    def forward(self, edge_features: Tensor, has_structure: Tensor) -> Tensor:
+        return edge_features[has_structure].square().mean()
+"""
+
+
+@pytest.fixture
+def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose files are losses as well."""
+    monkeypatch.setattr(structxlip.losses, "__path__", [*structxlip.losses.__path__, str(tmp_path)])
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("structxlip.losses.added")]:
+        del sys.modules[name]
+
+
+def test_an_added_loss_gets_the_features_that_its_arguments_name(added: Path) -> None:
+    (added / "added_spread.py").write_text(ADDED)
+    given = features()
+    loss = CompositeLoss(6, extra={"added_spread": 0.5}, gather=False)
+    terms = loss(given)
+    expected = given["edge_features"][:-1].square().mean()
+    torch.testing.assert_close(terms["added_spread_loss"], expected)
+    torch.testing.assert_close(terms["loss"], terms["clip_loss"] + 0.5 * expected)
+    torch.testing.assert_close(
+        loss(given, {"added_spread": 0.0})["loss"], terms["clip_loss"], rtol=0, atol=0
+    )
+    del given["edge_features"]
+    with pytest.raises(ValueError, match="the loss added_spread needs edge_features; the model"):
+        loss(given)
+
+
+def test_an_added_loss_that_is_none_is_one_sentence(added: Path) -> None:
+    with pytest.raises(ValueError, match=r"no loss nowhere: add structxlip/losses/nowhere\.py"):
+        find_loss("nowhere")
+    (added / "added_nothing.py").write_text("X = 1\n")
+    with pytest.raises(ValueError, match=r"added_nothing\.py must define one nn\.Module, not 0"):
+        find_loss("added_nothing")
+    (added / "added_broken.py").write_text("import no_such_module\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        find_loss("added_broken")

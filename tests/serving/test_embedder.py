@@ -1,0 +1,95 @@
+"""The whole model from bytes and texts, as it is served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from structxlip.config import Edges
+from structxlip.cues import bytes_detector
+from structxlip.cues.detectors import configured_detector
+from structxlip.data.images import decode_rgb
+from structxlip.data.quarantine import BadImage
+from structxlip.models.heads import HeadsConfig, HeadsOnTowers
+from structxlip.serving.embedder import Embedder
+from tests.networks import write_red_detector
+
+CONFIG = HeadsConfig(
+    image_tower="packaged:efficientnet-lite0",
+    text_tower="packaged:all-minilm-l6-v2",
+    image_px=64,
+    max_tokens=32,
+    image_dim=1280,
+    text_dim=384,
+    embed_dim=16,
+    hidden_dim=16,
+    dropout=0.0,
+    aligned=False,
+    edges=True,
+)
+
+
+def save_model(directory: Path, edges: Edges) -> HeadsOnTowers:
+    torch.manual_seed(0)
+    model = HeadsOnTowers(CONFIG).eval()
+    model.save(directory)
+    (directory / "preprocess.json").write_text(json.dumps({"edges": edges.model_dump()}))
+    return model
+
+
+def png(rgb: tuple[int, int, int]) -> bytes:
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[8:40, 8:40] = rgb[::-1]
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def test_a_jpeg_has_the_edge_map_that_the_stage_stores(tmp_path: Path) -> None:
+    rough = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
+    smooth = cv2.resize(rough, (400, 300), interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", smooth)[1].tobytes()
+    edges = Edges(size_px=64)
+    save_model(tmp_path, edges)
+    embedder = Embedder(tmp_path, alpha=0.5)
+    stored = bytes_detector(edges)(data, 300)
+    assert not np.array_equal(stored, configured_detector(edges)(decode_rgb(data))), (
+        "it is shrunk first"
+    )
+    pixels = torch.from_numpy(embedder.image_encoder.encode([decode_rgb(data)]))
+    maps = torch.from_numpy(stored[None, None].astype(np.float32))
+    expected = embedder.model.embed_images(pixels, maps, 0.5).numpy()
+    np.testing.assert_allclose(embedder.embed_images([data]), expected, atol=1e-6)
+
+
+def test_images_and_texts_become_unit_embeddings(tmp_path: Path) -> None:
+    model = save_model(tmp_path, Edges(size_px=64))
+    embedder = Embedder(tmp_path, alpha=0.5)
+    images = embedder.embed_images([png((255, 255, 255)), png((0, 0, 0))])
+    np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-5)
+    plain = Embedder(tmp_path, alpha=0.0).embed_images([png((255, 255, 255)), png((0, 0, 0))])
+    assert not np.allclose(images[0], plain[0], atol=1e-3)
+    np.testing.assert_allclose(images[1], plain[1], atol=1e-5)  # no edges in a black image
+    texts = embedder.embed_texts(["a square", "a square"])
+    np.testing.assert_allclose(texts[0], texts[1], atol=1e-5)
+    pooled, _ = embedder.text_encoder.encode(["a square"])
+    expected = normalize(model.text_head(torch.from_numpy(pooled)), dim=-1).detach()
+    np.testing.assert_allclose(texts[:1], expected, atol=1e-5)
+    with pytest.raises(BadImage):
+        embedder.embed_images([b"no image"])
+
+
+def test_a_learned_cue_is_read_from_the_folder_of_the_model(tmp_path: Path) -> None:
+    edges = Edges(cue="learned", weights="where/it/was/trained/red.onnx", size_px=64)
+    save_model(tmp_path, edges)
+    write_red_detector(tmp_path / "red.onnx")
+    fused, plain = (
+        Embedder(tmp_path, alpha).embed_images([png((255, 0, 0)), png((0, 255, 0))])
+        for alpha in (0.5, 0.0)
+    )
+    assert not np.allclose(fused[0], plain[0], atol=1e-3)
+    np.testing.assert_allclose(fused[1], plain[1], atol=1e-5)  # nothing red, no edges
