@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,9 +14,8 @@ from structxlip.errors import UserError
 PROBE_TIMEOUT_S = 5.0
 # Ray Train would watch for a cloud that takes the machine away. A local machine has none.
 WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
-# Ray's C++ core writes to the user's screen, also what Ray handles itself, such as "has constructor
-# arguments in the object store" for each worker of Ray Data.
-CORE_LOG_LEVEL = ("RAY_BACKEND_LOG_LEVEL", "fatal")
+# Messages of Ray's C++ core about what Ray Data itself does, once for each of its workers.
+CORE_NOISE = (b"has constructor arguments in the object store and max_restarts > 0",)
 # Python loggers of Ray whose warnings do not concern a user of this project.
 QUIET_LOGGERS = (
     # Warns every second where there is no dashboard.
@@ -35,7 +35,6 @@ def ray_session() -> Iterator[int]:
 
     address = os.environ.get("RAY_ADDRESS")
     _probe(address)
-    os.environ.setdefault(*CORE_LOG_LEVEL)
     if not address:
         os.environ.setdefault(WATCHER, "0")
     # The address is always given: without one, Ray joins any cluster that it finds traces of.
@@ -50,6 +49,34 @@ def ray_session() -> Iterator[int]:
         yield max(int(ray.cluster_resources().get("CPU", 1)), 1)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def core_noise_filtered() -> Iterator[None]:
+    """Keep the lines of ``CORE_NOISE`` off the screen while the block runs.
+
+    Ray's C++ core writes them straight to the file descriptor of standard error, past Python. All
+    other lines pass through. Use it where no process is started that would inherit the descriptor.
+    """
+    screen = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+
+    def pass_on() -> None:
+        with os.fdopen(reading, "rb") as lines:
+            for line in lines:
+                if not any(noise in line for noise in CORE_NOISE):
+                    os.write(screen, line)
+
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        thread.join()
+        os.close(screen)
 
 
 def quieten() -> None:

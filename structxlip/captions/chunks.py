@@ -17,7 +17,8 @@ class Chunk:
     """The part ``text[start:end]`` of a caption.
 
     Attributes:
-        start, end: character offsets; ``end`` is exclusive.
+        start: the first character.
+        end: the character after the last one.
         kind: the phrase that it is, or `window` for a sliding window.
     """
 

@@ -200,7 +200,9 @@ def _field_bounds(entry: Any) -> list[str]:
 def _bounds(entry: Any) -> list[str]:
     signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     found = [
-        f"{word} {getattr(entry, sign):g}" for sign, word in signs.items() if hasattr(entry, sign)
+        f"{word} {getattr(entry, sign):.12g}"
+        for sign, word in signs.items()
+        if hasattr(entry, sign)
     ]
     if hasattr(entry, "multiple_of"):
         found.append(f"a multiple of {entry.multiple_of:g}")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 def edge_density(edges: NDArray[np.bool_]) -> float:
     """The share of edge pixels in an edge map, ``bool [height, width]``, from 0 to 1."""
-    return np.count_nonzero(edges) / edges.size
+    return float(np.count_nonzero(edges) / edges.size)
 
 
 def has_structure(density: float, *, min_density: float = 0.005, max_density: float = 0.5) -> bool:
@@ -18,6 +18,7 @@ def has_structure(density: float, *, min_density: float = 0.005, max_density: fl
 
     Args:
         density: share of edge pixels, from ``edge_density``.
-        min_density, max_density: the range of densities with structure, both included.
+        min_density: lowest density with structure.
+        max_density: highest density with structure.
     """
     return min_density <= density <= max_density

@@ -23,8 +23,10 @@ class Region(NamedTuple):
     """A box in an edge map.
 
     Attributes:
-        x, y: left and top, in pixels of the edge map.
-        w, h: width and height, in pixels of the edge map.
+        x: left, in pixels of the edge map.
+        y: top, in pixels.
+        w: width, in pixels.
+        h: height, in pixels.
         score: the edge energy, which is the number of edge pixels in the box.
     """
 

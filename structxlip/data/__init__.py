@@ -1,0 +1,1 @@
+"""Data: sources of pairs, validation and quarantine, splits, images, texts, and the pair store."""

@@ -50,7 +50,8 @@ def assign_split(
         group: what must stay within one split.
         given: the splits that the source gives; the others are cut from its training pairs by a
             hash of the group.
-        val_fraction, test_fraction: shares of the groups for the splits that are cut.
+        val_fraction: share of the groups for a validation split that is cut.
+        test_fraction: share of the groups for a test split that is cut.
         seed: of the hash.
     """
     if split not in (None, "train"):

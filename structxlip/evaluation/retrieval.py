@@ -43,7 +43,8 @@ def retrieval_ranks(
     """Rank images for texts and texts for images by their inner product.
 
     Args:
-        image_embeddings: ``[N, D]``; text_embeddings: ``[M, D]``; both of unit norm for cosine.
+        image_embeddings: ``[N, D]``, of unit norm for the cosine.
+        text_embeddings: ``[M, D]``, likewise.
         text_to_image: ``[M]``, the row of the image that a text belongs to; every image has one.
 
     Raises:

@@ -40,7 +40,8 @@ def bootstrap_delta(
     bootstrap); the gallery stays whole.
 
     Args:
-        before, after: ranks of the same queries.
+        before: ranks of the queries under one model.
+        after: ranks of the same queries under another model.
         text_to_image: ``[M]``, the image of each caption.
         ks: of the recalls.
         samples: resamplings.

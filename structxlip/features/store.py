@@ -26,8 +26,12 @@ class StoreSpec:
 
     Attributes:
         encoders: the settings of the towers that the rows belong to.
-        pairs, captions, chunks: how many there are.
-        image, text, chunk: one row of each kind.
+        pairs: the number of pairs.
+        captions: the number of captions.
+        chunks: the number of chunks.
+        image: one row of an image.
+        text: one row of a caption or a structural caption.
+        chunk: one row of a chunk.
     """
 
     encoders: dict[str, Any]
@@ -58,7 +62,8 @@ class FeatureStore:
 
     Attributes:
         spec: what the store holds.
-        ids, splits: the id and the split of each pair, ``[N]``.
+        ids: the id of each pair, ``[N]``.
+        splits: the split of each pair, ``[N]``.
         caption_offsets: ``[N + 1]``; the captions of pair ``i`` are rows ``offsets[i]`` to
             ``offsets[i + 1]``.
         chunk_offsets: ``[M + 1]``, the same for the chunks of a caption.

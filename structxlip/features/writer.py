@@ -27,9 +27,11 @@ class FeatureWriter:
     Args:
         directory: the folder of the store.
         spec: what the store holds.
-        ids, splits: of each pair.
-        caption_counts: of each pair; chunk_counts: of each caption.
-        caption_texts: from which the groups of pairs with a common caption follow.
+        ids: the id of each pair.
+        splits: the split of each pair.
+        caption_counts: the number of captions of each pair.
+        chunk_counts: the number of chunks of each caption.
+        caption_texts: the captions; pairs with a common caption become one group.
         names_side: whether each caption tells left from right.
 
     Attributes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from structxlip.errors import UserError
 from structxlip.progress import progress
-from structxlip.ray_session import ray_session
+from structxlip.ray_session import core_noise_filtered, ray_session
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +82,7 @@ def map_on_ray(
     name: Callable[[Unit], str] = str,
 ) -> Iterator[pa.Table]:
     """Apply a worker to all units through Ray Data, on the processors of a Ray session."""
-    with ray_session() as cpus:
+    with ray_session() as cpus, core_noise_filtered():
         import ray
 
         context = ray.data.DataContext.get_current()

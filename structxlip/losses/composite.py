@@ -24,7 +24,10 @@ class CompositeLoss(nn.Module):
 
     Args:
         dim: size ``D`` of the embeddings.
-        clip, edge_text, region_chunk, edge_image: the weights ``λ``. The defaults are plain CLIP.
+        clip: weight ``λ_c`` of the CLIP loss.
+        edge_text: weight ``λ_et`` of the edge-text loss.
+        region_chunk: weight ``λ_rc`` of the region-chunk loss.
+        edge_image: weight ``λ_ei`` of the edge-image loss.
         variant: `patches` has ``RegionChunkAttentionLoss`` and ``ProjectedL2ConsistencyLoss``;
             `regions` has ``RegionChunkLoss`` and ``CosineConsistencyLoss``.
         attention_temperature: of the region-chunk loss of `patches`.

@@ -80,7 +80,8 @@ class ContrastiveLoss(nn.Module):
         """The scalar loss of ``N`` pairs.
 
         Args:
-            image_features, text_features: ``[N, D]``, of any norm.
+            image_features: ``[N, D]``, of any norm.
+            text_features: ``[N, D]``, of any norm.
             logit_scale: the multiplier itself, not its logarithm.
             valid: boolean ``[N]``; False leaves a pair out of rows and columns. None valid gives 0
                 with a graph that still back-propagates.

@@ -24,7 +24,8 @@ class RegionChunkAttentionLoss(nn.Module):
     without a valid patch are left out; none left gives 0 with a graph.
 
     Args:
-        attention_temperature, temperature: above 0.
+        attention_temperature: of the attention of chunks over patches, above 0.
+        temperature: of the contrastive loss, above 0.
         gather: compute the loss of the batch of all ``torch.distributed`` workers, with gradient.
     """
 

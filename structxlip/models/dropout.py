@@ -13,8 +13,8 @@ class RowDropout(nn.Dropout):
     trains the same model.
 
     Attributes:
-        first, total: the place of the first row of the input in the batch, and the rows of the
-            batch; None when the input is the whole batch.
+        first: the place in the batch of the first row of the input.
+        total: the rows of the batch; None when the input is the whole batch.
     """
 
     first: int = 0

@@ -1,1 +1,1 @@
-"""Training: what a run is, how it is put together, its steps and checkpoints, and Ray Train."""
+"""Training: the run, its assembly, steps and checkpoints, and Ray Train."""

@@ -43,7 +43,8 @@ class TrainingBatches:
             then shuffled, so that there is little padding.
         augmented: mirror images and change their brightness (``Augmentation``); edge maps alike.
         seed: of all draws.
-        rank, workers: which share of each batch is this worker's.
+        rank: the number of this worker, counted from 0.
+        workers: how many workers share each batch.
 
     Raises ``UserError`` when the workers cannot share a batch equally.
     """

@@ -36,7 +36,8 @@ class TrainingFailed(UserError):
     """A loss or gradient that is not finite, or that grows. The weights are those before the step.
 
     Attributes:
-        epoch, step: counted from 0; the step within the epoch.
+        epoch: counted from 0.
+        step: counted from 0 within the epoch.
         pairs: rows of the pair store.
     """
 
@@ -60,11 +61,13 @@ class TrainingState:
     """The state of a training, beside its weights and its optimiser.
 
     Attributes:
-        epoch, step: what comes next, counted from 0; the step within the epoch.
+        epoch: the epoch that comes next, counted from 0.
+        step: the step that comes next within that epoch, counted from 0.
         totals: sums of the losses of the epoch so far, divided by the steps of an epoch.
         history: one row for each epoch that ended.
         best: the best epoch by mean R@1 on validation: its number, recall and step.
-        smoothed, lowest: the smoothed CLIP loss, and its lowest value so far.
+        smoothed: the smoothed CLIP loss.
+        lowest: the lowest value of the smoothed CLIP loss so far.
         stopped: whether ``patience`` epochs have passed without a better validation.
     """
 

@@ -29,7 +29,8 @@ class ReplayedStep:
     """The outcome of a repeated step.
 
     Attributes:
-        epoch, step: counted from 1.
+        epoch: counted from 1.
+        step: counted from 1 within the epoch.
         ids: of the pairs of the batch.
         error: why it failed again; None when it did not.
         values: losses and the norm of the gradient; empty when it failed.

@@ -23,7 +23,8 @@ class TrainingRun:
     Attributes:
         params: all parameters.
         arm: the name of what is trained.
-        features, edges: the folders of the feature store and of the edge maps.
+        features: the folder of the feature store.
+        edges: the folder of the edge maps.
     """
 
     params: Params

@@ -34,8 +34,9 @@ def canny(
         image: RGB, ``uint8 [height, width, 3]``, or grey, ``uint8 [height, width]``.
         size_px: side of the square edge map, in pixels.
         blur_sigma: standard deviation of the Gaussian blur, in pixels of the edge map.
-        low, high: hysteresis thresholds on the gradient ``|dx| + |dy|`` of a 3x3 Sobel filter, from
+        low: lower hysteresis threshold on the gradient ``|dx| + |dy|`` of a 3x3 Sobel filter, from
             0 to 2040.
+        high: upper hysteresis threshold, likewise.
 
     Returns:
         The edge map, ``bool [size_px, size_px]``.

@@ -52,8 +52,8 @@ class LearnedDetector:
             image: RGB, ``uint8 [height, width, 3]``.
             size_px: side of the square edge map, in pixels.
             blur_sigma: not used, because such networks are trained on images without blur.
-            low, high: hysteresis thresholds on the probability, in [0, 1]. None: ``LOW`` and
-                ``HIGH``.
+            low: lower hysteresis threshold on the probability, in [0, 1]; None for ``LOW``.
+            high: upper hysteresis threshold on the probability, in [0, 1]; None for ``HIGH``.
 
         Returns:
             The edge map, ``bool [size_px, size_px]``.

@@ -22,9 +22,11 @@ def lsd(
     The detector sets its own thresholds on gradients.
 
     Args:
-        image, size_px, blur_sigma: as for ``canny``.
-        low, high: shortest and longest segment that is drawn, in pixels of the edge map. None: no
-            limit.
+        image: as for ``canny``.
+        size_px: as for ``canny``.
+        blur_sigma: as for ``canny``.
+        low: shortest segment that is drawn, in pixels of the edge map; None for no limit.
+        high: longest segment that is drawn, in pixels of the edge map; None for no limit.
 
     Returns:
         The edge map, ``bool [size_px, size_px]``.

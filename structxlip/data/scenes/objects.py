@@ -33,7 +33,10 @@ class SceneObject:
     """One drawn object.
 
     Attributes:
-        shape, colour, pattern, size: names in the vocabulary.
+        shape: its name in the vocabulary.
+        colour: its name in the vocabulary.
+        pattern: its name in the vocabulary.
+        size: its name in the vocabulary.
         box: ``x, y, w, h`` in pixels, tight around the whole shape, covered parts included. It lies
             inside of the image.
         centre: x and y of the middle of the box, in pixels.

@@ -21,7 +21,8 @@ class ImageTower(nn.Module):
 
     Args:
         network: maps ``[N, 3, image_px, image_px]`` to ``[N, D]``.
-        mean, std: per-channel statistics of images in [0, 1] that it was trained with.
+        mean: per-channel mean of images in [0, 1] that it was trained with.
+        std: per-channel standard deviation of these images.
     """
 
     def __init__(
@@ -51,7 +52,8 @@ class Standardise(nn.Module):
     """Standardises pixels for an image encoder.
 
     Args:
-        mean, std: per-channel statistics of images in [0, 1].
+        mean: per-channel mean of images in [0, 1].
+        std: per-channel standard deviation of images in [0, 1].
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:

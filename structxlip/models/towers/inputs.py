@@ -84,7 +84,8 @@ def load_encoders(
     """The encoders that turn images and texts into the rows of a feature store.
 
     Args:
-        image_tower, text_tower: names ``KIND:NAME``.
+        image_tower: its name ``KIND:NAME``.
+        text_tower: its name ``KIND:NAME``.
         image_px: side of the image input.
         max_tokens: that the text tower reads; None for all.
         frozen: whether the towers keep their weights, so that their outputs can be stored.
