@@ -115,7 +115,7 @@ def index_held_out(
         if split == "train":
             continue
         try:
-            rgb = decode_rgb(_read(raw.read_image))
+            rgb = decode_rgb(_read(raw.read_image, "image"))
         except BadImage:
             continue
         held_out.add(split, raw.id, rgb)
@@ -137,7 +137,7 @@ def _valid_rows(
             if raw.id in seen:
                 raise BadImage("duplicate_id", f"again in {raw.source}")
             seen.add(raw.id)
-            data = _read(raw.read_image)
+            data = _read(raw.read_image, "image")
             rgb = decode_rgb(data)
             height, width = rgb.shape[:2]
             captions = list(_valid_captions(raw, report, rgb))
@@ -145,7 +145,7 @@ def _valid_rows(
                 raise BadImage("no_caption", "the image has no caption that can be used")
             if min(height, width) < MIN_SIDE_PX:
                 raise BadImage("tiny_image", f"{width} x {height} pixels")
-            edges = _read(raw.read_edges) if raw.read_edges else None
+            edges = _read(raw.read_edges, "edges") if raw.read_edges else None
             if edges is not None:
                 decode_rgb(edges)
         except BadImage as bad:
@@ -183,11 +183,12 @@ def _valid_captions(raw: RawPair, report: IngestReport, rgb: NDArray[np.uint8]) 
             report.reject(raw.id, bad.reason, detail, rgb)
 
 
-def _read(read: Callable[[], bytes]) -> bytes:
+def _read(read: Callable[[], bytes], what: str) -> bytes:
     try:
         return read()
     except OSError as error:
-        reason = "missing_image" if isinstance(error, FileNotFoundError) else "unreadable_image"
+        missing = isinstance(error, FileNotFoundError)
+        reason = f"missing_{what}" if missing else f"unreadable_{what}"
         raise BadImage(reason, error.strerror or str(error)) from None
 
 

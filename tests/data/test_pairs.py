@@ -62,6 +62,7 @@ def write(tmp_path: Path, pairs: list[RawPair], max_bad_fraction: float = 1.0) -
         (pair("x", lambda: encoded()[:-60]), "truncated_image"),
         (pair("x", lambda: encoded("JPEG", size=(200, 200))[:4000]), "truncated_image"),
         (pair("x", missing), "missing_image"),
+        (replace(pair("x"), read_edges=missing), "missing_edges"),
         (pair("x", encoded, " \t "), "empty_caption"),
         (RawPair("x", encoded, (), "x", "test", "train"), "no_caption"),
         (pair("a"), "duplicate_id"),
