@@ -10,8 +10,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from structxlip.config.arms import Arm
+from structxlip.config.cues import Captions
 from structxlip.config.datasets import Dataset, DatasetEntry, entry_class
-from structxlip.config.recipe import Arm, Captions, Recipe
+from structxlip.config.recipe import Recipe
 from structxlip.config.section import Fraction, Name, Positive, PositiveFloat, Section
 from structxlip.errors import UserError
 

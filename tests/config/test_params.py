@@ -147,6 +147,11 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
             "recipes.frozen: arms.structxlip.edge_shift_px must be below edges.size_px",
         ),
         (
+            "recipes.frozen.arms.structxlip.extra_losses",
+            {"region_chunk": 0.9},
+            "recipes.frozen.arms.structxlip: extra_losses: region_chunk has a key of its own",
+        ),
+        (
             "recipes.frozen.train.region_px",
             64,
             "recipes.frozen: train.region_px has no effect without the variant regions",

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from structxlip.config import ArmSettings, Params, Recipe, load_params
+from structxlip.config.arms import STRUCTURAL_LOSSES, VANILLA, Floors
 from structxlip.config.datasets import dataset_kinds, entry_class
-from structxlip.config.recipe import STRUCTURAL_LOSSES, VANILLA, Floors
 from structxlip.config.reference import (
     describe_keys,
     example_entry,

@@ -80,11 +80,11 @@ def test_a_caption_names_no_side(text: str) -> None:
     assert not names_side(text)
 
 
-def test_sided_are_the_captions_that_name_a_side(artifacts: Artifacts) -> None:
-    sided = artifacts.store.names_side
-    assert sided.dtype == np.bool_
-    assert sided.shape == (len(artifacts.store.caption),)
-    assert np.flatnonzero(sided).tolist() == [SIDED]
+def test_names_side_marks_the_captions_that_name_a_side(artifacts: Artifacts) -> None:
+    names_side = artifacts.store.names_side
+    assert names_side.dtype == np.bool_
+    assert names_side.shape == (len(artifacts.store.caption),)
+    assert np.flatnonzero(names_side).tolist() == [SIDED]
 
 
 @pytest.mark.parametrize("name", ["names_side.npy", "sizes.json", "image.npy", "index.json"])

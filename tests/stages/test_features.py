@@ -27,7 +27,6 @@ from structxlip.data.shards import shards
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
 from structxlip.incremental import ray_map
-from structxlip.incremental.artifacts import replace_directory
 from structxlip.models.structxlip import Batch
 from structxlip.models.towers import load_encoders
 from structxlip.models.towers.clip import shared_clip
@@ -48,7 +47,7 @@ FEATURES, HOME = Path("data/scenes/features"), Path(".cache/rows/features/scenes
 # of how far they are filled is written again, when all is filled and the old output has gone, and
 # when the new one is in place.
 MOMENTS = {
-    "at the start": ("open", 0, "sided.npy", 1),
+    "at the start": ("open", 0, "names_side.npy", 1),
     "while filling": ("os.rename", 1, ".json", 3),
     "before the end": ("os.rename", 1, str(FEATURES), 1),
     "at the end": ("shutil.rmtree", 0, str(HOME), 1),
@@ -57,11 +56,11 @@ KILLED_RUNS = """
 import json, os, signal, sys
 import torch
 from structxlip.config import load_params
-from structxlip.data import feature_store
+from structxlip.features import writer
 from structxlip.incremental import ray_map
 from structxlip.stages.features import features
 
-feature_store.FLUSH_S = 0
+writer.FLUSH_S = 0
 ray_map.RAY_START_S = float("inf")
 torch.set_num_threads(1)
 for folder, (event, argument, end, times) in json.load(sys.stdin):
@@ -307,24 +306,6 @@ def test_a_killed_run_goes_on_only_with_the_code_that_it_began_with() -> None:
         dep for dep in code if not dep.startswith((*machinery, "structxlip/data/shards.py"))
     ]
     assert sorted(ROOT / dep for dep in deciding) == sorted(stage.CODE)
-
-
-def test_a_folder_is_replaced_from_another_file_system(tmp_path: Path) -> None:
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is one file system")
-    source, target = memory / tmp_path.name / "new", tmp_path / "target"
-    try:
-        source.mkdir(parents=True)
-        target.mkdir()
-        (source / "new").write_text("new")
-        (target / "old").write_text("old")
-        replace_directory(source, target)
-        assert contents(target) == {"new": b"new"}
-        assert not source.exists()
-        assert list(tmp_path.iterdir()) == [target]
-    finally:
-        shutil.rmtree(source.parent, ignore_errors=True)
 
 
 def test_cached_features_train_like_the_towers(

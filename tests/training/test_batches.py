@@ -123,9 +123,9 @@ def test_captions_of_like_length_are_read_together(raw_artifacts: Artifacts) -> 
 
 def test_a_picture_is_mirrored_with_its_edges_and_never_against_its_caption() -> None:
     rng = np.random.default_rng(0)
-    sided = np.arange(64) % 2 == 0
-    drawn = Augmentation.draw(rng, sided)
-    assert not drawn.mirrored[sided].any()
+    names_side = np.arange(64) % 2 == 0
+    drawn = Augmentation.draw(rng, names_side)
+    assert not drawn.mirrored[names_side].any()
     assert 8 < drawn.mirrored.sum() < 24
     images = rng.integers(0, 256, (64, 5, 5, 3)).astype(np.uint8)
     maps = (images[..., :1].transpose(0, 3, 1, 2) > 128).astype(np.float32)

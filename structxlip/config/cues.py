@@ -1,0 +1,118 @@
+"""How the structural cues are made: edge maps and structural captions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from structxlip.config.section import Fraction, NonNegativeFloat, Section
+
+
+class Edges(Section):
+    """The edge map of an image: its cue, its size and its quality."""
+
+    cue: str = Field(
+        "canny",
+        description="The edge detector: canny, sobel, scharr, log, dog, lsd, learned, or one that "
+        "you added.",
+    )
+    weights: str | None = Field(
+        None,
+        description="The ONNX file of the cue `learned`. DVC notices a change of the file when it "
+        "lies in assets/cues.",
+    )
+    size_px: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = Field(
+        128,
+        description="Side of the square edge map, in pixels. Higher: finer edges, and an edge "
+        "branch whose cost grows with the square. Lower: faster, and small things disappear.",
+    )
+    blur_sigma: NonNegativeFloat = Field(
+        1.0,
+        description="Standard deviation of the Gaussian blur before detection, in pixels of the "
+        "edge map. Higher: less noise and texture. Lower: finer lines. 0: no blur.",
+    )
+    low: NonNegativeFloat | None = Field(
+        None,
+        description="Lower hysteresis threshold, in units of the detector. Higher: fewer weak "
+        "edges. null: from the statistics of each image.",
+    )
+    high: NonNegativeFloat | None = Field(
+        None,
+        description="Upper hysteresis threshold, in units of the detector. Higher: fewer edges. "
+        "null: from the statistics of each image.",
+    )
+    min_density: Fraction = Field(
+        0.005,
+        description="Smallest share of edge pixels in a map that has structure. A map below it "
+        "enters no loss. Higher: more maps are left out as blank.",
+    )
+    max_density: Fraction = Field(
+        0.5,
+        description="Largest share of edge pixels in a map that has structure. A map above it "
+        "enters no loss. Lower: more maps are left out as noise.",
+    )
+    max_regions: Annotated[int, Field(ge=0, le=64)] = Field(
+        8,
+        description="Most boxes of connected edges for each map. Only the variant `regions` reads "
+        "them. Higher: smaller parts too, at the cost of time. 0: none, and the stage is twice as "
+        "fast.",
+    )
+    own_boxes: bool = Field(
+        True,
+        description="Whether the boxes that a dataset brings along replace the boxes from edges.",
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Edges:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high are given together, or both null")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("low must be below high")
+        if self.min_density >= self.max_density:
+            raise ValueError("min_density must be below max_density")
+        return self
+
+
+class Captions(Section):
+    """The structural caption: the words that it keeps, and its chunks."""
+
+    language_model: str = Field(
+        "en_core_web_sm",
+        description="The spaCy model that parses captions: an installed package, or a folder.",
+    )
+    lexicons: list[str] = Field(
+        default_factory=lambda: ["general"],
+        min_length=1,
+        description="Word lists: general, medical, fashion, or YAML files of your own. DVC notices "
+        "a change of a file when it lies in assets/lexicons.",
+    )
+    method: Literal["parse", "lexicon"] = Field(
+        "parse",
+        description="parse: remove every adjective and adverb that no lexicon keeps, and the "
+        "colours, materials and textures that a lexicon lists. lexicon: remove only the listed "
+        "words.",
+    )
+    mode: Literal["drop", "mask", "downweight"] = Field(
+        "drop",
+        description="What happens to a removed word. drop: it disappears. mask: the mask word "
+        "replaces it. downweight: it stays, with a smaller weight in the text feature.",
+    )
+    mask_word: Annotated[str, Field(min_length=1)] = Field(
+        "[MASK]", description="The word that replaces removed words with mode `mask`."
+    )
+    downweight: Fraction = Field(
+        0.25,
+        description="Weight of a removed word with mode `downweight`; other words have 1. Higher: "
+        "appearance counts more. Needs a text tower that averages its tokens.",
+    )
+    chunks: Literal["phrases", "windows"] = Field(
+        "phrases",
+        description="phrases: noun phrases and prepositional phrases of the parse. windows: a few "
+        "words at a time.",
+    )
+    max_chunks: Annotated[int, Field(ge=1, le=64)] = Field(
+        32,
+        description="Most chunks for each caption; later ones are left out. Higher: the end of "
+        "long captions takes part, at the cost of disk.",
+    )
