@@ -108,6 +108,13 @@ def test_every_room_and_stage_is_explained() -> None:
     assert [stage for stage in STAGES if f"| `{stage}` |" not in page] == []
 
 
+def test_markers_say_what_the_site_has() -> None:
+    """A reader of the Markdown sees nothing in the place of a marker, so a line says what it is."""
+    texts = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    made = {name for name, text in texts.items() if "<!-- made: " in text} - {"index.md"}
+    assert {name for name in made if "On the site (`make docs`)" not in texts[name]} == set()
+
+
 def test_every_command_is_in_the_documentation() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     names = set(get_command(app).commands)  # type: ignore[attr-defined]
