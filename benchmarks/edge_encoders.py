@@ -1,188 +1,265 @@
-"""What an edge encoder gives against what it costs: recall on validation, and milliseconds; and
-the same of more or fewer chunks a caption in the region-chunk loss.
+"""Recall and cost of edge encoders of different sizes, and of more or fewer chunks a caption.
 
-Run it where `dvc repro` has made the features of the recipe `seed`:
+Run it where `dvc repro` has made the features of the recipe `frozen`:
 
     python benchmarks/edge_encoders.py --dataset scenes --seeds 0 1 2
 
-Milliseconds are of forward and backward for one image of a batch, of the encoder alone and of a
-whole step, all rows taking turns; `times` is the one to the other. R@1 is the mean of both ways on
-the validation split, fused at the alpha that is best there, as the protocol chooses it, and of
-images alone; over seeds it is the mean. Without seeds nothing is trained.
+Milliseconds are measured on a batch, with all rows taking turns, and divided by its images; the
+fastest of 15 rounds counts. With an empty `--seeds` nothing is trained and the recalls are empty.
+
+Columns:
+    encoder             the channels of each convolution; or vanilla, which has no edge encoder
+    million parameters  of the edge encoder
+    ms                  forward and backward pass of the edge encoder alone, for each image
+    ms a step           a whole training step, for each image
+    times               ms a step divided by ms
+    α                   weight of the fused edge branch for each seed, as validation chose it
+    R@1 fused           recall at 1 on validation with edges fused at α, in percent: the mean of
+                        both ways and of all seeds
+    of images           the same recall of the image branch alone
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
+from random_data import project_folder
+from script import new_parser, parse, print_header, print_row
 from structxlip.config import Arm, Params, load_params
-from structxlip.data.feature_store import EdgeMaps, FeatureStore
 from structxlip.evaluation.protocol import choose_alpha, embed_split
+from structxlip.evaluation.statistics import mean_recall
+from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.store import FeatureStore
 from structxlip.models import edge_encoder
+from structxlip.models.edge_encoder import EdgeEncoder
 from structxlip.models.structxlip import StructXLIP
-from structxlip.training.arm import arm_batches, arm_loop, arm_model
+from structxlip.training.assembly import Training, assemble
 from structxlip.training.memory import KEEP_FREED
+from structxlip.training.run import TrainingRun
 
 Layers = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
 class Variant:
-    layers: Layers  # (channels, kernel, stride) of each convolution
-    chunks: int | None = None  # a caption; None: those of the recipe
+    """An edge encoder, and how many chunks of a caption the region-chunk loss reads.
 
-    def encoder(self, dim: int) -> edge_encoder.EdgeEncoder:
-        edge_encoder.LAYERS = self.layers
-        return edge_encoder.EdgeEncoder(dim)
+    Attributes:
+        layers: the channels, the kernel and the stride of each convolution.
+        chunks: for each caption; None for as many as the recipe says.
+    """
 
-    def params(self, params: Params) -> Params:
-        edge_encoder.LAYERS = self.layers
-        return params if self.chunks is None else but(params, chunks_per_caption=self.chunks)
+    layers: Layers
+    chunks: int | None = None
 
 
-def four(*channels: int) -> Layers:
+def four_layers(*channels: int) -> Layers:
+    """Four convolutions with the kernels and strides of the shipped encoder."""
     return tuple(zip(channels, (7, 3, 3, 3), (4, 2, 2, 2), strict=True))
 
 
 VARIANTS = {
-    "16, 24, 40, 56 channels": Variant(four(16, 24, 40, 56)),
-    "24, 48, 80, 112": Variant(four(24, 48, 80, 112)),
-    "48, 96, 160, 224": Variant(four(48, 96, 160, 224)),
-    "64, 128, 192, 256": Variant(four(64, 128, 192, 256)),
+    "16, 24, 40, 56 channels": Variant(four_layers(16, 24, 40, 56)),
+    "24, 48, 80, 112": Variant(four_layers(24, 48, 80, 112)),
+    "48, 96, 160, 224": Variant(four_layers(48, 96, 160, 224)),
+    "64, 128, 192, 256": Variant(four_layers(64, 128, 192, 256)),
     "stride 8; 96, 160, 224": Variant(((96, 9, 8), (160, 3, 2), (224, 3, 2))),
-    "24, 48, 80, 112; 1 chunk": Variant(four(24, 48, 80, 112), chunks=1),
-    "24, 48, 80, 112; 4 chunks": Variant(four(24, 48, 80, 112), chunks=4),
+    "24, 48, 80, 112; 1 chunk": Variant(four_layers(24, 48, 80, 112), chunks=1),
+    "24, 48, 80, 112; 4 chunks": Variant(four_layers(24, 48, 80, 112), chunks=4),
 }
 VANILLA = "none (vanilla)"
-ROUNDS = 15
-RECALLS = ("fused", "images")
+COLUMNS = (
+    "encoder",
+    "million parameters",
+    "ms",
+    "ms a step",
+    "times",
+    "α",
+    "R@1 fused",
+    "of images",
+)
+SMOKE = {
+    "rows": [VANILLA, "16, 24, 40, 56 channels", "24, 48, 80, 112; 1 chunk"],
+    "rounds": 2,
+    "threads": 1,
+}
 
 
-def train(params: Params, arm: Arm, store: FeatureStore, edges: EdgeMaps) -> StructXLIP:
-    """All steps of an arm, without validation and checkpoints."""
-    losses = getattr(params.active.arms, arm)
-    batches = arm_batches(params, losses, store, edges if arm == "structxlip" else None)
-    model = arm_model(params, losses, store)
-    loop = arm_loop(params, losses, model, batches)
-    for epoch in range(params.active.train.epochs):
-        for step, drawn in enumerate(batches.epoch(epoch)):
-            loop.step(batches.batch(drawn, epoch, step), epoch, step)
-    return model.eval()
+@dataclass
+class Row:
+    """One row of the table.
+
+    Attributes:
+        parameters: of the edge encoder; 0 without one.
+        encoder_ms, step_ms: for each image; None without an edge encoder.
+        alphas, fused, images: the weight α and both recalls for each seed.
+    """
+
+    parameters: int = 0
+    encoder_ms: float | None = None
+    step_ms: float | None = None
+    alphas: list[float] = field(default_factory=list)
+    fused: list[float] = field(default_factory=list)
+    images: list[float] = field(default_factory=list)
+
+    def cells(self) -> list[str]:
+        """The cells of the table."""
+        costs = ["", "", ""]
+        if self.encoder_ms and self.step_ms:
+            times = self.step_ms / self.encoder_ms
+            costs = [f"{value:.2f}" for value in (self.encoder_ms, self.step_ms, times)]
+        return [
+            f"{self.parameters / 1e6:.2f}" if self.parameters else "",
+            *costs,
+            " ".join(f"{alpha:g}" for alpha in self.alphas),
+            *(f"{statistics.mean(of):.1f}" if of else "" for of in (self.fused, self.images)),
+        ]
+
+
+@contextmanager
+def edge_layers(layers: Layers) -> Iterator[None]:
+    """Build edge encoders with these layers inside the block."""
+    names, shipped = vars(edge_encoder), edge_encoder.LAYERS
+    names["LAYERS"] = layers
+    try:
+        yield
+    finally:
+        names["LAYERS"] = shipped
+
+
+def assemble_arm(params: Params, arm: Arm, data: Path, variant: Variant | None) -> Training:
+    """The training of an arm, with another edge encoder where a variant is given."""
+    if variant is None:
+        return assemble(TrainingRun(params, arm, data / "features", data / "edges"))
+    if variant.chunks is not None:
+        params = with_train(params, chunks_per_caption=variant.chunks)
+    with edge_layers(variant.layers):
+        return assemble(TrainingRun(params, arm, data / "features", data / "edges"))
+
+
+def with_train(params: Params, **changes: int) -> Params:
+    """The parameters with other values of `train`."""
+    settings = params.recipe_settings.train.model_copy(update=changes)
+    recipe = params.recipe_settings.model_copy(update={"train": settings})
+    return params.model_copy(update={"recipes": params.recipes | {params.recipe: recipe}})
+
+
+def train(training: Training, epochs: int) -> StructXLIP:
+    """Train all steps, without validation and checkpoints; returns the model."""
+    for epoch in range(epochs):
+        for step, rows in enumerate(training.batches.epoch(epoch)):
+            training.loop.step(training.batches.batch(rows, epoch, step), epoch, step)
+    return training.model.eval()
 
 
 def recall(model: StructXLIP, store: FeatureStore, edges: EdgeMaps, alpha: float) -> float:
-    """R@1 on validation in percent, mean of both ways."""
-    found = embed_split(model, store, edges, "val", alpha).ranks().recall((1,))
-    return float(np.mean(list(found.values())))
+    """R@1 on validation in percent, the mean of both ways."""
+    return mean_recall(embed_split(model, store, edges, "val", alpha).ranks().recall((1,)))
 
 
 def milliseconds(
-    params: Params, store: FeatureStore, edges: EdgeMaps, names: list[str]
-) -> dict[str, list[float]]:
-    """Of the encoder alone and of a whole step, an image."""
-
-    def work(variant: Variant) -> list[Callable[[], object]]:
-        chosen = variant.params(params)
-        losses = chosen.active.arms.structxlip
-        batches = arm_batches(chosen, losses, store, edges)
-        loop = arm_loop(chosen, losses, arm_model(chosen, losses, store), batches)
-        batch, made = (
-            batches.batch(batches.epoch(0)[0], 0, 0),
-            variant.encoder(loop.inner.model.embed_dim),
-        )
-
-        def encode() -> None:
-            made.zero_grad()
-            embedding, patches = made(batch["edges"])
-            (embedding.sum() + patches.sum()).backward()
-
-        return [encode, lambda: loop.step(batch, 0, 0)]
-
-    works = {name: work(VARIANTS[name]) for name in names}
-    found: dict[str, list[list[float]]] = {name: [[], []] for name in works}
-    for _ in range(ROUNDS):
-        for name, pair in works.items():
-            for times, take in zip(found[name], pair, strict=True):
+    params: Params, data: Path, variants: dict[str, Variant], rounds: int
+) -> dict[str, tuple[float, float]]:
+    """The time of the edge encoder alone and of a whole step, in milliseconds for each image."""
+    work = {name: encoder_and_step(params, data, variant) for name, variant in variants.items()}
+    seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in work}
+    for _ in range(rounds):
+        for name, calls in work.items():
+            for times, call in zip(seconds[name], calls, strict=True):
                 started = time.perf_counter()
-                take()
-                times.append(1000 * (time.perf_counter() - started))
-    size = params.active.train.batch_size
-    return {name: [min(times[1:]) / size for times in pair] for name, pair in found.items()}
+                call()
+                times.append(time.perf_counter() - started)
+    per_image = 1000 / params.recipe_settings.train.batch_size
+    return {  # the first round warms up
+        name: (per_image * min(encoder[1:]), per_image * min(step[1:]))
+        for name, (encoder, step) in seconds.items()
+    }
 
 
-def but(params: Params, **changes: int) -> Params:
-    """With other values of `train`."""
-    settings = params.active.train.model_copy(update=changes)
-    recipe = params.active.model_copy(update={"train": settings})
-    return params.model_copy(update={"recipes": {params.recipe: recipe}})
+def encoder_and_step(
+    params: Params, data: Path, variant: Variant
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Functions that run the edge encoder, and a whole step, on the first batch."""
+    training = assemble_arm(params, "structxlip", data, variant)
+    batch = training.batches.batch(training.batches.epoch(0)[0], 0, 0)
+    encoder = encoder_of(training)
+
+    def encode() -> None:
+        encoder.zero_grad()
+        embedding, patches = encoder(batch["edges"])
+        (embedding.sum() + patches.sum()).backward()
+
+    return encode, lambda: training.loop.step(batch, 0, 0)
 
 
-def row(name: str, cells: dict[str, Any]) -> None:
-    encoder, step = cells["ms"] or (None, None)
-    shown = (
-        f"{cells['parameters'] / 1e6:.2f}" if cells["parameters"] else "",
-        *(f"{encoder:.2f} | {step:.2f} | {step / encoder:.2f}" if encoder else " | | ",),
-        " ".join(f"{alpha:g}" for alpha in cells["alphas"]),
-        *(f"{statistics.mean(cells[what]):.1f}" if cells[what] else "" for what in RECALLS),
-    )
-    print(f"| {name} | {' | '.join(shown)} |", flush=True)
+def encoder_of(training: Training) -> EdgeEncoder:
+    """The edge encoder of a training."""
+    encoder = training.model.edge_encoder
+    assert isinstance(encoder, EdgeEncoder)
+    return encoder
+
+
+def measure_recall(
+    params: Params, data: Path, variant: Variant | None, seeds: list[int], row: Row
+) -> None:
+    """Train with every seed, and add α and the recalls to a row."""
+    arm: Arm = "vanilla" if variant is None else "structxlip"
+    recipe = params.recipe_settings
+    for seed in seeds:
+        training = assemble_arm(params.model_copy(update={"seed": seed}), arm, data, variant)
+        model, store = train(training, recipe.train.epochs), training.store
+        edges = training.edges or EdgeMaps(data / "edges", store.ids)
+        alpha = choose_alpha(model, store, edges, recipe.evaluation.alphas)
+        row.alphas.append(alpha)
+        row.fused.append(recall(model, store, edges, alpha))
+        row.images.append(recall(model, store, edges, 0.0))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = new_parser(__doc__)
     parser.add_argument("--dataset", default="scenes")
-    parser.add_argument("--rows", nargs="+", choices=(VANILLA, *VARIANTS), help="those alone")
+    parser.add_argument("--rows", nargs="+", choices=(VANILLA, *VARIANTS), help="only these rows")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--epochs", type=int, help="fewer than the recipe has, to try it")
+    parser.add_argument("--epochs", type=int, help="by default as many as in the recipe")
+    parser.add_argument("--rounds", type=int, default=15, help="in which rows take turns")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--json", type=Path, help="also write what was found")
-    options = parser.parse_args()
-    if not os.environ.items() >= KEEP_FREED.items():  # as our workers have it
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    options = parse(parser, SMOKE)
+    if not options.smoke and not os.environ.items() >= KEEP_FREED.items():
+        # Start again with the allocator of training workers.
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | KEEP_FREED)
     torch.set_num_threads(options.threads)
-    params, data = load_params(options.params), Path("data") / options.dataset
-    if options.epochs:
-        params = but(params, epochs=options.epochs)
-    store = FeatureStore(data / "features")
-    edges = EdgeMaps(data / "edges", store.ids)
-    rows = options.rows or [VANILLA, *VARIANTS]
-    costs = milliseconds(params, store, edges, [name for name in rows if name != VANILLA])
-    print("| encoder | million parameters | ms | ms a step | times | α | R@1 fused | of images |")
-    print("|---|---|---|---|---|---|---|---|")
-    found: dict[str, dict[str, Any]] = {}
-    for name in rows:
-        cells = found[name] = {"parameters": 0, "ms": costs.get(name), "alphas": []}
-        cells |= {what: [] for what in RECALLS}
-        variant = VARIANTS.get(name)
-        if variant:
-            dim = params.active.model.embed_dim
-            cells["parameters"] = sum(p.numel() for p in variant.encoder(dim).parameters())
-        for seed in options.seeds:
-            one, alpha = params.model_copy(update={"seed": seed}), 0.0
-            if variant is None:
-                model = train(one, "vanilla", store, edges)
-            else:
-                model = train(variant.params(one), "structxlip", store, edges)
-                alpha = choose_alpha(model, store, edges, params.active.evaluation.alphas)
-            cells["alphas"].append(alpha)
-            cells["fused"].append(recall(model, store, edges, alpha))
-            cells["images"].append(recall(model, store, edges, 0.0))
-        row(name, cells)
+    rows: dict[str, Row] = {}
+    with project_folder(options.smoke) as folder:
+        params, data = load_params(folder / options.params), folder / "data" / options.dataset
+        if options.epochs:
+            params = with_train(params, epochs=options.epochs)
+        chosen = {name: VARIANTS.get(name) for name in options.rows or (VANILLA, *VARIANTS)}
+        variants = {name: variant for name, variant in chosen.items() if variant}
+        costs = milliseconds(params, data, variants, options.rounds)
+        print_header(*COLUMNS)
+        for name, variant in chosen.items():
+            row = rows[name] = Row()
+            if variant:
+                encoder = encoder_of(assemble_arm(params, "structxlip", data, variant))
+                row.parameters = sum(p.numel() for p in encoder.parameters())
+                row.encoder_ms, row.step_ms = costs[name]
+            measure_recall(params, data, variant, options.seeds, row)
+            print_row(name, *row.cells())
     if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        figures = {name: vars(row) for name, row in rows.items()}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

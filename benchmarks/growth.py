@@ -1,113 +1,85 @@
-"""What the stages `edges` and `captions` cost again when a dataset has grown by 1 %.
+"""The cost of the stages `edges` and `captions` when a dataset has grown by 1 %.
 
     python benchmarks/growth.py
 
-Works in a temporary folder on pair stores of 100,000 samples that it writes itself: thumbnails with
-short captions, and photographs with long ones. The new pairs come last. Times are of the command,
-from its start to its end.
+The script writes pair stores of 100,000 samples into a temporary folder: thumbnails with short
+captions, and photographs with long ones. It runs each stage, lets the store grow by 1 % at its end,
+and runs each stage again. Only the new samples should cost time.
+
+Columns:
+    stage             the stage, and the kind of data
+    samples           samples of the first run
+    first run, s      seconds of the command, from its start to its end
+    with 1 % more, s  seconds of the command on the larger store
+    share             the second time divided by the first
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import cv2
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from random_data import DATASET, ROOT, write_pairs
+from script import new_parser, parse, print_header, print_row
 
-from structxlip.data.pairs import ROW_GROUP_PAIRS, pair_schema
-
-ROOT = Path(__file__).parents[1]
-KINDS = {"thumbnails, 17 words": (192, 192, 1), "photographs, 68 words": (375, 500, 4)}
-DISTINCT, SHARD_GROUPS, MORE = 256, 100, 0.01
-THINGS = ("dog", "cat", "lamp", "box", "boat", "tree", "chair", "bird", "cup", "house")
+STAGES = ("edges", "captions")
+GROWTH = 0.01
+SMOKE = {"samples": 100, "kinds": ["thumbnails"], "stages": ["edges"]}
 
 
-def picture(seed: int, height: int, width: int) -> bytes:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (12, 12, 3), np.uint8)
-    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    noisy = cv2.add(smooth, rng.integers(0, 8, smooth.shape, np.uint8))
-    return cv2.imencode(".jpg", noisy)[1].tobytes()
+class Kind(NamedTuple):
+    """A kind of data: the size of its images in pixels, and the sentences of a caption."""
+
+    height: int
+    width: int
+    sentences: int
+    label: str
 
 
-@cache
-def all_pictures(height: int, width: int) -> list[bytes]:
-    return [picture(seed, height, width) for seed in range(DISTINCT)]
+KINDS = {
+    "thumbnails": Kind(192, 192, 1, "thumbnails, 17 words"),
+    "photographs": Kind(375, 500, 4, "photographs, 68 words"),
+}
 
 
-def rows(first: int, last: int, kind: str) -> Iterator[dict[str, Any]]:
-    height, width, sentences = KINDS[kind]
-    pictures = all_pictures(height, width)
-    rng = np.random.default_rng(first)
-    for i in range(first, last):
-        said = (
-            f"a red {one} stands left of a small {two} and {i} blue {three}s lie under it."
-            for one, two, three in rng.choice(THINGS, (sentences, 3))
-        )
-        yield {
-            "id": f"{i:07d}",
-            "split": "train",
-            "group": str(i),
-            "image": pictures[i % DISTINCT],
-            "width": width,
-            "height": height,
-            "captions": [" ".join(said)],
-            "source": "growth",
-            "sha256": str(i),
-            "boxes": [],
-            "edges": None,
-        }
+def write_store(project: Path, kind: Kind, samples: int) -> None:
+    """Write the pair store of a project."""
+    pairs = project / "data" / DATASET / "pairs"
+    write_pairs(pairs, samples, kind.height, kind.width, kind.sentences)
 
 
-def write_store(folder: Path, samples: int, kind: str) -> None:
-    """Write a pair store as `ingest` cuts it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    shard = ROW_GROUP_PAIRS * SHARD_GROUPS
-    for number, start in enumerate(range(0, samples, shard)):
-        path = folder / f"part-{number:05d}.parquet"
-        with pq.ParquetWriter(path, pair_schema(), compression="zstd") as writer:
-            stop = min(start + shard, samples)
-            for first in range(start, stop, ROW_GROUP_PAIRS):
-                group = list(rows(first, min(first + ROW_GROUP_PAIRS, stop), kind))
-                writer.write_table(pa.Table.from_pylist(group, schema=pair_schema()))
-
-
-def seconds(stage: str, project: Path) -> float:
-    command = [Path(sys.executable).with_name("structxlip"), stage, "--dataset", "scenes"]
+def stage_seconds(stage: str, project: Path) -> float:
+    """Run a stage; return the seconds that its command takes."""
+    command = [sys.executable, "-m", "structxlip.cli", stage, "--dataset", DATASET]
     started = time.monotonic()
-    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    subprocess.run(command, cwd=project, check=True, stderr=subprocess.DEVNULL)
     return time.monotonic() - started
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = new_parser(__doc__)
     parser.add_argument("--samples", type=int, default=100_000)
-    samples = parser.parse_args().samples
-    print("| stage | samples | first run, s | with 1 % more, s | share |\n|---|---|---|---|---|")
-    for kind in KINDS:
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    options = parse(parser, SMOKE)
+    samples = options.samples
+    print_header("stage", "samples", "first run, s", "with 1 % more, s", "share")
+    for kind in (KINDS[name] for name in options.kinds):
         with tempfile.TemporaryDirectory() as folder:
             project = Path(folder)
             shutil.copy(ROOT / "params.yaml", project)
-            store = project / "data/scenes/pairs"
-            write_store(store, samples, kind)
-            first = {stage: seconds(stage, project) for stage in ("edges", "captions")}
-            write_store(store, round(samples * (1 + MORE)), kind)
-            for stage, whole in first.items():
-                again = seconds(stage, project)
-                cells = [f"{stage}, {kind}", f"{samples:,}", f"{whole:.1f}", f"{again:.1f}"]
-                print(f"| {' | '.join(cells)} | {again / whole:.3f} |", flush=True)
+            write_store(project, kind, samples)
+            first = {stage: stage_seconds(stage, project) for stage in options.stages}
+            write_store(project, kind, round(samples * (1 + GROWTH)))
+            for stage, first_s in first.items():
+                again_s = stage_seconds(stage, project)
+                cells = f"{samples:,}", f"{first_s:.1f}", f"{again_s:.1f}"
+                print_row(f"{stage}, {kind.label}", *cells, f"{again_s / first_s:.3f}")
 
 
 if __name__ == "__main__":

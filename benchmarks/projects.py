@@ -1,117 +1,174 @@
-"""Folders in which the stages have made what a benchmark trains on."""
+"""Projects for benchmarks: folders in which the stages have made the artifacts of a dataset."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from duel import Context, run_apart
+from structxlip.config import Arm, Params, load_params
+
+if TYPE_CHECKING:
+    from structxlip.training.run import TrainingRun
+
 ROOT = Path(__file__).parents[1]
-KEPT = 64  # pairs of the other splits, which nothing here reads
+HELD_OUT = 8  # pairs of the validation and of the test split, which no benchmark reads
+Rows = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with params.yaml and the artifacts of one dataset."""
+    """A folder with params.yaml and the artifacts of one dataset.
+
+    Attributes:
+        folder: of the project.
+        dataset: its only dataset.
+        changes: other values of the sections `train` and `machine`.
+    """
 
     folder: Path
     dataset: str
-    changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # of `train` and `machine`
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def data(self) -> Path:
         return self.folder / "data" / self.dataset
 
     @property
-    def params(self) -> Any:
-        from structxlip.config import Params, load_params
-
+    def params(self) -> Params:
         content = load_params(self.folder / "params.yaml").model_dump(by_alias=True)
         content["recipes"][content["recipe"]]["train"] |= self.changes.get("train", {})
         content["machine"] |= self.changes.get("machine", {})
         return Params.model_validate(content)
 
-    def but(self, **changes: dict[str, Any]) -> Project:
+    def run(self, arm: Arm) -> TrainingRun:
+        """The training of an arm."""
+        from structxlip.training.run import TrainingRun
+
+        return TrainingRun(self.params, arm, self.data / "features", self.data / "edges")
+
+    def with_changes(self, **changes: dict[str, Any]) -> Project:
         """The same data with other values of `train` or `machine`."""
         return replace(self, changes=changes)
+
+    def batches(self) -> tuple[Rows, Rows]:
+        """The pairs and the captions of the batches of the first epoch, as rows of the store."""
+        content = json.loads((self.folder / "batches.json").read_text())
+        return content["pairs"], content["captions"]
 
 
 def prepare(
     folder: Path,
     options: argparse.Namespace,
+    context: Context,
     recipe: str,
     clip: dict[str, Any] | None = None,
-    **model: Any,
+    **changes: dict[str, Any],
 ) -> Project:
-    """A project that follows a recipe on some pairs of the dataset, with its features made."""
-    project = Project(folder, options.dataset)
+    """Make a project that follows a recipe on some pairs of a dataset.
+
+    Args:
+        folder: of the project; artifacts that are there are used again.
+        options: of the command line: the dataset, the pairs, the batch size and the precision.
+        context: starts the process in which the stages run.
+        recipe: a recipe of the shipped params.yaml.
+        clip: the configuration of a random CLIP, to be used for both towers; None leaves the
+            towers, the batch size and the precision of the recipe.
+        changes: other values in sections of the recipe.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     chosen = params["recipes"][recipe]
     if clip is not None:
         file = folder / f"{folder.name}_random.json"
         file.write_text(json.dumps(clip))
-        model |= dict.fromkeys(("image_tower", "text_tower"), f"open_clip:{file}")
+        chosen["model"] |= dict.fromkeys(("image_tower", "text_tower"), f"open_clip:{file}")
         chosen["train"] |= {"batch_size": options.batch, "precision": options.precision}
-    chosen["model"] |= model
+    for section, values in changes.items():
+        chosen[section] |= values
     entry = params["datasets"].get(options.dataset) or params["presets"][options.dataset]
     entry["path"] = str(options.path or ROOT / entry["path"])
     if entry["kind"] == "scenes":
-        entry |= {"train": options.pairs, "val": KEPT, "test": KEPT}
+        entry |= {"train": options.pairs, "val": HELD_OUT, "test": HELD_OUT}
     params |= {"recipe": recipe, "datasets": {options.dataset: entry}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    if (project.data / "features").is_dir():
-        return project
-    for stage in ("ingest", "edges", "captions", "features"):
-        command = [Path(sys.executable).with_name("structxlip"), stage]
-        command += ["--dataset", options.dataset]
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        if stage == "ingest":
-            thin(project.data / "pairs", options.pairs)
+    project = Project(folder, options.dataset)
+    run_apart(context, _make_artifacts, project, options.pairs)
     return project
 
 
-def thin(pairs: Path, count: int) -> None:
-    """Leave the first so many training pairs of a pair store, and no others but a few."""
+def _make_artifacts(project: Project, train_pairs: int) -> None:
+    """Run the stages, unless the features are there, and write the batches of the first epoch."""
+    from structxlip.stages.captions import captions
+    from structxlip.stages.edges import edges
+    from structxlip.stages.features import features
+    from structxlip.stages.ingest import ingest
+    from structxlip.training.assembly import assemble
+
+    os.chdir(project.folder)
+    params = project.params
+    if not (project.data / "features").is_dir():
+        ingest(params, project.dataset)
+        _thin(project.data / "pairs", train_pairs)
+        for stage in (edges, captions, features):
+            stage(params, project.dataset)
+    epoch = assemble(project.run("vanilla")).batches.epoch(0)
+    content = {name: [getattr(rows, name).tolist() for rows in epoch] for name in epoch[0]._fields}
+    (project.folder / "batches.json").write_text(json.dumps(content))
+
+
+def _thin(pairs: Path, train_pairs: int) -> None:
+    """Keep the first pairs of each split of a pair store."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from structxlip.data.pairs import ROW_GROUP_PAIRS, shards
+    from structxlip.data.shards import ROW_GROUP_PAIRS, shards
 
-    kept, left = [], {"train": count, "val": KEPT, "test": KEPT}
+    kept, missing = [], {"train": train_pairs, "val": HELD_OUT, "test": HELD_OUT}
     for path in shards(pairs):
         table = pq.read_table(path)
-        for split, wanted in left.items():
-            of_split = table.filter(pa.compute.equal(table["split"], split))[:wanted]
+        for split, count in missing.items():
+            of_split = table.filter(pc.equal(table["split"], split))[:count]
             kept.append(of_split)
-            left[split] -= len(of_split)
+            missing[split] -= len(of_split)
         path.unlink()
     pq.write_table(pa.concat_tables(kept), pairs / "part-00000.parquet", ROW_GROUP_PAIRS)
 
 
-def export(project: Project) -> Path:
-    """The pairs as files and a JSON list of them, as plain code reads them."""
+def export(project: Project, context: Context) -> Path:
+    """Write the pairs as plain files and a JSON list of them; returns the list."""
+    run_apart(context, _write_files, project)
+    return _files(project) / "pairs.json"
+
+
+def _files(project: Project) -> Path:
+    return project.folder / "files"
+
+
+def _write_files(project: Project) -> None:
     import pyarrow.parquet as pq
 
-    from structxlip.data.feature_store import FeatureStore
-    from structxlip.data.pairs import shards
+    from structxlip.data.shards import shards
+    from structxlip.features.store import FeatureStore
 
     def rows(artifact: str, columns: list[str]) -> list[dict[str, Any]]:
         paths = shards(project.data / artifact)
         return [row for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
 
-    folder = project.folder / "files"
+    folder = _files(project)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     store = FeatureStore(project.data / "features")
-    most = project.params.active.train.regions_per_image
+    most = project.params.recipe_settings.train.regions_per_image
     maps = rows("edges", ["edges", "has_structure", "regions"])
     texts = rows("captions", ["id", "caption_index", "text", "structure", "chunks"])
     first = {text["id"]: text for text in texts if text["caption_index"] == 0}
@@ -133,4 +190,3 @@ def export(project: Project) -> Path:
             }
         )
     (folder / "pairs.json").write_text(json.dumps(listed))
-    return folder / "pairs.json"

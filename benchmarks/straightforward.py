@@ -1,7 +1,8 @@
-"""The recipe `paper` written straight from its formulas, to measure ours against.
+"""The recipe `paper`, written straight from its formulas, as a reference for speed and memory.
 
-Every picture is read from its file, resized and encoded on its own, two a sample for nothing; texts
-are padded to the full length; the losses are loops over samples.
+Each sample reads its image, its edge map and every crop from the files on its own, and reads the
+image and the edge map a second time for nothing. Texts are padded to the full length. The losses
+are loops over samples.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.utils.data import Dataset
 from torchvision import transforms
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -24,7 +26,7 @@ MAX_SCALE = 100.0
 
 @dataclass
 class Sample:
-    """One pair as the model reads it; spans are tokens [first, last) of the structural caption."""
+    """One pair as the model reads it; chunks are tokens [first, last) of its structural caption."""
 
     image: Tensor  # [3, S, S]
     edges: Tensor  # [3, S, S]
@@ -36,7 +38,7 @@ class Sample:
     group: int
 
 
-class Samples(torch.utils.data.Dataset):
+class Samples(Dataset[Sample]):
     """Pairs that a JSON list describes, with files of images and edge maps beside it."""
 
     def __init__(self, file: Path, size_px: int, length: int) -> None:
@@ -91,8 +93,7 @@ class Samples(torch.utils.data.Dataset):
 
 @dataclass
 class Views:
-    """What a batch of samples became: embeddings ``[N, D]``, chunks and regions sample by
-    sample."""
+    """The embeddings of a batch of samples, ``[N, D]``; chunks and regions sample by sample."""
 
     images: Tensor
     texts: Tensor
@@ -106,9 +107,9 @@ class Views:
 
 
 def encode(model: Any, samples: list[Sample]) -> Views:
-    """Each view of the batch through the towers of a ``transformers.CLIPModel``, on its own."""
-    images = _see(model, torch.stack([sample.image for sample in samples]))
-    edges = _see(model, torch.stack([sample.edges for sample in samples]))
+    """Encode each view of a batch on its own, by the towers of a ``transformers.CLIPModel``."""
+    images = _image_features(model, torch.stack([sample.image for sample in samples]))
+    edges = _image_features(model, torch.stack([sample.edges for sample in samples]))
     texts = model.get_text_features(torch.stack([s.caption for s in samples])).pooler_output
     read = model.get_text_features(
         torch.stack([sample.structure for sample in samples]), output_hidden_states=True
@@ -117,7 +118,9 @@ def encode(model: Any, samples: list[Sample]) -> Views:
     chunks, regions = [], []
     for i, sample in enumerate(samples):
         crops = sample.crops if sample.has_structure else []
-        regions.append(_see(model, torch.stack(crops)) if crops else images.new_zeros(0, 1))
+        regions.append(
+            _image_features(model, torch.stack(crops)) if crops else images.new_zeros(0, 1)
+        )
         pooled = []
         for first, last in sample.chunks:
             span = tokens[i, first:last]
@@ -140,7 +143,7 @@ def encode(model: Any, samples: list[Sample]) -> Views:
     )
 
 
-def _see(model: Any, pixels: Tensor) -> Tensor:
+def _image_features(model: Any, pixels: Tensor) -> Tensor:
     features: Tensor = model.get_image_features(pixels).pooler_output
     return features
 
@@ -186,8 +189,17 @@ def consistency(images: Tensor, edges: Tensor) -> Tensor:
     return (1 - (normalize(images, dim=-1) * normalize(edges, dim=-1)).sum(dim=-1)).mean()
 
 
-class Training:
-    """Steps of AdamW over all of a CLIP model, as plain as they come."""
+class StraightTraining:
+    """Plain training of all of a CLIP model by AdamW, with half a cosine as its schedule.
+
+    Args:
+        model: a ``transformers.CLIPModel``.
+        weights: of the losses, by their names.
+        learning_rate: at the start.
+        weight_decay: of all parameters.
+        steps: of the whole training, for the schedule.
+        bf16: encode in bfloat16.
+    """
 
     def __init__(
         self,
@@ -199,20 +211,22 @@ class Training:
         steps: int,
         bf16: bool,
     ) -> None:
-        self.model, self.weights, self.bf16, self.steps = model.train(), weights, bf16, steps
+        self.model: Any = model.train()
+        self.weights, self.bf16, self.steps = weights, bf16, steps
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=learning_rate, weight_decay=weight_decay
         )
         self.learning_rate = learning_rate
 
     def step(self, samples: list[Sample], number: int) -> dict[str, float]:
+        """Train on a batch; returns the losses."""
         for group in self.optimizer.param_groups:
             done = number / self.steps
             group["lr"] = self.learning_rate * (1 + math.cos(math.pi * done)) / 2
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             views = encode(self.model, samples)
         terms = losses(views)
-        loss = sum(weight * terms[name] for name, weight in self.weights.items())
+        loss = torch.stack([weight * terms[name] for name, weight in self.weights.items()]).sum()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -221,17 +235,32 @@ class Training:
         return {name: float(term.detach()) for name, term in terms.items()}
 
 
-def vit_b_16(length: int) -> Any:
-    """A ``CLIPModel`` of the size of ViT-B/16 with random weights, for texts of ``length``."""
+def random_clip(config: dict[str, Any], length: int) -> Any:
+    """A ``CLIPModel`` with random weights for texts of ``length`` tokens, of the size that a
+    configuration of open_clip gives."""
     from transformers import CLIPConfig, CLIPModel
 
-    text = {"max_position_embeddings": length, "bos_token_id": 49406, "eos_token_id": 49407}
-    vision = {
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "patch_size": 16,
-        "image_size": 224,
-    }
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=512))
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    return CLIPModel(
+        CLIPConfig(
+            vision_config={
+                "hidden_size": vision["width"],
+                "intermediate_size": 4 * vision["width"],
+                "num_hidden_layers": vision["layers"],
+                "num_attention_heads": vision["width"] // vision.get("head_width", 64),
+                "patch_size": vision["patch_size"],
+                "image_size": vision["image_size"],
+            },
+            text_config={
+                "hidden_size": text["width"],
+                "intermediate_size": 4 * text["width"],
+                "num_hidden_layers": text["layers"],
+                "num_attention_heads": text["heads"],
+                "vocab_size": text["vocab_size"],
+                "max_position_embeddings": length,
+                "bos_token_id": 49406,
+                "eos_token_id": 49407,
+            },
+            projection_dim=config["embed_dim"],
+        )
+    )

@@ -1,4 +1,4 @@
-"""What mkdocs runs while it builds the site: parts of pages that are made from the code.
+"""Hooks of mkdocs: while the site is built, they make parts of pages from the code.
 
 A page holds a marker such as ``<!-- made: parameters -->``. The function of that name in ``MADE``
 writes the text that replaces it, so that these parts cannot say anything else than the code.

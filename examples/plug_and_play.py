@@ -2,9 +2,10 @@
 
     python examples/plug_and_play.py --steps 40
 
-What StructXLIP adds to a loop that trains with the CLIP loss is marked with `+`. The model is a
-small CLIP from scratch and the data are drawings, so that it runs anywhere in a minute; put your
-own in their places.
+The script trains a small CLIP with random weights on drawings, so that it runs anywhere in a
+minute; put your own model and data in their places. A `+` marks each line that StructXLIP adds to a
+loop with the CLIP loss alone. Every fifth step prints the CLIP loss, the three structural losses,
+and their weighted sum `loss`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 from structxlip.captions import load_language_model, load_lexicon, structure_caption
 from structxlip.cues import canny, edge_density, has_structure
 from structxlip.data.scenes import draw_scene, load_vocabulary
-from structxlip.losses import CompositeLoss
+from structxlip.losses import CompositeLoss, Features
 from structxlip.models.edge_encoder import EdgeEncoder
 
 IMAGE_PX, BATCH, CHUNKS, DIM = 64, 32, 2, 64
@@ -29,6 +30,8 @@ IMAGE_PX, BATCH, CHUNKS, DIM = 64, 32, 2, 64
 
 @dataclass(frozen=True)
 class Data:
+    """Pairs of images and captions, and their structure."""
+
     images: Tensor  # [N, 3, S, S]
     captions: Tensor  # [N, L], tokens
     edges: Tensor  # + [N, 1, S, S]
@@ -39,6 +42,7 @@ class Data:
 
 
 def small_clip() -> open_clip.CLIP:
+    """A CLIP model of 64 dimensions with random weights."""
     return open_clip.CLIP(
         DIM,
         {"image_size": IMAGE_PX, "patch_size": 16, "width": 96, "head_width": 32, "layers": 3},
@@ -47,7 +51,7 @@ def small_clip() -> open_clip.CLIP:
 
 
 def drawings(number: int) -> Data:
-    """Drawings with captions, and what the structural losses need of them."""
+    """Drawings with captions, and the structure that the losses need."""
     vocabulary = load_vocabulary(str(importlib.resources.files("structxlip.data") / "scenes.yaml"))
     scenes = [
         draw_scene(i, seed=0, image_px=IMAGE_PX, captions_per_image=1, vocabulary=vocabulary)
@@ -79,6 +83,7 @@ def drawings(number: int) -> Data:
 
 
 def train(data: Data, steps: int) -> list[dict[str, float]]:
+    """Train for some steps; returns the losses of each."""
     torch.manual_seed(0)
     clip = small_clip()
     edge_encoder = EdgeEncoder(DIM)  # +
@@ -88,22 +93,21 @@ def train(data: Data, steps: int) -> list[dict[str, float]]:
     history = []
     for step in range(steps):
         rows = torch.arange(step * BATCH, (step + 1) * BATCH) % len(data.images)
-        features = {
-            "image_features": clip.encode_image(data.images[rows]),
-            "text_features": clip.encode_text(data.captions[rows]),
-            "logit_scale": clip.logit_scale.exp(),
-        }
+        features = Features(
+            image_features=clip.encode_image(data.images[rows]),
+            text_features=clip.encode_text(data.captions[rows]),
+            logit_scale=clip.logit_scale.exp(),
+        )
         edge_features, patch_features = edge_encoder(data.edges[rows])  # +
-        features |= {  # +
-            "edge_features": edge_features,
-            "patch_features": patch_features,
-            "structure_features": clip.encode_text(data.structures[rows]),
-            "chunk_features": clip.encode_text(data.chunks[rows].flatten(0, 1)).unflatten(
-                0, (len(rows), CHUNKS)
-            ),
-            "chunk_mask": data.chunk_mask[rows],
-            "has_structure": data.has_structure[rows],
-        }
+        chunk_features = clip.encode_text(data.chunks[rows].flatten(0, 1))  # +
+        features |= Features(  # +
+            edge_features=edge_features,
+            patch_features=patch_features,
+            structure_features=clip.encode_text(data.structures[rows]),
+            chunk_features=chunk_features.unflatten(0, (len(rows), CHUNKS)),
+            chunk_mask=data.chunk_mask[rows],
+            has_structure=data.has_structure[rows],
+        )
         losses = loss(features)
         optimizer.zero_grad()
         losses["loss"].backward()
@@ -113,10 +117,14 @@ def train(data: Data, steps: int) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--smoke", action="store_true", help="10 steps on a single batch")
     options = parser.parse_args()
-    for step, losses in enumerate(train(drawings(4 * BATCH), options.steps), 1):
+    steps, batches = (10, 1) if options.smoke else (options.steps, 4)
+    for step, losses in enumerate(train(drawings(batches * BATCH), steps), 1):
         if step == 1 or step % 5 == 0:
             print(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in losses.items()))
 

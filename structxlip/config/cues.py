@@ -1,4 +1,4 @@
-"""How the structural cues are made: edge maps and structural captions."""
+"""The settings of the structural cues: edge maps and structural captions."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ EXAMPLES = {
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a copy of the project needs to run stages."""
+    """A copy of the files that stages need to run."""
     folder = tmp_path_factory.mktemp("project")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "structxlip", folder / "structxlip", ignore=ignored)
@@ -78,7 +78,7 @@ def merge(content: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def run(command: str, folder: Path) -> str:
-    """What a command of a page prints, in a folder that holds the package."""
+    """The output of a command of a page, run in a folder that holds the package."""
     program, *arguments = command.split()
     starts = {"python": [], "structxlip": ["-m", "structxlip.cli"]}
     done = subprocess.run(
