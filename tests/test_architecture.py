@@ -23,7 +23,9 @@ LEVELS = {
 # Modules that flows and tasks may import: light ones that do not do the work of a stage.
 LIGHT = {"config", "errors", "progress", "ray_session", "reports.comparison"}
 OURS = [module for module in import_graph().modules if module.startswith("structxlip.")]
-OPERATION = [m for m in import_graph().modules if m.partition(".")[0] in ("flows", "tasks")]
+OPERATION = sorted(
+    module for module in import_graph().modules if module.partition(".")[0] in ("flows", "tasks")
+)
 
 
 def room_imports() -> set[tuple[str, str]]:
