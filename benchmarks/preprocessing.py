@@ -112,12 +112,18 @@ def stage_rate(work: StageWork, workers: int, rounds: int) -> float:
     return max(rates)
 
 
-def repeated_units(counts: Mapping[RowGroup, int], size: int, samples: float) -> list[WorkUnit]:
-    """Units of about ``size`` samples from row groups that repeat until there are ``samples``.
+def repeated_units(counts: Mapping[RowGroup, int], unit: int, samples: float) -> list[WorkUnit]:
+    """Units of work, from row groups that repeat until there are ``samples``.
 
     There are at least two units, since the first of each worker is not counted.
+
+    Args:
+        counts: the samples of each row group.
+        unit: about as many samples are in a unit of the stage; fewer where the data are fewer.
+        samples: of all units.
     """
-    per_group = sum(counts.values()) / len(counts)
+    total = sum(counts.values())
+    size, per_group = min(unit, total), total / len(counts)
     groups = islice(cycle(counts), 1 + max(round(samples / per_group), 2 * ceil(size / per_group)))
     return cut_units(((group, list(range(counts[group]))) for group in groups), size)[1:]
 

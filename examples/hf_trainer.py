@@ -94,13 +94,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--smoke", action="store_true", help="10 steps on a single batch")
+    parser.add_argument("--smoke", action="store_true", help="10 steps on 16 drawings")
     options = parser.parse_args()
-    steps, batches = (10, 1) if options.smoke else (options.steps, 4)
+    steps, number = (10, 16) if options.smoke else (options.steps, 4 * BATCH)
     logging.set_verbosity_error()
     torch.manual_seed(0)
-    data = vars(drawings(batches * BATCH))
-    rows = [{name: value[i] for name, value in data.items()} for i in range(batches * BATCH)]
+    data = vars(drawings(number))
+    rows = [{name: value[i] for name, value in data.items()} for i in range(number)]
     with tempfile.TemporaryDirectory() as output:
         arguments = TrainingArguments(
             output_dir=output,

@@ -90,9 +90,9 @@ def train(data: Data, steps: int) -> list[dict[str, float]]:
     loss = CompositeLoss(DIM, edge_text=0.5, region_chunk=0.1, edge_image=0.05)  # +
     modules = torch.nn.ModuleList([clip, edge_encoder, loss])
     optimizer = torch.optim.AdamW(modules.parameters(), lr=5e-4)
-    history = []
+    history, size = [], min(BATCH, len(data.images))
     for step in range(steps):
-        rows = torch.arange(step * BATCH, (step + 1) * BATCH) % len(data.images)
+        rows = torch.arange(step * size, (step + 1) * size) % len(data.images)
         features = Features(
             image_features=clip.encode_image(data.images[rows]),
             text_features=clip.encode_text(data.captions[rows]),
@@ -121,10 +121,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--smoke", action="store_true", help="10 steps on a single batch")
+    parser.add_argument("--smoke", action="store_true", help="10 steps on 16 drawings")
     options = parser.parse_args()
-    steps, batches = (10, 1) if options.smoke else (options.steps, 4)
-    for step, losses in enumerate(train(drawings(batches * BATCH), steps), 1):
+    steps, number = (10, 16) if options.smoke else (options.steps, 4 * BATCH)
+    for step, losses in enumerate(train(drawings(number), steps), 1):
         if step == 1 or step % 5 == 0:
             print(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in losses.items()))
 

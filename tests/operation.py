@@ -216,7 +216,7 @@ class Project:
         return mine | {"PATH": os.pathsep.join(others), "NO_COLOR": "1", "COLUMNS": "300"}
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 30) -> bool:
+def eventually(condition: Callable[[], bool], timeout_s: float = 120) -> bool:
     """Whether a condition comes true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
