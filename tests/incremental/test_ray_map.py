@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 from structxlip.errors import UserError
 from structxlip.incremental import ray_map
 from structxlip.incremental.ray_map import MAX_ATTEMPTS, Worker, map_units
+from tests.operation import eventually
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,15 @@ def run(make_worker: Callable[[], Worker[int]], units: int = 8) -> list[dict[str
 def test_both_nodes_of_a_cluster_work_by_its_address_alone(on_ray: None) -> None:
     def make_worker() -> Worker[int]:
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
-        return lambda unit: pa.table({"unit": [unit], "node": [node], "folder": [os.getcwd()]})
+        if node:
+            Path(f"{node}.node").touch()
+
+        def work(unit: int) -> pa.Table:
+            # Else a node that is up early has done all units before the other one has started.
+            assert node is None or eventually(lambda: len(list(Path().glob("*.node"))) == 2)
+            return pa.table({"unit": [unit], "node": [node], "folder": [os.getcwd()]})
+
+        return work
 
     rows = run(make_worker)
     assert [row["unit"] for row in rows] == list(range(8))
