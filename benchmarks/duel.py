@@ -60,7 +60,7 @@ def new_context(imported: list[str] | None = None) -> Context:
 
 def run_apart(context: Context, function: Callable[..., None], *arguments: Any) -> None:
     """Run a function in a process of its own, and wait for it."""
-    process = context.Process(target=function, args=arguments)
+    process = context.Process(target=_run, args=(function, *arguments))
     process.start()
     process.join()
     if process.exitcode:
@@ -118,6 +118,11 @@ def duel(
     return found
 
 
+def _run(function: Callable[..., None], *arguments: Any) -> None:
+    gc.freeze()  # see ``_serve``
+    function(*arguments)
+
+
 def _serve_in_thread(connection: Connection, make: Callable[[], Contestant]) -> None:
     thread = threading.Thread(target=_serve, args=(connection, make))
     thread.start()
@@ -126,6 +131,7 @@ def _serve_in_thread(connection: Connection, make: Callable[[], Contestant]) -> 
 
 def _serve(connection: Connection, make: Callable[[], Contestant]) -> None:
     """Run a contestant: do a step for each number that comes in, until None comes."""
+    gc.freeze()  # the imports hold no garbage, and to search them takes time
     contestant = make()
     gc.collect()
     _forget_peak()  # to build a model may take more memory than to hold it

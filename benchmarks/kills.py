@@ -22,6 +22,7 @@ Columns:
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -211,6 +212,7 @@ def train(project: Path, dataset: str) -> None:
     from structxlip.training.run import TrainingRun
     from structxlip.training.worker import train_worker
 
+    gc.freeze()  # the imports hold no garbage, and to search them takes time
     os.setsid()  # a process group of its own
     os.chdir(project)
     data = DATA / dataset

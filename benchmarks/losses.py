@@ -194,6 +194,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024, LARGE])
     parser.add_argument("--largest-naive", type=int, default=256)
     options = parse(parser, SMOKE)
+    # Gradient checkpointing imports this module; here it is imported once for all forks.
+    import torch._dynamo  # noqa: F401
+
     print_header("loss", "N", "ms", "peak MiB", "naive ms", "naive MiB", "times faster")
     for name in LOSSES:
         for n in options.sizes:

@@ -35,8 +35,7 @@ from script import new_parser, parse, print_header, print_row
 SIDE_PX = 192
 DATASET = "scaled"
 STAGES = ("ingest", "edges", "captions")
-POLL_S = 0.2
-SMOKE = {"samples": [64], "stages": ["ingest", "edges"]}
+SMOKE = {"samples": [64], "stages": ["ingest", "edges"], "poll_s": 1.0}
 
 
 def write_data(folder: Path, samples: int) -> None:
@@ -76,7 +75,7 @@ def run_stage(stage: str, project: Path) -> None:
     cli.main()
 
 
-def measure(stage: str, project: Path) -> tuple[float, float]:
+def measure(stage: str, project: Path, poll_s: float) -> tuple[float, float]:
     """Run a stage in a process of its own; return its seconds and its peak MiB."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=run_stage, args=(stage, project))
@@ -86,7 +85,7 @@ def measure(stage: str, project: Path) -> tuple[float, float]:
     top = psutil.Process(process.pid)
     while process.is_alive():
         peak_mib = max(peak_mib, sum(map(memory_mib, [top, *children(top)])))
-        process.join(POLL_S)
+        process.join(poll_s)
     if process.exitcode:
         sys.exit(f"the stage {stage} failed")
     return time.monotonic() - started, peak_mib
@@ -112,6 +111,7 @@ def main() -> None:
     parser = new_parser(__doc__)
     parser.add_argument("--samples", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--poll-s", type=float, default=0.2, help="between two looks at memory")
     options = parse(parser, SMOKE)
     peaks: dict[str, dict[int, float]] = {stage: {} for stage in options.stages}
     print_header("stage", "samples", "seconds", "peak MiB")
@@ -121,7 +121,7 @@ def main() -> None:
             write_data(data, samples)
             write_params(project, data)
             for stage, of_stage in peaks.items():
-                seconds, of_stage[samples] = measure(stage, project)
+                seconds, of_stage[samples] = measure(stage, project, options.poll_s)
                 print_row(stage, f"{samples:,}", f"{seconds:.0f}", f"{of_stage[samples]:.0f}")
     fewest, most = min(options.samples), max(options.samples)
     ratios = [f"{stage} {peak[most] / peak[fewest]:.2f}" for stage, peak in peaks.items()]

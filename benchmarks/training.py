@@ -39,7 +39,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ class Benchmark:
         )
 
     def loader(self) -> dict[str, Any]:
-        project = self._frozen_project()
+        project = self._frozen_project
         figures: dict[str, Any] = {}
         for arm in ARMS:
             figures[arm] = self._duel(
@@ -170,7 +170,7 @@ class Benchmark:
         return figures
 
     def cached(self) -> dict[str, Any]:
-        project, alone = self._frozen_project(), "edge encoder, forward and backward"
+        project, alone = self._frozen_project, "edge encoder, forward and backward"
         figures = self._duel(
             f"Batches of {_batch_size(project)} from cached features",
             {
@@ -198,6 +198,7 @@ class Benchmark:
             changes["train"] = {"region_px": clip["vision_cfg"]["patch_size"]}
         return prepare(self.folder / name, self.options, self.context, "paper", clip, **changes)
 
+    @cached_property
     def _frozen_project(self) -> Project:
         """A project that trains heads on cached features."""
         clip, changes = None, {}

@@ -94,9 +94,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--smoke", action="store_true", help="10 steps on 16 drawings")
+    parser.add_argument("--smoke", action="store_true", help="5 steps on 16 drawings")
     options = parser.parse_args()
-    steps, number = (10, 16) if options.smoke else (options.steps, 4 * BATCH)
+    steps, number = (5, 16) if options.smoke else (options.steps, 4 * BATCH)
     logging.set_verbosity_error()
     torch.manual_seed(0)
     data = vars(drawings(number))

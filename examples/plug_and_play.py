@@ -121,9 +121,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--smoke", action="store_true", help="10 steps on 16 drawings")
+    parser.add_argument("--smoke", action="store_true", help="5 steps on 16 drawings")
     options = parser.parse_args()
-    steps, number = (10, 16) if options.smoke else (options.steps, 4 * BATCH)
+    steps, number = (5, 16) if options.smoke else (options.steps, 4 * BATCH)
     for step, losses in enumerate(train(drawings(number), steps), 1):
         if step == 1 or step % 5 == 0:
             print(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in losses.items()))

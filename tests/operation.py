@@ -51,7 +51,7 @@ stages:
       deps: [stage.py]
       params: [seed]
       outs: ["data/${key}/pairs"]
-"""
+""".replace("python", sys.executable)  # a machine may have no command `python`
 TINY_STAGE = '''
 """A stage that does what its parameters make it do: work, fail, be killed, or never end."""
 import json
