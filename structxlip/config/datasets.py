@@ -20,7 +20,15 @@ from structxlip.config.section import Section
 
 SOURCES = "structxlip.data.sources"
 # Files of that folder that are no kind.
-_SHARED_FILES = {"__init__", "base", "files"}
+_SHARED_FILES = {
+    "__init__",
+    "base",
+    "files",
+    "radiology",
+    "templates",
+    "text_files",
+    "text_tables",
+}
 
 
 class DatasetEntry(Section):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import lzma
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +41,10 @@ def as_parquet() -> bytes:
     [
         ("t.csv", lambda: as_csv(",")),
         ("t.tsv", lambda: as_csv("\t")),
+        ("t.csv.gz", lambda: gzip.compress(as_csv(";").encode("utf-16"))),
+        ("t.txt", lambda: as_csv("|")),
         ("t.jsonl", lambda: "\n".join(map(json.dumps, TABLE))),
+        ("t.jsonl.xz", lambda: lzma.compress("\n".join(map(json.dumps, TABLE)).encode())),
         ("t.parquet", as_parquet),
     ],
 )

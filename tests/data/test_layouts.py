@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from structxlip.config.reference import examples
 from structxlip.data.images import decode_rgb
 from structxlip.data.pairs import Box, RawPair
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.mimic_cxr import sections_of
 from structxlip.errors import UserError
 from tests.trees import opened, told, write
 
@@ -133,7 +133,8 @@ def test_mimic_cxr(tmp_path: Path) -> None:
     rows = "a,50,10000032,train\nb,50,10000032,train\nc,51,11000011,validate\n"
     views = "dicom_id,ViewPosition\na,PA\nb,LATERAL\nc,AP\n"
     write(tmp_path, {"mimic-cxr-2.0.0-split.csv": head + rows})
-    write(tmp_path, {"mimic-cxr-2.0.0-metadata.csv": views})
+    # As published, packed.
+    write(tmp_path, {"mimic-cxr-2.0.0-metadata.csv.gz": gzip.compress(views.encode())})
     write(tmp_path, {"files/p10/p10000032/s50.txt": REPORT})
     write(tmp_path, {"files/p10/p10000032/s50/a.jpg": b"a", "files/p11/p11000011/s51/x": b""})
     dicom(tmp_path / "files/p11/p11000011/s51/c.dcm", "MONOCHROME2")
@@ -172,15 +173,6 @@ def test_dicom_that_is_inverted_or_none(tmp_path: Path) -> None:
     assert pydicom.dcmread(path).PhotometricInterpretation == "MONOCHROME1"
 
 
-def test_sections_of_a_report() -> None:
-    assert sections_of(REPORT) == {
-        "examination": "CHEST (PA AND LAT)",
-        "findings": "The lungs are clear. No effusion is seen.",
-        "impression": "No acute process.",
-    }
-    assert sections_of("no heading: here") == {}
-
-
 def test_medpix(tmp_path: Path) -> None:
     def record(case: str, image: str) -> dict[str, Any]:
         about = {"Modality": "CT", "Plane": "Axial", "Caption": "A mass."}
@@ -197,6 +189,9 @@ def test_medpix(tmp_path: Path) -> None:
         ("M1_a", "train", "M1", ["CT, Axial, Chest. A mass."], b"a"),
         ("M1_b", "train", "M1", ["CT, Axial, Chest. A mass."], b"b"),
     ]
+    (tmp_path / "splitted_dataset").mkdir()  # where the published dataset has it
+    (tmp_path / "uid_list.json").rename(tmp_path / "splitted_dataset/uid_list.json")
+    assert opened("medpix", tmp_path).unlisted == 1
     assert [p.split for p in opened("medpix", tmp_path, splits=None).pairs] == [None] * 3
     with pytest.raises(UserError, match="needs Sex, found: U_id, image, Location, Description"):
         opened("medpix", tmp_path, caption="{Sex}")

@@ -10,14 +10,8 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import (
-    columns_of,
-    existing,
-    filled,
-    json_lines,
-    need,
-    reader,
-)
+from structxlip.data.sources.files import existing, json_lines, need, reader
+from structxlip.data.sources.templates import columns_of, filled
 from structxlip.data.text import plain_text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from structxlip.data.quarantine import BadImage
+from structxlip.data.sources.text_files import read_text, text_lines
 from structxlip.errors import UserError
 
 MAX_NAMES = 8  # names of files that a message lists
 
 
 def existing(root: Path, name: str) -> Path:
-    """The path ``root / name``.
+    """The path ``root / name``, or that of the same file packed as ``name.gz``.
 
     Raises ``UserError``, which lists the content of ``root``, when it does not exist.
     """
     path = root / name
+    if not path.exists() and (packed := root / f"{name}.gz").exists():
+        return packed
     if not path.exists():
         inside = f"; {root} holds: {contents(root)}" if root.is_dir() else ""
         raise UserError(f"{path} does not exist{inside}")
@@ -49,14 +51,6 @@ def reader(folder: Path, name: str) -> Callable[[], bytes]:
     return read
 
 
-def read_text(path: Path) -> str:
-    """The content of a text file.
-
-    Bytes that are not UTF-8 become surrogates. A caption that holds one is quarantined later.
-    """
-    return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-
-
 def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     """The content of a JSON file, a ``dict`` or a ``list`` as ``kind`` says.
 
@@ -64,7 +58,7 @@ def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     """
     try:
         content = json.loads(read_text(path))
-    except (OSError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON that can be read ({error})") from None
     if not isinstance(content, kind):
         wanted = "a mapping" if kind is dict else "a list"
@@ -88,26 +82,16 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises ``UserError`` for a line that holds something else.
     """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}, line {number} is no JSON ({error})") from None
-            if not isinstance(record, dict):
-                raise UserError(
-                    f"{path}, line {number} must hold a mapping, not {_shortened(record)}"
-                )
-            yield record
-
-
-def csv_rows(path: Path, delimiter: str = ",") -> Iterator[dict[str, str]]:
-    """The rows of a table whose first line names its columns. Empty cells are ``""``."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        for row in csv.DictReader(file, delimiter=delimiter, skipinitialspace=True):
-            yield {key: value or "" for key, value in row.items() if key is not None}
+    for number, line in enumerate(text_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number} is no JSON ({error})") from None
+        if not isinstance(record, dict):
+            raise UserError(f"{path}, line {number} must hold a mapping, not {_shortened(record)}")
+        yield record
 
 
 def need(record: Mapping[str, Any], names: Iterable[str], where: Path | str) -> None:
@@ -115,32 +99,6 @@ def need(record: Mapping[str, Any], names: Iterable[str], where: Path | str) -> 
     if missing := [name for name in names if name not in record]:
         found = ", ".join(map(str, record)) or "nothing"
         raise UserError(f"{where} needs {', '.join(missing)}, found: {found}")
-
-
-def columns_of(template: str) -> list[str]:
-    """The columns in a caption template such as ``"{name}. {description}"``.
-
-    A template without braces is itself the name of a column. Raises ``UserError`` for a template
-    whose braces do not match.
-    """
-    import string
-
-    try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        raise UserError(f"the caption template {template!r} cannot be read ({error})", 2) from None
-    return names or [template]
-
-
-def filled(template: str, record: Mapping[str, Any]) -> str:
-    """Fill a caption template with the columns of a record. Null and absent values are empty."""
-    names = columns_of(template)
-    if names == [template]:
-        template = f"{{{template}}}"
-    values = {name: "" if record.get(name) is None else str(record[name]) for name in names}
-    for name, value in values.items():
-        template = template.replace(f"{{{name}}}", value)
-    return template
 
 
 def _shortened(value: Any) -> str:

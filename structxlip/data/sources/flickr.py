@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +13,18 @@ from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, reader
+from structxlip.data.sources.text_files import text_lines
+from structxlip.data.sources.text_tables import csv_rows
 from structxlip.data.splits import Split
 from structxlip.errors import UserError
 
-IMAGE_COLUMNS, CAPTION_COLUMNS = ("image", "image_name"), ("caption", "comment")
+# Other names of the columns, as published tables have them.
+ALIASES = {"image_name": "image", "comment": "caption"}
+# Lines of the published tables that quote nothing: `NAME#K TAB CAPTION` of Flickr8k.token.txt and
+# results_20130124.token, and `NAME| K| CAPTION` of results.csv, of which one lacks its second bar.
+TOKEN = re.compile(r"(.+?)#\d+\s(.*)")
+RESULTS = re.compile(r"(.+?)\|\s*\d+\s*[|\s](.*)")
+RESULTS_HEADING = re.compile(r"image_name\s*\|\s*comment_number\s*\|\s*comment\s*")
 
 
 class Flickr(DatasetEntry):
@@ -49,23 +57,63 @@ def open_flickr(dataset: Flickr) -> Source:
     """
     root = Path(dataset.path)
     images = existing(root, dataset.images)
-    captions = _read_captions(existing(root, dataset.captions))
+    files = _Names(path.name for path in images.glob("*"))
+    captions: dict[str, list[str]] = {}
+    for name, caption in _caption_rows(existing(root, dataset.captions)):
+        captions.setdefault(files.found(name), []).append(caption)
+    known = _Names([*files, *captions])
     splits: dict[str, str] = {}
-    for split, name in dataset.splits.items():
-        for image in existing(root, name).read_text(encoding="utf-8").split():
-            if splits.setdefault(image, split) != split:
+    for split, listed in dataset.splits.items():
+        for name in _listed(existing(root, listed), known):
+            if splits.setdefault(name, split) != split:
                 raise UserError(
-                    f"{root}: {image} is listed in both {splits[image]} and {split}; "
+                    f"{root}: {name} is listed in both {splits[name]} and {split}; "
                     f"remove it from one of the lists"
                 )
     names = list(dict.fromkeys([*captions, *splits]))
-    listed = [name for name in names if name in splits] if splits else names
+    kept = [name for name in names if name in splits] if splits else names
     return Source(
-        _pairs(listed, images, captions, splits),
-        size=len(listed),
+        _pairs(kept, images, captions, splits),
+        size=len(kept),
         splits=frozenset(dataset.splits),
-        unlisted=len(names) - len(listed),
+        unlisted=len(names) - len(kept),
     )
+
+
+class _Names:
+    """Names of images, which tables and lists may give without their endings."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = dict.fromkeys(names)
+        self._by_stem: dict[str, list[str]] = {}
+        for name in self._names:
+            self._by_stem.setdefault(Path(name).stem, []).append(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def found(self, name: str) -> str:
+        """The name with its ending; the same where there is no such image, or more than one."""
+        likely = [] if name in self else self._by_stem.get(name, [])
+        return likely[0] if len(likely) == 1 else name
+
+
+def _listed(path: Path, known: _Names) -> list[str]:
+    """The images of a list, one name in each line.
+
+    Raises ``UserError`` for a list of which no image is known.
+    """
+    listed = [known.found(line.strip()) for line in text_lines(path) if line.strip()]
+    if listed and not any(name in known for name in listed):
+        example = next(iter(known), "none")
+        raise UserError(
+            f"{path}: none of its {len(listed)} images is known (first: {listed[0]}); each line "
+            f"must be the name of an image such as {example}"
+        )
+    return listed
 
 
 def _pairs(
@@ -82,19 +130,26 @@ def _pairs(
         )
 
 
-def _read_captions(path: Path) -> dict[str, list[str]]:
-    """The captions of each image by its file name."""
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file, skipinitialspace=True)
-        columns = table.fieldnames or []
-        image = next((name for name in IMAGE_COLUMNS if name in columns), None)
-        caption = next((name for name in CAPTION_COLUMNS if name in columns), None)
-        if image is None or caption is None:
-            raise UserError(
-                f"{path}: needs the columns image and caption in its first line, "
-                f"found: {', '.join(columns) or 'nothing'}"
-            )
-        captions: dict[str, list[str]] = {}
-        for row in table:
-            captions.setdefault(row[image], []).append(row[caption] or "")
-        return captions
+def _caption_rows(path: Path) -> Iterator[tuple[str, str]]:
+    """The name of the image and the caption of each row, in any of the published formats."""
+    first = next(text_lines(path), "")
+    if RESULTS_HEADING.fullmatch(first.strip()):
+        yield from _matches(path, RESULTS, skip=1)
+    elif TOKEN.match(first):
+        yield from _matches(path, TOKEN, skip=0)
+    else:
+        for row in csv_rows(path, ("image", "caption"), ALIASES):
+            yield row["image"], row["caption"]
+
+
+def _matches(path: Path, pattern: re.Pattern[str], skip: int) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(text_lines(path), start=1):
+        if number <= skip or not line.strip():
+            continue
+        found = pattern.fullmatch(line.strip())
+        if found is None:
+            raise UserError(f"{path}, line {number} is not like the others: {line.strip()!r}")
+        caption = found[2]
+        if caption.startswith('"') and caption.endswith('"'):  # a program has written it anew
+            caption = caption[1:-1].replace('""', '"')
+        yield found[1].strip(), caption.strip()

@@ -12,7 +12,8 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import contents, csv_rows, json_lines, need, reader
+from structxlip.data.sources.files import contents, json_lines, need, reader
+from structxlip.data.sources.text_tables import csv_rows
 from structxlip.data.splits import SPLIT_NAMES
 from structxlip.errors import UserError
 
@@ -51,9 +52,9 @@ def open_imagefolder(dataset: ImageFolder) -> Source:
 
 
 def _pairs(file: Path, split: str | None, root: Path, dataset: ImageFolder) -> Iterator[RawPair]:
-    rows = csv_rows(file) if file.suffix == ".csv" else json_lines(file)
-    for row in rows:
-        need(row, ("file_name", dataset.caption), file)
+    columns = ("file_name", dataset.caption)
+    for row in csv_rows(file, columns) if file.suffix == ".csv" else json_lines(file):
+        need(row, columns, file)
         captions: Any = row[dataset.caption]
         name = str((file.parent / row["file_name"]).relative_to(root))
         yield RawPair(

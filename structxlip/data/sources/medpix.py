@@ -10,7 +10,8 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import columns_of, existing, filled, need, read_json, reader
+from structxlip.data.sources.files import existing, need, read_json, reader
+from structxlip.data.sources.templates import columns_of, filled
 from structxlip.data.splits import SPLIT_NAMES
 
 
@@ -38,7 +39,7 @@ def open_medpix(dataset: Medpix) -> Source:
     path, folder = existing(root, dataset.descriptions), existing(root, dataset.images)
     splits: dict[str, str] = {}
     if dataset.splits:
-        listed = read_json(existing(root, dataset.splits), dict)
+        listed = read_json(_splits_file(root, dataset.splits), dict)
         for name, cases in listed.items():
             if name in SPLIT_NAMES:
                 splits |= dict.fromkeys(cases, SPLIT_NAMES[name])
@@ -62,6 +63,13 @@ def open_medpix(dataset: Medpix) -> Source:
             )
         )
     return Source(iter(pairs), len(pairs), frozenset(splits.values()), len(records) - len(pairs))
+
+
+def _splits_file(root: Path, name: str) -> Path:
+    """The file of the splits, at the root or in the folder where the published dataset has it."""
+    published = f"splitted_dataset/{name}"
+    moved = not (root / name).exists() and (root / published).exists()
+    return existing(root, published if moved else name)
 
 
 def _suffix(folder: Path, name: str) -> str:

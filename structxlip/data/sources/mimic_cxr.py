@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,11 +12,11 @@ from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.quarantine import BadImage
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import csv_rows, existing, need, read_text
+from structxlip.data.sources.files import existing, reader
+from structxlip.data.sources.radiology import report_text
+from structxlip.data.sources.text_tables import csv_rows
 from structxlip.data.splits import SPLIT_NAMES
 from structxlip.errors import UserError
-
-HEADING = re.compile(r"^[ \t]*([A-Z][A-Z /()_-]{2,}):", re.MULTILINE)
 
 ReportSection = Literal["findings", "impression"]
 SECTIONS: tuple[ReportSection, ...] = get_args(ReportSection)
@@ -41,7 +40,8 @@ class MimicCxr(DatasetEntry):
     sections: list[ReportSection] = Field(
         default_factory=lambda: list(SECTIONS),
         min_length=1,
-        description="The sections of a report that make its caption.",
+        description="The sections of a report that make its caption. A report without any has its "
+        "last paragraph.",
     )
 
 
@@ -53,49 +53,40 @@ def open_mimic_cxr(dataset: MimicCxr) -> Source:
     root = Path(dataset.path)
     split_table, view_table = existing(root, dataset.splits), existing(root, dataset.metadata)
     files, reports = existing(root, dataset.files), existing(root, dataset.reports)
-    views: dict[str, str] = {}
-    for row in csv_rows(view_table):
-        need(row, ("dicom_id", "ViewPosition"), view_table)
-        views[row["dicom_id"]] = row["ViewPosition"]
-    pairs = []
-    unlisted = 0
-    for row in csv_rows(split_table):
-        need(row, ("dicom_id", "study_id", "subject_id", "split"), split_table)
-        image, study, patient = row["dicom_id"], f"s{row['study_id']}", f"p{row['subject_id']}"
-        if dataset.views and views.get(image) not in dataset.views:
-            unlisted += 1
-            continue
-        folder = Path(patient[:3]) / patient
-        pairs.append(
-            RawPair(
-                id=image,
-                read_image=_image(files / folder / study / image),
-                captions=list(_captions(reports / folder / f"{study}.txt", dataset.sections)),
-                group=patient,
-                source="mimic_cxr",
-                split=SPLIT_NAMES.get(row["split"]),
-            )
-        )
-    given = frozenset(pair.split for pair in pairs if pair.split)
-    return Source(iter(pairs), len(pairs), given, unlisted)
-
-
-def sections_of(report: str) -> dict[str, str]:
-    """The sections of a radiology report, each as one line, by their headings in lower case."""
-    headings = list(HEADING.finditer(report))
-    ends = [*(heading.start() for heading in headings), len(report)][1:]
-    return {
-        heading[1].strip().lower(): " ".join(report[heading.end() : end].split())
-        for heading, end in zip(headings, ends, strict=bool(headings))
+    views = {
+        row["dicom_id"]: row["ViewPosition"]
+        for row in csv_rows(view_table, ("dicom_id", "ViewPosition"))
     }
+    rows = list(csv_rows(split_table, ("dicom_id", "study_id", "subject_id", "split")))
+    kept = [row for row in rows if not dataset.views or views.get(row["dicom_id"]) in dataset.views]
+    pairs = (_pair(row, files, reports, dataset.sections) for row in kept)
+    splits = {SPLIT_NAMES.get(row["split"]) for row in kept}
+    given = frozenset(split for split in splits if split)
+    return Source(pairs, len(kept), given, len(rows) - len(kept))
 
 
-def _captions(path: Path, names: Sequence[str]) -> Iterator[str]:
-    """The named sections of a report as one caption; no caption where all of them are missing."""
-    if path.is_file():
-        sections = sections_of(read_text(path))
-        if text := " ".join(sections[name] for name in names if sections.get(name)):
-            yield text
+def _pair(
+    row: Mapping[str, str], files: Path, reports: Path, sections: Sequence[ReportSection]
+) -> RawPair:
+    study, patient = f"s{row['study_id']}", f"p{row['subject_id']}"
+    folder = Path(patient[:3]) / patient
+    text = report_text(_report(reader(reports, f"{folder}/{study}.txt")), sections)
+    return RawPair(
+        id=row["dicom_id"],
+        read_image=_image(files / folder / study / row["dicom_id"]),
+        captions=[text] if text else [],
+        group=patient,
+        source="mimic_cxr",
+        split=SPLIT_NAMES.get(row["split"]),
+    )
+
+
+def _report(read: Callable[[], bytes]) -> str:
+    """The report of a study; empty where it cannot be read, so that the image has no caption."""
+    try:
+        return read().decode("utf-8-sig", errors="surrogateescape")
+    except (OSError, BadImage):
+        return ""
 
 
 def _image(path: Path) -> Callable[[], bytes]:

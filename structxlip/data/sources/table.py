@@ -13,16 +13,10 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import (
-    columns_of,
-    csv_rows,
-    existing,
-    filled,
-    json_lines,
-    need,
-    readable,
-    reader,
-)
+from structxlip.data.sources.files import existing, json_lines, need, readable, reader
+from structxlip.data.sources.templates import columns_of, filled
+from structxlip.data.sources.text_files import PACKED_SUFFIXES
+from structxlip.data.sources.text_tables import csv_rows
 from structxlip.data.splits import SPLIT_NAMES, SPLITS
 from structxlip.data.text import plain_text
 from structxlip.errors import UserError
@@ -113,21 +107,24 @@ def _by_id(
     """The runs of consecutive rows with the same id. ``images``: also read embedded images."""
 
     def rows() -> Iterator[dict[str, Any]]:
-        for row in _rows(path, dataset, images=images):
+        for row in _rows(path, dataset, columns, images=images):
             need(row, columns, path)
             yield row
 
     yield from groupby(rows(), key=lambda row: str(row[dataset.id or dataset.image]))
 
 
-def _rows(path: Path, dataset: Table, *, images: bool) -> Iterable[dict[str, Any]]:
-    kind = path.suffix.lower()
+def _rows(
+    path: Path, dataset: Table, columns: list[str], *, images: bool
+) -> Iterable[dict[str, Any]]:
+    packed = path.suffix.lower() in PACKED_SUFFIXES
+    kind = (Path(path.stem) if packed else path).suffix.lower()
     if kind == ".parquet":
         return _parquet_rows(path, dataset, images=images)
     if kind in (".jsonl", ".jsonlines", ".ndjson"):
         return json_lines(path)
     if kind in (".csv", ".tsv", ".txt"):
-        return csv_rows(path, "\t" if kind == ".tsv" else ",")
+        return csv_rows(path, columns)
     raise UserError(f"{path} must be .csv, .tsv, .jsonl or .parquet", 2)
 
 

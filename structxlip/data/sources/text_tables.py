@@ -1,0 +1,151 @@
+"""Tables as text: comma, semicolon, tab or bar between the cells, read strictly."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from structxlip.data.sources.text_files import text_lines
+from structxlip.errors import UserError
+
+DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+MAX_CELL = 2**24  # characters; a longer cell comes of a quotation mark that is never closed
+_SEP = re.compile(r'"?sep=(.)"?')  # the line before the heading that names Excel the delimiter
+
+
+def csv_rows(
+    path: Path, columns: Iterable[str], aliases: Mapping[str, str] | None = None
+) -> Iterator[dict[str, str]]:
+    """The rows of a table whose first line names its columns. The table is streamed.
+
+    White space around a cell does not count. Lines of empty cells are skipped.
+
+    Args:
+        path: the table; ``text_lines`` says what files it may be.
+        columns: the columns that are needed. The first is what every row has, such as the image.
+            The delimiter is the one that finds all of them in the first line.
+        aliases: other names of columns, in lower case, and the names that they get.
+
+    Raises:
+        UserError: with the number of the line, when the first line lacks a column or names one
+            twice, when a row has more or fewer cells than it, or when a quotation mark is not
+            closed where its cell ends.
+    """
+    lines = _Lines(path)
+    names, delimiter = _heading(lines, list(columns), aliases or {})
+    first = names.index(next(iter(columns), names[0]))
+    for cells in _records(lines, delimiter, first):
+        if not any(cells):
+            continue
+        if len(cells) != len(names) and any(cells[len(names) :] or [True]):
+            raise UserError(
+                f"{lines.where} has {len(cells)} cells and the first line {len(names)}; write a "
+                f'cell that holds a {DELIMITERS.get(delimiter, delimiter)} or a line break in "…"'
+            )
+        yield dict(zip(names, cells, strict=False))
+
+
+class _Lines:
+    """The lines of a file, of which the last record is known."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record: list[str] = []
+        self._count = 0
+        self._lines = text_lines(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._count += 1
+        self.record.append(line)
+        return line
+
+    @property
+    def start(self) -> int:
+        """The number of the first line of the record."""
+        return self._count - len(self.record) + 1
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}, line {self.start}"
+
+
+def _records(lines: _Lines, delimiter: str, first: int) -> Iterator[list[str]]:
+    """The cells of each record. ``first``: the column that tells whether a line is a row."""
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    while True:
+        lines.record.clear()
+        try:
+            cells = [cell.strip() for cell in next(rows)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(f"{lines.where}: {_not_closed(str(error))}") from None
+        for number, line in enumerate(lines.record[1:], start=lines.start + 1):
+            if _is_row(line, cells, delimiter, first):
+                raise UserError(f"{lines.where}: {_not_closed(f'line {number} would be a part')}")
+        yield cells
+
+
+def _not_closed(reason: str) -> str:
+    return (
+        f"a quotation mark opens a cell that is not closed at its end ({reason}); "
+        'write each mark within a cell twice, and the cell in marks: "A ""red"" hat"'
+    )
+
+
+def _is_row(line: str, cells: Sequence[str], delimiter: str, first: int) -> bool:
+    """Whether a line within a record of the given cells is a row of its own.
+
+    It has as many cells. Texts may hold that many commas, if not tabs, so its name must look like
+    the name of the record too.
+    """
+    own = line.split(delimiter)
+    if len(own) != len(cells) or len(cells) == 1:
+        return False
+    look = _look(cells[first])
+    return delimiter == "\t" or (look is not None and look == _look(own[first]))
+
+
+def _look(name: str) -> str | None:
+    """What the names of one table have in common: the suffix, or the places of digits."""
+    bare = name.strip().strip('"')
+    if suffix := Path(bare).suffix:
+        return None if " " in bare else suffix.lower()
+    shape = re.sub(r"[^\W\d]+", "a", re.sub(r"\d+", "0", bare))
+    return shape if "0" in shape else None
+
+
+def _heading(
+    lines: _Lines, columns: list[str], aliases: Mapping[str, str]
+) -> tuple[list[str], str]:
+    """The names of the columns, and the delimiter between them."""
+    line = next((line for line in lines if line.strip()), "")
+    delimiters = [*DELIMITERS]
+    if given := _SEP.fullmatch(line.strip()):
+        line, delimiters = next(lines, ""), [given[1]]
+    if any("\ud800" <= character <= "\udfff" for character in line):
+        raise UserError(f"{lines.path}: the names of the columns are not UTF-8; save it as UTF-8")
+    headings = [(_names(line, delimiter, aliases), delimiter) for delimiter in delimiters]
+    names, delimiter = max(
+        headings, key=lambda heading: (set(columns) <= {*heading[0]}, len(heading[0]))
+    )
+    if missing := [name for name in columns if name not in names]:
+        raise UserError(
+            f"{lines.path} needs {', '.join(dict.fromkeys(missing))}, found: "
+            f"{', '.join(filter(None, names)) or 'nothing'}"
+        )
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise UserError(f"{lines.path} has more than one column {twice[0]}; rename all but one")
+    return names, delimiter
+
+
+def _names(line: str, delimiter: str, aliases: Mapping[str, str]) -> list[str]:
+    cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    return [aliases.get(cell.strip().lower(), cell.strip()) for cell in cells]
