@@ -4,13 +4,13 @@ from structxlip.cues.detectors import (
     LEARNED,
     Detector,
     built_in_cues,
+    configured_detector,
     find_detector,
 )
 from structxlip.cues.detectors.canny import canny
 from structxlip.cues.detectors.learned import LearnedDetector
-from structxlip.cues.from_bytes import bytes_detector, usable_map
 from structxlip.cues.png import decode_edges, encode_edges, given_edges
-from structxlip.cues.quality import edge_density, has_structure
+from structxlip.cues.quality import edge_density, has_structure, usable_map
 from structxlip.cues.regions import Region, edge_regions
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "LearnedDetector",
     "Region",
     "built_in_cues",
-    "bytes_detector",
     "canny",
+    "configured_detector",
     "decode_edges",
     "edge_density",
     "edge_regions",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from structxlip.config import Edges
+
 
 def edge_density(edges: NDArray[np.bool_]) -> float:
     """The share of edge pixels in an edge map, ``bool [height, width]``, from 0 to 1."""
@@ -22,3 +24,12 @@ def has_structure(density: float, *, min_density: float = 0.005, max_density: fl
         max_density: highest density with structure.
     """
     return min_density <= density <= max_density
+
+
+def usable_map(edges: NDArray[np.bool_], settings: Edges) -> bool:
+    """Whether an edge map has enough structure, and not too much, to enter a loss."""
+    return has_structure(
+        edge_density(edges),
+        min_density=settings.min_density,
+        max_density=settings.max_density,
+    )

@@ -1,47 +1,51 @@
-"""Decode image files, the one place where bytes become pixels: RGB, or grey for edge detectors."""
+"""Decode image files: the one place where bytes become pixels."""
 
 from __future__ import annotations
 
 import io
 import warnings
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from structxlip.data.quarantine import BadImage
 
 THUMBNAIL_PX = 150
 MAX_PIXELS = 100_000_000
-# OpenCV's flags to shrink a JPEG by a factor while it is decoded, the largest factor first.
-_SHRINK_FLAGS = {
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+# Of 255. A picture of many bits whose pixels are nearly all darker was scaled by a wrong depth.
+DARK = 32
+# What undoes each orientation of EXIF.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 
 
 def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     """Decode an encoded image to RGB, ``uint8 [height, width, 3]``.
 
-    The EXIF orientation is applied, transparent pixels are laid on white, and 16-bit grey is scaled
-    to 8 bits. A truncated file raises an error; its missing part is never filled with grey.
+    The orientation of EXIF or XMP is applied, transparent pixels are laid on white, and grey of
+    more than 8 bits is scaled to 8 by ``grey_levels``. Of several frames the first counts. A
+    truncated file raises an error; its missing part is never filled with grey.
 
     Raises:
-        BadImage: with the reason `empty_image`, `corrupt_image`, `truncated_image` or
-            `oversized_image` (more than ``MAX_PIXELS``).
+        BadImage: and nothing else, with the reason `empty_image`, `corrupt_image`,
+            `truncated_image`, `oversized_image` (more than ``MAX_PIXELS``) or `dark_image`.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     if not data:
         raise BadImage("empty_image", "the file has no bytes")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data))
-        if image.width * image.height > MAX_PIXELS:
-            raise BadImage("oversized_image", f"{image.width} x {image.height} pixels")
-        image.load()
+            warnings.simplefilter("ignore")  # of metadata; large images are refused below
+            return _decode(data)
     except BadImage:
         raise
     except Image.DecompressionBombError as error:
@@ -51,37 +55,77 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     except Exception as error:  # Pillow's decoders raise many types on damaged files
         reason = "truncated_image" if "truncated" in str(error).lower() else "corrupt_image"
         raise BadImage(reason, str(error) or type(error).__name__) from None
-    ImageOps.exif_transpose(image, in_place=True)
+
+
+def _decode(data: bytes) -> NDArray[np.uint8]:
+    image: Image.Image = Image.open(io.BytesIO(data))
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage("oversized_image", f"{image.width} x {image.height} pixels")
+    deep_colour = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    image.load()
+    if (turn := _UPRIGHT.get(_orientation(image))) is not None:
+        image = image.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":
-        grey = np.asarray(image, dtype=np.float32)
-        scale = 257.0 if image.mode.startswith("I") else max(float(grey.max()) / 255.0, 1e-12)
-        return np.repeat(np.clip(grey / scale, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+        return np.repeat(grey_levels(np.asarray(image))[..., None], 3, axis=2)
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+    rgb = np.array(image.convert("RGB"))
+    if deep_colour:  # Pillow takes the upper 8 bits of 16
+        refuse_dark(rgb)
+    return rgb
 
 
-def decode_grey(data: bytes, at_least_px: int, side_px: int) -> NDArray[np.uint8]:
-    """Decode an image to grey, ``uint8 [height, width]``. ``decode_rgb`` has accepted it before.
+def _orientation(image: Image.Image) -> int:
+    """The orientation of EXIF or XMP, 1 to 8; 1 where neither can be read.
 
-    A JPEG is decoded to grey directly, and shrunk by 2, 4 or 8 while it is decoded, which is much
-    faster. The largest factor counts that keeps the shorter side at ``at_least_px`` or more.
+    Pictures in the wild store the number as a byte, a text, a fraction or a list too.
+    """
+    try:
+        value: Any = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(value[0] if isinstance(value, (bytes, tuple)) else value)
+    except Exception:  # broken metadata raises many types, and says nothing about the pixels
+        return 1
+
+
+def grey_levels(
+    values: NDArray[Any], low: float | None = None, high: float | None = None
+) -> NDArray[np.uint8]:
+    """Scale a grey picture of any depth, ``[height, width]``, to ``uint8``.
+
+    Without ``low`` and ``high``, integers have the depth of 8, 10, 12, 14, 16 or more bits that
+    holds the brightest of them. Fractions and pictures with negative values have no depth: they
+    are stretched from the darkest value, at most 0, to the brightest one. What is no finite number
+    becomes black.
 
     Args:
-        data: the encoded image.
-        at_least_px: smallest shorter side of the result, in pixels.
-        side_px: shorter side of the encoded image, in pixels.
+        values: the picture.
+        low: the value that becomes black.
+        high: the value that becomes white.
 
     Raises:
-        BadImage: as ``decode_rgb`` does.
+        BadImage: `dark_image` when 99 % of the pixels come out below ``DARK``.
     """
-    if not data.startswith(b"\xff\xd8\xff"):
-        return np.asarray(cv2.cvtColor(decode_rgb(data), cv2.COLOR_RGB2GRAY), np.uint8)
-    flags = (flag for factor, flag in _SHRINK_FLAGS.items() if side_px >= factor * at_least_px)
-    grey = cv2.imdecode(np.frombuffer(data, np.uint8), next(flags, cv2.IMREAD_GRAYSCALE))
-    if grey is None:
-        raise BadImage("corrupt_image", "no JPEG that can be decoded")
-    return np.asarray(grey, np.uint8)
+    finite = np.isfinite(values)
+    if low is None or high is None:
+        known = values[finite]
+        low, high = min(0.0, float(known.min(initial=0))), float(known.max(initial=0))
+        if low == 0 and np.issubdtype(values.dtype, np.integer):
+            bits = int(high).bit_length()
+            high = 2.0 ** max(8, bits + bits % 2) - 1
+    shares = (np.where(finite, values, low).astype(np.float32) - low) / (high - low or 1.0)
+    grey = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
+    refuse_dark(grey)
+    return grey
+
+
+def refuse_dark(pixels: NDArray[np.uint8]) -> None:
+    """Raise ``BadImage`` when 99 % of the values of a picture are below ``DARK``."""
+    brightness = float(np.percentile(pixels, 99))
+    if brightness < DARK:
+        raise BadImage(
+            "dark_image",
+            f"99 % of the pixels are at most {brightness:.0f} of 255; store 8 bits a channel",
+        )
 
 
 def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING, Any
 from structxlip.data.duplicates import HeldOutImages
 from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
 from structxlip.data.pairs import RawPair
-from structxlip.data.quarantine import BadCaption, BadImage, Rejected, write_quarantine
+from structxlip.data.quarantine import (
+    BadCaption,
+    BadImage,
+    RefusedData,
+    Rejected,
+    write_quarantine,
+)
 from structxlip.data.shards import ShardWriter, pair_schema
 from structxlip.data.splits import SPLITS
 from structxlip.data.text import clean_caption
-from structxlip.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +94,8 @@ def write_pairs(
     validation image that nearly equals an image of ``held_out`` is left out and listed. It does not
     count as bad.
 
-    Raises ``UserError`` with the counts by reason when more than ``max_bad_fraction`` of the pairs
-    or of the captions are bad, or when a split gets no pair.
+    Raises ``RefusedData`` with the counts by reason when more than ``max_bad_fraction`` of the
+    pairs or of the captions are bad, or when a split gets no pair.
     """
     report = IngestReport()
     with ShardWriter(directory, pair_schema(), shard_bytes) as writer:
@@ -196,13 +201,15 @@ def _refuse_bad(report: IngestReport, max_bad_fraction: float) -> None:
     counts = ", ".join(f"{reason} {n}" for reason, n in report.by_reason().items())
     if report.bad_fraction > max_bad_fraction:
         examples = ", ".join(f"{r.id} ({r.reason})" for r in report.quarantine[:3])
-        raise UserError(
+        raise RefusedData(
             f"{report.bad_pairs} of {report.pairs_seen} pairs and {report.bad_captions} of "
             f"{report.captions_seen} captions are bad ({counts}; first: {examples}), more than "
-            f"ingest.max_bad_fraction {max_bad_fraction:g} allows; mend the data or raise it"
+            f"ingest.max_bad_fraction {max_bad_fraction:g} allows; mend the data or raise it",
+            report.quarantine,
         )
     if empty := [split for split in SPLITS if not report.splits[split]]:
-        raise UserError(
+        raise RefusedData(
             f"no pair is left for {' and '.join(empty)} ({report.pairs_seen} pairs seen"
-            f"{', ' + counts if counts else ''}); check the path and the split lists"
+            f"{', ' + counts if counts else ''}); check the path and the split lists",
+            report.quarantine,
         )

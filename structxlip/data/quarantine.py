@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from structxlip.errors import UserError
+
+QUARANTINE = "quarantine.parquet"
+
 
 class BadImage(ValueError):
     """Bytes that are not a usable image; ``reason`` is a stable word for reports."""
@@ -42,6 +46,14 @@ class Rejected:
     thumbnail: bytes | None = None
 
 
+class RefusedData(UserError):
+    """Too much was left out, or nothing is left; ``rejected`` is the list of what was left out."""
+
+    def __init__(self, message: str, rejected: Sequence[Rejected]) -> None:
+        super().__init__(message)
+        self.rejected = rejected
+
+
 def write_quarantine(rejected: Sequence[Rejected], directory: Path) -> None:
     """Write ``quarantine.parquet``, the list of what was left out, into a folder."""
     import pyarrow as pa
@@ -50,4 +62,4 @@ def write_quarantine(rejected: Sequence[Rejected], directory: Path) -> None:
     names = ("id", "reason", "detail")
     schema = pa.schema([*((name, pa.string()) for name in names), ("thumbnail", pa.binary())])
     table = pa.Table.from_pylist([vars(entry) for entry in rejected], schema=schema)
-    pq.write_table(table, directory / "quarantine.parquet")
+    pq.write_table(table, directory / QUARANTINE)

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from structxlip.data.quarantine import QUARANTINE, RefusedData, write_quarantine
+from structxlip.errors import UserError
+
 DATA, MODELS, REPORTS = Path("data"), Path("models"), Path("reports")
 
 
@@ -24,6 +27,24 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
+
+
+@contextmanager
+def atomic_artifact(path: Path) -> Iterator[Path]:
+    """Yield an empty folder as ``atomic_directory`` does, for an artifact with a quarantine.
+
+    When the block raises ``RefusedData``, the list of what was left out goes into the folder
+    ``<path>.refused``, and the ``UserError`` that follows names it. The next success removes it.
+    """
+    refused = path.with_name(f"{path.name}.refused")
+    try:
+        with atomic_directory(path) as directory:
+            yield directory
+    except RefusedData as refusal:
+        with atomic_directory(refused) as directory:
+            write_quarantine(refusal.rejected, directory)
+        raise UserError(f"{refusal}; {refused / QUARANTINE} lists them") from None
+    shutil.rmtree(refused, ignore_errors=True)
 
 
 def replace_directory(source: Path, target: Path) -> None:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip.data.quarantine import Rejected, write_quarantine
-from structxlip.errors import UserError
-from structxlip.incremental.artifacts import DATA, atomic_directory
+from structxlip.data.quarantine import RefusedData, Rejected, write_quarantine
+from structxlip.incremental.artifacts import DATA, atomic_artifact
 from structxlip.incremental.ray_map import map_units
 from structxlip.incremental.row_cache import KEY, KEY_BYTES, RowCache, link_or_copy, row_key
 from structxlip.incremental.row_groups import RowGroup, read_row_groups, row_groups
@@ -80,7 +79,7 @@ def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> 
     Rows of an earlier run are reused for samples that are made from the same bytes, and whole
     shards where nothing changed. Samples that fail are listed in ``quarantine.parquet``.
 
-    Raises ``UserError`` when more than ``max_bad_fraction`` of all samples fail.
+    Raises ``UserError`` when more than ``max_bad_fraction`` of all samples fail; the list is kept.
     """
     stage, pairs = derivation.stage, DATA / dataset / "pairs"
     groups = row_groups(pairs)
@@ -112,14 +111,15 @@ def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> 
             if error is not None:
                 rejected.append(Rejected(name, derivation.failed, error))
         if len(rejected) > max_bad_fraction * total:
-            raise UserError(
+            raise RefusedData(
                 f"{len(rejected)} of {total} samples have failed, more than "
                 f"ingest.max_bad_fraction {max_bad_fraction:g} allows; the first is "
-                f"{rejected[0].id}: {rejected[0].detail}"
+                f"{rejected[0].id}: {rejected[0].detail}",
+                rejected,
             )
         return _joined(samples, rows, _valid_keys(planned.keys, errors))
 
-    with atomic_directory(DATA / dataset / stage) as directory, closing(made):
+    with atomic_artifact(DATA / dataset / stage) as directory, closing(made):
         for shard, of_shard in groupby(plan, key=lambda planned: planned.group.shard):
             members = list(of_shard)
             samples = [derivation.identify(next(again)) for _ in members]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from structxlip.config import Edges
-from structxlip.cues import bytes_detector, usable_map
+from structxlip.cues import configured_detector, usable_map
 from structxlip.data.images import decode_rgb
 from structxlip.models.build import load_model
 
@@ -35,7 +35,7 @@ class Embedder:
         if self.edges.weights:
             weights = directory / Path(self.edges.weights).name
             self.edges = self.edges.model_copy(update={"weights": str(weights)})
-        self.detect = bytes_detector(self.edges) if alpha else None
+        self.detect = configured_detector(self.edges) if alpha else None
         self.alpha = alpha
         self.image_encoder, self.text_encoder = self.model.encoders()
 
@@ -49,8 +49,7 @@ class Embedder:
         features = torch.from_numpy(self.image_encoder.encode(pixels))
         maps = None
         if self.detect is not None:
-            sides = [min(rgb.shape[:2]) for rgb in pixels]
-            edges = map(self.detect, encoded, sides)
+            edges = map(self.detect, pixels)
             # A map without structure adds nothing, as in evaluation.
             usable = [found * usable_map(found, self.edges) for found in edges]
             maps = torch.from_numpy(np.stack(usable)[:, None].astype(np.float32))

@@ -13,7 +13,7 @@ from structxlip.config import Edges, Params
 from structxlip.cues import (
     LEARNED,
     built_in_cues,
-    bytes_detector,
+    configured_detector,
     edge_density,
     edge_regions,
     encode_edges,
@@ -42,7 +42,7 @@ def edges(params: Params, dataset: str) -> None:
 
     pairs, settings = DATA / dataset / "pairs", params.recipe_settings.edges
     try:
-        bytes_detector(settings)
+        configured_detector(settings)
     except ValueError as error:
         raise UserError(f"edges.cue: {error}", 2) from None
     derivation = Derivation(
@@ -84,7 +84,7 @@ def make_worker(pairs: Path, settings: Edges) -> MakeRows:
     import pyarrow as pa
 
     cv2.setNumThreads(1)  # Ray runs a worker on every processor
-    detect = bytes_detector(settings)
+    detect = configured_detector(settings)
     box = pa.struct([*((side, pa.int32()) for side in "xywh"), ("score", pa.float32())])
     schema = pa.schema(
         [
@@ -104,7 +104,7 @@ def make_worker(pairs: Path, settings: Edges) -> MakeRows:
             if pair["edges"] is not None:
                 cue, found = "given", given_edges(decode_rgb(pair["edges"]), settings.size_px)
             else:
-                found = detect(pair["image"], min(pair["width"], pair["height"]))
+                found = detect(decode_rgb(pair["image"]))
         except Exception as raised:  # one image without edges is listed, not fatal
             error = str(raised) or type(raised).__name__
         own = _fractions(pair) if settings.own_boxes else []

@@ -9,7 +9,7 @@ from structxlip.data.ingestion import index_held_out, write_pairs
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources import open_source
 from structxlip.data.splits import assign_split
-from structxlip.incremental.artifacts import DATA, atomic_directory
+from structxlip.incremental.artifacts import DATA, atomic_artifact
 from structxlip.progress import progress, say
 
 
@@ -33,7 +33,7 @@ def ingest(params: Params, dataset: str) -> None:
         again = open_source(entry, seed=params.seed)
         held_out = index_held_out(again.pairs, split_for)
     with (
-        atomic_directory(DATA / dataset / "pairs") as directory,
+        atomic_artifact(DATA / dataset / "pairs") as directory,
         progress(f"ingest {dataset}", source.size, "pairs") as advance,
     ):
 

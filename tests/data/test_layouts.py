@@ -165,7 +165,7 @@ def test_dicom_that_is_inverted_or_none(tmp_path: Path) -> None:
     write(tmp_path, {"files/p11/p11/s51/c.dcm": b"not a picture"})
     path = tmp_path / "files/p11/p11/s51/c.dcm"
     (pair,) = opened("mimic_cxr", tmp_path).pairs
-    with pytest.raises(BadImage, match=r"corrupt_image: c\.dcm is no DICOM image"):
+    with pytest.raises(BadImage, match=r"corrupt_image: no DICOM image"):
         pair.read_image()
     dicom(path, "MONOCHROME1")
     grey = decode_rgb(pair.read_image())

@@ -6,7 +6,7 @@ A new cue is a new file here. A package may add one by an entry point too.
 from __future__ import annotations
 
 import difflib
-from functools import partial
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,9 +26,7 @@ ENTRY_POINTS = "structxlip.cues"
 class Detector(Protocol):
     """Turns an image, ``uint8 [height, width, 3]``, into an edge map, ``bool [size_px, size_px]``.
 
-    Detectors of this folder get grey images, ``uint8 [height, width]``, which decode faster; one
-    that needs colour sets its attribute ``needs_rgb`` to True. ``low`` and ``high`` are in the
-    detector's own units; ``None`` derives them from the image.
+    ``low`` and ``high`` are in the detector's own units; ``None`` derives them from the image.
     """
 
     def __call__(
@@ -81,15 +79,30 @@ def find_detector(name: str, weights: str | None = None) -> Detector:
     raise ValueError(f"unknown cue {name!r}; {hint}")
 
 
-def configured_detector(settings: Edges) -> partial[NDArray[np.bool_]]:
+def configured_detector(settings: Edges) -> Callable[[NDArray[np.uint8]], NDArray[np.bool_]]:
     """The detector that the parameters name, as a function of the image alone.
+
+    It takes the pixels that the image tower reads, RGB ``uint8 [height, width, 3]``, so that the
+    edge map shows the picture as the tower sees it. It returns ``bool [size_px, size_px]``, and
+    raises ``ValueError`` for a cue that returns anything else.
 
     Raises what ``find_detector`` raises.
     """
-    return partial(
-        find_detector(settings.cue, settings.weights),
-        size_px=settings.size_px,
-        blur_sigma=settings.blur_sigma,
-        low=settings.low,
-        high=settings.high,
-    )
+    detector, size_px = find_detector(settings.cue, settings.weights), settings.size_px
+
+    def detect(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        edges = detector(
+            rgb,
+            size_px=size_px,
+            blur_sigma=settings.blur_sigma,
+            low=settings.low,
+            high=settings.high,
+        )
+        if edges.dtype != np.bool_ or edges.shape != (size_px, size_px):
+            raise ValueError(
+                f"the cue {settings.cue!r} must return bool [{size_px}, {size_px}], "
+                f"not {edges.dtype} {list(edges.shape)}"
+            )
+        return edges
+
+    return detect

@@ -9,14 +9,13 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
+from structxlip.data.dicom import dicom_to_png
 from structxlip.data.pairs import RawPair
-from structxlip.data.quarantine import BadImage
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, reader
 from structxlip.data.sources.radiology import report_text
 from structxlip.data.sources.text_tables import csv_rows
 from structxlip.data.splits import SPLIT_NAMES
-from structxlip.errors import UserError
 
 ReportSection = Literal["findings", "impression"]
 SECTIONS: tuple[ReportSection, ...] = get_args(ReportSection)
@@ -94,30 +93,7 @@ def _image(path: Path) -> Callable[[], bytes]:
 
     def read() -> bytes:
         if (dicom := path.with_suffix(".dcm")).is_file():
-            return _from_dicom(dicom)
+            return dicom_to_png(dicom.read_bytes())
         return path.with_suffix(".jpg").read_bytes()
 
     return read
-
-
-def _from_dicom(path: Path) -> bytes:
-    """A DICOM image as a PNG of 8 bits, with the window (VOI LUT) that the file gives."""
-    try:
-        import pydicom
-        from pydicom.pixels.processing import apply_voi_lut
-    except ImportError:
-        raise UserError("DICOM files need pydicom; run `pip install 'structxlip[dicom]'`") from None
-    import cv2
-    import numpy as np
-
-    try:
-        record = pydicom.dcmread(path)
-        pixels = apply_voi_lut(record.pixel_array, record).astype(np.float32)
-    except (pydicom.errors.InvalidDicomError, AttributeError, ValueError, RuntimeError) as error:
-        raise BadImage("corrupt_image", f"{path.name} is no DICOM image ({error})") from None
-    low, high = float(pixels.min()), float(pixels.max())
-    grey = (pixels - low) / max(high - low, 1e-6) * 255
-    if record.get("PhotometricInterpretation") == "MONOCHROME1":
-        grey = 255 - grey
-    encoded: bytes = cv2.imencode(".png", grey.round().astype(np.uint8))[1].tobytes()
-    return encoded
