@@ -54,7 +54,7 @@ def dicom_to_png(data: bytes) -> bytes:
 
 def _shown(record: Dataset) -> NDArray[np.uint8]:
     """The picture, ``uint8 [height, width]`` or RGB ``uint8 [height, width, 3]``."""
-    from pydicom.pixels.decoders import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 

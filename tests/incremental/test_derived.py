@@ -181,6 +181,7 @@ def test_too_many_that_fail_are_refused(params: Params, monkeypatch: pytest.Monk
     with pytest.raises(UserError, match="3 of 33 samples have failed, more than") as refused:
         edges(params, "scenes")
     assert "white0: too bright" in str(refused.value)
+    assert [name for name, *_ in quarantine("edges.refused")] == ["white0", "white1", "white2"]
     assert artifact("edges").equals(before)
 
 
