@@ -11,6 +11,7 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.dicom import dicom_to_png
 from structxlip.data.pairs import RawPair
+from structxlip.data.quarantine import BadImage
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, reader
 from structxlip.data.sources.radiology import report_text
