@@ -79,6 +79,7 @@ def test_reports(kind: str) -> None:
         (f" FINAL REPORT\n {CLEAR}\n", CLEAR),
         (f" CHEST RADIOGRAPH ___\n \n {CLEAR}\n \n {NONE}\n", f"{CLEAR} {NONE}"),
         (f" INDICATION: Cough.\n \n {CLEAR}\n \n NOTIFICATION: By phone.\n", CLEAR),
+        (f" INDICATION: Cough.\n COMPARISON:\n \n {CLEAR}\n", CLEAR),
         (" INDICATION: Cough.\n COMPARISON: None.\n", ""),
         (" ______\n FINAL REPORT\n", ""),
     ],

@@ -77,7 +77,7 @@ def sections_of(report: str) -> dict[str, str]:
         if name != _OTHER and _has_words(text):
             found.setdefault(name, []).append(" ".join(text.split()))
     if not found:
-        paragraphs = [_BLANK_LINE.split(text.strip()) for _, text in reversed(sections)]
+        paragraphs = [_BLANK_LINE.split(text.rstrip()) for _, text in reversed(sections)]
         last = next((several[1:] for several in paragraphs if len(several) > 1), [])
         if len(sections) == 1:
             last = last or paragraphs[0]
