@@ -107,6 +107,9 @@ def test_no_row_is_swallowed_by_the_quotation_marks_of_another(
         assert re.search(r"plain\.csv, line \d+", found)
     else:
         assert [row["image"] for row in found] == [f"{i}.jpg" for i in range(len(texts))]
+    if not any(delimiter in text for text in texts):
+        exact = [row["text"] for row in csv_rows(path, ("image", "text"), quotes=False)]
+        assert exact == [text.strip() for text in texts]
 
 
 REFUSED = {

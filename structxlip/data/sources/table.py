@@ -47,6 +47,9 @@ class Table(DatasetEntry):
         None, description="The column of what must stay in one split, such as a patient."
     )
     images: str = Field(".", description="The folder of the images.")
+    quotes: bool = Field(
+        True, description="Whether a cell of CSV or TSV may stand in quotation marks."
+    )
     html: bool = Field(False, description="Whether captions are HTML, which becomes text.")
 
 
@@ -124,7 +127,7 @@ def _rows(
     if kind in (".jsonl", ".jsonlines", ".ndjson"):
         return json_lines(path)
     if kind in (".csv", ".tsv", ".txt"):
-        return csv_rows(path, columns)
+        return csv_rows(path, columns, quotes=dataset.quotes)
     raise UserError(f"{path} must be .csv, .tsv, .jsonl or .parquet", 2)
 
 

@@ -16,7 +16,11 @@ _SEP = re.compile(r'"?sep=(.)"?')  # the line before the heading that names Exce
 
 
 def csv_rows(
-    path: Path, columns: Iterable[str], aliases: Mapping[str, str] | None = None
+    path: Path,
+    columns: Iterable[str],
+    aliases: Mapping[str, str] | None = None,
+    *,
+    quotes: bool = True,
 ) -> Iterator[dict[str, str]]:
     """The rows of a table whose first line names its columns. The table is streamed.
 
@@ -27,6 +31,7 @@ def csv_rows(
         columns: the columns that are needed. The first is what every row has, such as the image.
             The delimiter is the one that finds all of them in the first line.
         aliases: other names of columns, in lower case, and the names that they get.
+        quotes: whether cells may stand in quotation marks; False where a mark is always text.
 
     Raises:
         UserError: with the number of the line, when the first line lacks a column or names one
@@ -36,7 +41,7 @@ def csv_rows(
     lines = _Lines(path)
     names, delimiter = _heading(lines, list(columns), aliases or {})
     first = names.index(next(iter(columns), names[0]))
-    for cells in _records(lines, delimiter, first):
+    for cells in _records(lines, delimiter, first, quotes=quotes):
         if not any(cells):
             continue
         if len(cells) != len(names) and any(cells[len(names) :] or [True]):
@@ -75,10 +80,16 @@ class _Lines:
         return f"{self.path}, line {self.start}"
 
 
-def _records(lines: _Lines, delimiter: str, first: int) -> Iterator[list[str]]:
+def _records(lines: _Lines, delimiter: str, first: int, *, quotes: bool) -> Iterator[list[str]]:
     """The cells of each record. ``first``: the column that tells whether a line is a row."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
-    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows = csv.reader(
+        lines,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        skipinitialspace=True,
+        strict=True,
+    )
     while True:
         lines.record.clear()
         try:
@@ -96,7 +107,8 @@ def _records(lines: _Lines, delimiter: str, first: int) -> Iterator[list[str]]:
 def _not_closed(reason: str) -> str:
     return (
         f"a quotation mark opens a cell that is not closed at its end ({reason}); "
-        'write each mark within a cell twice, and the cell in marks: "A ""red"" hat"'
+        'write each mark within a cell twice, and the cell in marks: "A ""red"" hat"; a `table` '
+        "whose marks are all text takes `quotes: false`"
     )
 
 
