@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -40,7 +41,7 @@ from structxlip.evaluation.protocol import choose_alpha, embed_split
 from structxlip.evaluation.statistics import mean_recall
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
-from structxlip.models import edge_encoder
+from structxlip.models import heads
 from structxlip.models.edge_encoder import EdgeEncoder
 from structxlip.models.structxlip import StructXLIP
 from structxlip.training.assembly import Training, assemble
@@ -129,12 +130,12 @@ class Row:
 @contextmanager
 def edge_layers(layers: Layers) -> Iterator[None]:
     """Build edge encoders with these layers inside the block."""
-    names, shipped = vars(edge_encoder), edge_encoder.LAYERS
-    names["LAYERS"] = layers
+    names = vars(heads)
+    names["EdgeEncoder"] = partial(EdgeEncoder, layers=layers)
     try:
         yield
     finally:
-        names["LAYERS"] = shipped
+        names["EdgeEncoder"] = EdgeEncoder
 
 
 def assemble_arm(params: Params, arm: Arm, data: Path, variant: Variant | None) -> Training:

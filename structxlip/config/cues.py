@@ -25,7 +25,8 @@ class Edges(Section):
     size_px: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = Field(
         128,
         description="Side of the square edge map, in pixels. Higher: finer edges, and an edge "
-        "branch whose cost grows with the square. Lower: faster, and small things disappear.",
+        "branch whose cost grows with the square. Lower: faster down to 128, and small things "
+        "disappear.",
     )
     blur_sigma: NonNegativeFloat = Field(
         1.0,

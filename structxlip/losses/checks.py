@@ -12,10 +12,10 @@ class NotFinite(ValueError):
 
 
 def unit(features: Tensor, mask: Tensor | None = None, name: str = "features") -> Tensor:
-    """Features normalised to unit length along the last dimension, in at least float32.
+    """Features normalised to unit length along the last dimension.
 
     Args:
-        features: ``[…, D]``. Exponentials of logits need at least float32.
+        features: ``[…, D]``.
         mask: boolean ``[…]``; features outside of it become 0, so that no value of the padding,
             not even NaN, reaches a loss or a gradient.
         name: what the error calls the features.
@@ -27,8 +27,7 @@ def unit(features: Tensor, mask: Tensor | None = None, name: str = "features") -
         features = features.masked_fill(~mask[..., None], 0.0)
     if not torch.isfinite(features).all():
         raise NotFinite(f"{name} must be finite, and hold NaN or infinity; lower the learning rate")
-    wide = torch.promote_types(features.dtype, torch.float32)
-    return normalize(features.to(wide), dim=-1)
+    return normalize(features, dim=-1)
 
 
 def check_pairs(first: Tensor, second: Tensor, names: tuple[str, str]) -> None:
@@ -43,7 +42,7 @@ def check_pairs(first: Tensor, second: Tensor, names: tuple[str, str]) -> None:
             raise ValueError(f"{name} must be floating point, got {features.dtype}")
 
 
-def check_rows(n: int, *, valid: Tensor | None, group_ids: Tensor | None = None) -> None:
+def check_rows(n: int, *, valid: Tensor | None = None, group_ids: Tensor | None = None) -> None:
     """Raise ``ValueError`` unless ``valid`` is boolean and ``group_ids`` integer, both ``[N]``."""
     if valid is not None and (valid.shape != (n,) or valid.dtype != torch.bool):
         raise ValueError(f"valid must be boolean [{n}], got {valid.dtype} {tuple(valid.shape)}")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from structxlip.losses.contrastive import ContrastiveLoss
 from structxlip.losses.cosine import CosineConsistencyLoss
 from structxlip.losses.features import Features
+from structxlip.losses.precision import full_precision
 from structxlip.losses.projected_l2 import ProjectedL2ConsistencyLoss
 from structxlip.losses.region_chunk import RegionChunkLoss
 from structxlip.losses.region_chunk_attention import RegionChunkAttentionLoss
@@ -77,6 +78,7 @@ class CompositeLoss(nn.Module):
             self.edge_image = ProjectedL2ConsistencyLoss(dim, gather=gather)
         self.extra = nn.ModuleDict({name: find_loss(name)(gather=gather) for name in extra or {}})
 
+    @full_precision
     def forward(
         self, features: Features, factors: Mapping[str, float] | None = None
     ) -> dict[str, Tensor]:
@@ -122,14 +124,17 @@ class CompositeLoss(nn.Module):
     def _region_chunk(self, features: Features) -> Tensor:
         usable = features["has_structure"][:, None]
         chunks = features["chunk_features"], features["chunk_mask"]
+        groups = features.get("group_ids")
         loss: Tensor
         if isinstance(self.region_chunk, RegionChunkLoss):
             mask = features["region_mask"] & usable
             scale = features["logit_scale"].detach()
-            loss = self.region_chunk(*chunks, features["region_features"], mask, scale)
+            regions = features["region_features"]
+            loss = self.region_chunk(*chunks, regions, mask, scale, groups)
         else:
             patches = features["patch_features"]
-            loss = self.region_chunk(*chunks, patches, usable.expand(patches.shape[:2]))
+            mask = usable.expand(patches.shape[:2])
+            loss = self.region_chunk(*chunks, patches, mask, groups)
         return loss
 
     def _edge_image(self, features: Features) -> Tensor:

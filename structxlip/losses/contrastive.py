@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from structxlip.losses.checks import check_pairs, check_rows, unit
-from structxlip.losses.gather import gather_rows
+from structxlip.losses.gather import gather_groups, gather_rows
+from structxlip.losses.precision import full_precision
 
 
 def multi_positive_nce(logits: Tensor, positives: Tensor) -> Tensor:
@@ -42,12 +43,10 @@ def batch_of_pairs(
     if gather:
         images, texts = gather_rows(images), gather_rows(texts)
         valid = gather_rows(valid) if valid is not None else None
-        group_ids = gather_rows(group_ids) if group_ids is not None else None
-    if group_ids is None:
-        group_ids = torch.arange(len(images), device=images.device)
+    group_ids = gather_groups(group_ids, images, gather=gather)
     if valid is not None:
         images, texts, group_ids = images[valid], texts[valid], group_ids[valid]
-    return images, texts, group_ids[:, None] == group_ids[None, :]
+    return images, texts, group_ids[:, None] == group_ids
 
 
 class ContrastiveLoss(nn.Module):
@@ -69,6 +68,7 @@ class ContrastiveLoss(nn.Module):
         super().__init__()
         self.gather = gather
 
+    @full_precision
     def forward(
         self,
         image_features: Tensor,

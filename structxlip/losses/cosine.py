@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from structxlip.losses.checks import check_pairs, check_rows, unit
 from structxlip.losses.gather import gathered_mean
+from structxlip.losses.precision import full_precision
 
 
 class CosineConsistencyLoss(nn.Module):
@@ -19,6 +20,7 @@ class CosineConsistencyLoss(nn.Module):
         super().__init__()
         self.gather = gather
 
+    @full_precision
     def forward(
         self, image_features: Tensor, edge_features: Tensor, valid: Tensor | None = None
     ) -> Tensor:

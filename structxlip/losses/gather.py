@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 class _GatherRows(torch.autograd.Function):
@@ -25,30 +26,44 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous()
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # others may share it
         dist.all_reduce(gradient)
         start = dist.get_rank() * ctx.rows
         return gradient[start : start + ctx.rows]
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
-    """The rows of all workers, ``[N, …] -> [W·N, …]``, with gradient; without workers the same.
+    """The rows of all workers, ``[N_w, …] -> [Σ N_w, …]``, with gradient; the same without workers.
 
-    Every worker must hold the same number of rows. A second dimension that differs between
-    workers (chunks, regions) is padded with zeros to the largest first.
+    Workers may hold different numbers of rows, and of parts of a row (the chunks or regions
+    ``[N, P, D]``, and their masks ``[N, P]``), which are padded with zeros to the largest.
+
+    Raises ``ValueError`` on every worker when their features differ in size.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return tensor
-    if tensor.dim() > 1:
-        size = torch.tensor([tensor.shape[1]], device=tensor.device)
-        dist.all_reduce(size, op=dist.ReduceOp.MAX)
-        missing = int(size) - tensor.shape[1]
-        if missing:
-            padding = tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])
-            tensor = torch.cat([tensor, padding], dim=1)
+    own = torch.tensor(tensor.shape, device=tensor.device)
+    shapes = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(shapes, own)
+    sizes = torch.stack(shapes).cpu()
+    fixed = sizes[:, 2 if tensor.dtype == torch.bool or tensor.dim() > 2 else 1 :]
+    if (fixed != fixed[0]).any():
+        raise ValueError(f"features must have one size on all workers, got {fixed.tolist()}")
+    missing = (sizes.amax(dim=0) - own.cpu()).tolist()
+    tensor = pad(tensor, [n for after in reversed(missing) for n in (0, after)])
     if tensor.dtype == torch.bool:  # gloo does not gather booleans
-        return gather_rows(tensor.to(torch.uint8)).to(torch.bool)
-    return _GatherRows.apply(tensor)
+        gathered = _GatherRows.apply(tensor.to(torch.uint8)).to(torch.bool)
+    else:
+        gathered = _GatherRows.apply(tensor)
+    held = torch.arange(len(tensor)) < sizes[:, :1]
+    return gathered if held.all() else gathered[held.flatten().to(gathered.device)]
+
+
+def gather_groups(group_ids: Tensor | None, rows: Tensor, *, gather: bool) -> Tensor:
+    """The group ids of the gathered ``rows [N, …]``, ``[N]``; by default each is its own group."""
+    if group_ids is None:
+        return torch.arange(len(rows), device=rows.device)
+    return gather_rows(group_ids) if gather else group_ids
 
 
 def gathered_mean(values: Tensor, valid: Tensor | None, *, gather: bool) -> Tensor:

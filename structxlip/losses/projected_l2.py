@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from structxlip.losses.checks import check_pairs, check_rows, unit
 from structxlip.losses.gather import gathered_mean
+from structxlip.losses.precision import full_precision
 
 
 class ProjectedL2ConsistencyLoss(nn.Module):
@@ -25,6 +27,7 @@ class ProjectedL2ConsistencyLoss(nn.Module):
         nn.init.eye_(self.projection.weight)
         self.gather = gather
 
+    @full_precision
     def forward(
         self, image_features: Tensor, edge_features: Tensor, valid: Tensor | None = None
     ) -> Tensor:
@@ -36,6 +39,7 @@ class ProjectedL2ConsistencyLoss(nn.Module):
         """
         check_pairs(image_features, edge_features, ("image_features", "edge_features"))
         check_rows(len(image_features), valid=valid)
-        projected = unit(self.projection(unit(image_features, valid, "image_features")))
+        images = unit(image_features, valid, "image_features")
+        projected = unit(linear(images, self.projection.weight.to(images.dtype)))
         distance = (unit(edge_features, valid, "edge_features") - projected).square().sum(dim=-1)
         return gathered_mean(distance, valid, gather=self.gather)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from structxlip.losses.checks import check_parts, unit
+from structxlip.losses.checks import check_parts, check_rows, unit
 from structxlip.losses.contrastive import multi_positive_nce
-from structxlip.losses.gather import gather_rows
+from structxlip.losses.gather import gather_groups, gather_rows
+from structxlip.losses.precision import full_precision
 
 # The logits of a block of chunks are recomputed in the backward pass: this bounds its memory.
 BLOCK_ELEMENTS = 2**24
@@ -35,6 +36,7 @@ class RegionChunkLoss(nn.Module):
         self.temperature = temperature
         self.gather = gather
 
+    @full_precision
     def forward(
         self,
         chunk_features: Tensor,
@@ -42,6 +44,7 @@ class RegionChunkLoss(nn.Module):
         region_features: Tensor,
         region_mask: Tensor,
         logit_scale: Tensor | float,
+        group_ids: Tensor | None = None,
     ) -> Tensor:
         """The scalar loss of ``N`` pairs.
 
@@ -49,17 +52,21 @@ class RegionChunkLoss(nn.Module):
             chunk_features: ``[N, C, D]``, of any norm; ``chunk_mask``: boolean ``[N, C]``.
             region_features: ``[N, K, D]``; ``region_mask``: boolean ``[N, K]``.
             logit_scale: the multiplier itself, not its logarithm.
+            group_ids: integer ``[N]``; the regions of all images of a group are positives of the
+                chunks of its captions.
 
         Raises:
             ValueError: shapes that do not fit, a mask that is not boolean, features that are not
                 finite.
         """
         check_parts("region", chunk_features, chunk_mask, region_features, region_mask)
+        check_rows(len(chunk_features), group_ids=group_ids)
         chunks = unit(chunk_features, chunk_mask, "chunk_features")
         regions = unit(region_features, region_mask, "region_features")
         if self.gather:
             chunks, regions = gather_rows(chunks), gather_rows(regions)
             chunk_mask, region_mask = gather_rows(chunk_mask), gather_rows(region_mask)
+        group_ids = gather_groups(group_ids, chunks, gather=self.gather)
         usable = chunk_mask.any(dim=1) & region_mask.any(dim=1)
         chunk_mask = chunk_mask & usable[:, None]
         owner, region_owner = chunk_mask.nonzero()[:, 0], region_mask.nonzero()[:, 0]
@@ -67,13 +74,13 @@ class RegionChunkLoss(nn.Module):
         queries, keys = scale * chunks[chunk_mask], regions[region_mask]
         block = max(BLOCK_ELEMENTS // max(len(keys), 1), 1)
         costs = [
-            checkpoint(_costs, q, keys, o, region_owner, use_reentrant=False)
-            for q, o in zip(queries.split(block), owner.split(block), strict=True)
+            checkpoint(_costs, q, keys, g, group_ids[region_owner], use_reentrant=False)
+            for q, g in zip(queries.split(block), group_ids[owner].split(block), strict=True)
         ]
         # A caption counts once, however many chunks it has.
         weight = 1.0 / chunk_mask.sum(dim=1).clamp(min=1)[owner]
         return (torch.cat(costs) * weight).sum() / usable.sum().clamp(min=1)
 
 
-def _costs(queries: Tensor, keys: Tensor, owner: Tensor, region_owner: Tensor) -> Tensor:
-    return multi_positive_nce(queries @ keys.T, owner[:, None] == region_owner)
+def _costs(queries: Tensor, keys: Tensor, groups: Tensor, region_groups: Tensor) -> Tensor:
+    return multi_positive_nce(queries @ keys.T, groups[:, None] == region_groups)

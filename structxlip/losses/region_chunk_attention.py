@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from structxlip.losses.checks import check_parts, unit
+from structxlip.losses.checks import check_parts, check_rows, unit
 from structxlip.losses.contrastive import symmetric_nce
-from structxlip.losses.gather import gather_rows
+from structxlip.losses.gather import gather_groups, gather_rows
+from structxlip.losses.precision import full_precision
 
 # Above so many attention weights the loss works on blocks of images, and computes each block again
 # in the backward pass: this bounds its memory.
@@ -39,18 +40,21 @@ class RegionChunkAttentionLoss(nn.Module):
         self.temperature = temperature
         self.gather = gather
 
+    @full_precision
     def forward(
         self,
         chunk_features: Tensor,
         chunk_mask: Tensor,
         patch_features: Tensor,
         patch_mask: Tensor | None = None,
+        group_ids: Tensor | None = None,
     ) -> Tensor:
         """The scalar loss of ``N`` pairs.
 
         Args:
             chunk_features: ``[N, C, D]``, of any norm; ``chunk_mask``: boolean ``[N, C]``.
             patch_features: ``[N, P, D]``; ``patch_mask``: boolean ``[N, P]``, all by default.
+            group_ids: integer ``[N]``; pairs of equal ids are positives of each other.
 
         Raises:
             ValueError: shapes that do not fit, a mask that is not boolean, features that are not
@@ -59,17 +63,19 @@ class RegionChunkAttentionLoss(nn.Module):
         if patch_mask is None:
             patch_mask = patch_features.new_ones(patch_features.shape[:-1], dtype=torch.bool)
         check_parts("patch", chunk_features, chunk_mask, patch_features, patch_mask)
+        check_rows(len(chunk_features), group_ids=group_ids)
         chunks = unit(chunk_features, chunk_mask, "chunk_features")
         patches = unit(patch_features, patch_mask, "patch_features")
         if self.gather:
             chunks, patches = gather_rows(chunks), gather_rows(patches)
             chunk_mask, patch_mask = gather_rows(chunk_mask), gather_rows(patch_mask)
+        group_ids = gather_groups(group_ids, chunks, gather=self.gather)
         usable = chunk_mask.any(dim=1) & patch_mask.any(dim=1)
         chunks, chunk_mask = chunks[usable], chunk_mask[usable]
         similarity = self._similarity(chunks, chunk_mask, patches[usable], patch_mask[usable])
         logits = similarity / self.temperature
-        positives = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-        return symmetric_nce(logits, positives)
+        groups = group_ids[usable]
+        return symmetric_nce(logits, groups[:, None] == groups)
 
     def _similarity(
         self, chunks: Tensor, chunk_mask: Tensor, patches: Tensor, patch_mask: Tensor

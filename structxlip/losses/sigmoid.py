@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from structxlip.losses.contrastive import batch_of_pairs
+from structxlip.losses.precision import full_precision
 
 
 class SigmoidContrastiveLoss(nn.Module):
@@ -26,6 +27,7 @@ class SigmoidContrastiveLoss(nn.Module):
         self.logit_bias = nn.Parameter(torch.tensor(logit_bias))
         self.gather = gather
 
+    @full_precision
     def forward(
         self,
         image_features: Tensor,

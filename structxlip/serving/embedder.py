@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from structxlip.config import Edges
 from structxlip.cues import configured_detector, usable_map
 from structxlip.data.images import decode_rgb
+from structxlip.data.quarantine import BadImage
+from structxlip.errors import UserError
 from structxlip.models.build import load_model
 
 BLOCK = 64
@@ -40,12 +44,18 @@ class Embedder:
         self.image_encoder, self.text_encoder = self.model.encoders()
 
     def embed_images(self, encoded: Sequence[bytes]) -> NDArray[np.float32]:
-        """Unit embeddings ``[N, D]`` of encoded images; raises ``BadImage`` for other bytes."""
-        blocks = [encoded[i : i + BLOCK] for i in range(0, len(encoded), BLOCK)]
-        return np.concatenate([self._embed_block(block) for block in blocks])
+        """Unit embeddings ``[N, D]`` of encoded images; no images give ``[0, D]``.
 
-    def _embed_block(self, encoded: Sequence[bytes]) -> NDArray[np.float32]:
-        pixels = [decode_rgb(data) for data in encoded]
+        Raises:
+            UserError: one image alone, or an entry that is not bytes.
+            BadImage: bytes that are no usable image; it says which, counted from 0.
+        """
+        images = _listed(encoded, bytes, "embed_images takes a list of encoded images as bytes")
+        starts = range(0, len(images), BLOCK)
+        return self._joined([self._embed_block(images[i : i + BLOCK], i) for i in starts])
+
+    def _embed_block(self, encoded: Sequence[bytes], first: int) -> Tensor:
+        pixels = [_decoded(data, first + place) for place, data in enumerate(encoded)]
         features = torch.from_numpy(self.image_encoder.encode(pixels))
         maps = None
         if self.detect is not None:
@@ -53,10 +63,39 @@ class Embedder:
             # A map without structure adds nothing, as in evaluation.
             usable = [found * usable_map(found, self.edges) for found in edges]
             maps = torch.from_numpy(np.stack(usable)[:, None].astype(np.float32))
-        return self.model.embed_images(features, maps, self.alpha).numpy()
+        return self.model.embed_images(features, maps, self.alpha)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit embeddings ``[M, D]`` of texts."""
-        read, _ = self.text_encoder.encode(texts)
-        blocks = torch.from_numpy(read).split(BLOCK)
-        return np.concatenate([self.model.embed_texts(block).numpy() for block in blocks])
+        """Unit embeddings ``[M, D]`` of texts; no texts give ``[0, D]``.
+
+        Raises ``UserError`` for one text alone, or an entry that is no text.
+        """
+        listed = _listed(texts, str, "embed_texts takes a list of texts")
+        if not listed:
+            return self._joined([])
+        read, _ = self.text_encoder.encode(listed)
+        return self._joined(map(self.model.embed_texts, torch.from_numpy(read).split(BLOCK)))
+
+    def _joined(self, blocks: Iterable[Tensor]) -> NDArray[np.float32]:
+        none = np.zeros((0, self.model.embed_dim), np.float32)
+        return np.concatenate([none, *(block.numpy() for block in blocks)])
+
+
+def _listed(values: Any, kind: type, rule: str) -> list[Any]:
+    """The values as a list; ``UserError`` with the ``rule`` unless all are of the kind."""
+    if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or not hasattr(
+        values, "__iter__"
+    ):
+        raise UserError(f"{rule}, not one {type(values).__name__}")
+    listed = list(values)
+    for place, value in enumerate(listed):
+        if not isinstance(value, kind):
+            raise UserError(f"{rule}; number {place} is of type {type(value).__name__}")
+    return listed
+
+
+def _decoded(data: bytes, place: int) -> NDArray[np.uint8]:
+    try:
+        return decode_rgb(data)
+    except BadImage as error:
+        raise BadImage(error.reason, f"image {place}: {error.detail}") from None

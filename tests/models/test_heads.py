@@ -13,7 +13,6 @@ from torch.nn.functional import normalize
 
 from structxlip.errors import UserError
 from structxlip.models.build import load_model
-from structxlip.models.edge_encoder import EdgeEncoder
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers
 
 CONFIG = HeadsConfig(
@@ -89,17 +88,3 @@ def test_aligned_heads_start_as_the_zero_shot_model() -> None:
     torch.testing.assert_close(model.embed_texts(text), normalize(text, dim=-1))
     with pytest.raises(UserError, match=r"set model\.embed_dim to 5"):
         HeadsOnTowers(replace(CONFIG, aligned=True))
-
-
-def test_the_edge_encoder_is_shallow_and_sees_where_edges_are() -> None:
-    torch.manual_seed(0)
-    encoder = EdgeEncoder(256).eval()
-    assert sum(parameter.numel() for parameter in encoder.parameters()) < 700_000
-    edges = torch.zeros(2, 1, 128, 128)
-    edges[0, :, 20:50, 20], edges[1, :, 80:110, 100] = 1, 1
-    embedding, patches = encoder(edges)
-    assert embedding.shape == (2, 256)
-    assert patches.shape == (2, 16, 256)
-    assert not torch.allclose(embedding[0], embedding[1], atol=1e-3)
-    alone = encoder(edges[:1])[0]
-    torch.testing.assert_close(alone, embedding[:1])  # no statistics of the batch

@@ -15,7 +15,9 @@ from structxlip.config import Edges
 from structxlip.cues import configured_detector
 from structxlip.data.images import decode_rgb
 from structxlip.data.quarantine import BadImage
+from structxlip.errors import UserError
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers
+from structxlip.serving import embedder as embedder_module
 from structxlip.serving.embedder import Embedder
 from tests.networks import write_red_detector
 
@@ -75,8 +77,55 @@ def test_images_and_texts_become_unit_embeddings(tmp_path: Path) -> None:
     pooled, _ = embedder.text_encoder.encode(["a square"])
     expected = normalize(model.text_head(torch.from_numpy(pooled)), dim=-1).detach()
     np.testing.assert_allclose(texts[:1], expected, atol=1e-5)
-    with pytest.raises(BadImage):
-        embedder.embed_images([b"no image"])
+    with pytest.raises(BadImage, match="image 1: "):
+        embedder.embed_images([png((0, 0, 0)), b"no image"])
+
+
+def test_more_than_a_block_is_embedded_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path, Edges(size_px=64))
+    embedder = Embedder(tmp_path, alpha=0.5)
+    images = [png((40 * i, 0, 0)) for i in range(5)]
+    whole = embedder.embed_images(images), embedder.embed_texts(["a", "b c", "d", "e", "f"])
+    monkeypatch.setattr(embedder_module, "BLOCK", 2)
+    for found, expected in zip(
+        (embedder.embed_images(images), embedder.embed_texts(["a", "b c", "d", "e", "f"])),
+        whole,
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, atol=0.01)  # bf16 on some machines
+    with pytest.raises(BadImage, match="image 3: "):
+        embedder.embed_images([*images[:3], b"no image"])
+
+
+def test_nothing_is_embedded_as_nothing(tmp_path: Path) -> None:
+    save_model(tmp_path, Edges(size_px=64))
+    embedder = Embedder(tmp_path, alpha=0.5)
+    for found in (embedder.embed_images([]), embedder.embed_texts([]), embedder.embed_texts(())):
+        assert (found.shape, found.dtype) == ((0, 16), np.float32)
+
+
+def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
+    save_model(tmp_path, Edges(size_px=64))
+    embedder = Embedder(tmp_path, alpha=0.0)
+    image = png((0, 0, 0))
+    calls = [
+        (embedder.embed_texts, "a dog", "a list of texts, not one str"),
+        (embedder.embed_texts, None, "a list of texts, not one NoneType"),
+        (embedder.embed_texts, {"text": "a dog"}, "a list of texts, not one dict"),
+        (embedder.embed_texts, ["a dog", None], "number 1 is of type NoneType"),
+        (embedder.embed_texts, [["a dog"]], "number 0 is of type list"),
+        (embedder.embed_images, image, "images as bytes, not one bytes"),
+        (embedder.embed_images, "dog.jpg", "images as bytes, not one str"),
+        (embedder.embed_images, [image, "dog.jpg"], "number 1 is of type str"),
+        (embedder.embed_images, np.zeros((8, 8, 3), np.uint8), "number 0 is of type ndarray"),
+    ]
+    for call, given, message in calls:
+        with pytest.raises(UserError, match=message):
+            call(given)  # type: ignore[operator]
+    texts = np.array(["a dog", "a cat"])
+    assert embedder.embed_texts(texts).shape == (2, 16)  # type: ignore[arg-type]
 
 
 def test_a_learned_cue_is_read_from_the_folder_of_the_model(tmp_path: Path) -> None:
