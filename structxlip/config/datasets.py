@@ -22,9 +22,13 @@ SOURCES = "structxlip.data.sources"
 # Files of that folder that are no kind.
 _SHARED_FILES = {
     "__init__",
+    "arrow_files",
     "base",
     "files",
     "radiology",
+    "records",
+    "split_names",
+    "tar_files",
     "templates",
     "text_files",
     "text_tables",
@@ -42,6 +46,16 @@ class DatasetEntry(Section):
         default_factory=list,
         description="Word lists of this dataset's domain, in addition to those of the recipe.",
     )
+    roots: list[str] = Field(
+        default_factory=list,
+        description="Further folders where links among the images may lead, such as "
+        "`/data/.dvc/cache`. A link to another place is refused.",
+    )
+
+    @property
+    def link_roots(self) -> tuple[str, ...]:
+        """The folders where links among the images may lead."""
+        return (self.path, *(str(Path(self.path) / root) for root in self.roots))
 
 
 def dataset_kinds() -> list[str]:

@@ -181,6 +181,8 @@ def _valid_rows(
 def _valid_captions(raw: RawPair, report: IngestReport, rgb: NDArray[np.uint8]) -> Iterator[str]:
     for index, text in enumerate(raw.captions):
         try:
+            if isinstance(text, BadCaption):
+                raise text
             yield clean_caption(text)
         except BadCaption as bad:
             report.bad_captions += 1

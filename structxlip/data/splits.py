@@ -11,12 +11,16 @@ SPLITS = ("train", "val", "test")
 # The names that published datasets give their splits; any other name means no split.
 SPLIT_NAMES = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validate": "val",
     "validation": "val",
     "dev": "val",
     "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
 }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from structxlip.config import Params
 from structxlip.data.ingestion import index_held_out, write_pairs
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources import open_source
-from structxlip.data.splits import assign_split
+from structxlip.data.splits import SPLITS, assign_split
 from structxlip.incremental.artifacts import DATA, atomic_artifact
 from structxlip.progress import progress, say
 
@@ -28,6 +28,11 @@ def ingest(params: Params, dataset: str) -> None:
             seed=params.seed,
         )
 
+    for warning in source.warnings:
+        say(f"ingest {dataset}: {warning}")
+    cut = [split for split in SPLITS if split not in source.splits]
+    if cut and ("train" in source.splits or not source.splits):
+        say(f"ingest {dataset}: {_cut(cut, source.splits)}")
     held_out = None
     if settings.near_duplicates == "drop" and not source.drawn:
         again = open_source(entry, seed=params.seed)
@@ -55,4 +60,15 @@ def ingest(params: Params, dataset: str) -> None:
     say(
         f"ingest {dataset}: {counts['pairs']} pairs, {counts['captions']} captions, splits "
         f"{counts['splits']}, quarantined {counts['quarantined'] or 'nothing'}{unlisted}"
+    )
+
+
+def _cut(cut: Sequence[str], given: Collection[str]) -> str:
+    """Says which splits are cut by a hash, because the source does not give them."""
+    if not given:
+        return f"the source gives no splits, so {', '.join(cut)} are cut by a hash of the group"
+    given_names = " and ".join(split for split in SPLITS if split in given)
+    return (
+        f"the source gives {given_names} alone, so {' and '.join(cut)} "
+        f"{'is' if len(cut) == 1 else 'are'} cut from train by a hash of the group"
     )

@@ -41,9 +41,9 @@ def test_coco(tmp_path: Path) -> None:
     source = opened("coco", tmp_path)
     assert source.splits == {"train", "test"}
     assert told(source) == [
-        ("7", "train", "7", ["a dog", "one dog"], b"7"),
-        ("3", "train", "3", ["a cat"], b"3"),
-        ("9", "test", "9", [], b"9"),
+        ("train/7", "train", "train/7", ["a dog", "one dog"], b"7"),
+        ("train/3", "train", "train/3", ["a cat"], b"3"),
+        ("test/9", "test", "test/9", [], b"9"),
     ]
 
 
@@ -59,8 +59,8 @@ def test_karpathy(tmp_path: Path) -> None:
     source = opened("karpathy", tmp_path)
     assert source.unlisted == 1
     assert [row[:2] + row[3:] for row in told(source)] == [
-        ("a.jpg", "train", [], b"a"),
-        ("b.jpg", "test", [], b"b"),
+        ("val2014/a.jpg", "train", [], b"a"),
+        ("val2014/b.jpg", "test", [], b"b"),
         ("c.jpg", "val", ["a cat", "cat"], b"c"),
     ]
 
@@ -76,9 +76,9 @@ def test_docci(tmp_path: Path) -> None:
     source = opened("docci", tmp_path)
     assert source.unlisted == 1
     assert [row[:2] for row in told(source)] == [
-        ("train_0", "train"),
-        ("qual_dev_0", "val"),
-        ("test_0", "test"),
+        ("train.jpg", "train"),
+        ("qual_dev.jpg", "val"),
+        ("test.jpg", "test"),
     ]
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
-from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.pairs import RawPair, captions_in
+from structxlip.data.sources.base import Source, source_of
 from structxlip.data.sources.files import existing, read_json, reader
 
 # The product of a file name such as WOMEN-Dresses-id_00000021-01_1_front.jpg.
@@ -32,15 +32,14 @@ def open_deepfashion_multimodal(dataset: DeepFashionMultimodal) -> Source:
     """Read the images in the order of the captions. A hash of the product cuts the splits."""
     root = Path(dataset.path)
     path, folder = existing(root, dataset.captions), existing(root, dataset.images)
-    captions = read_json(path, dict)
-    pairs = (
+    pairs = [
         RawPair(
             id=name,
-            read_image=reader(folder, name),
-            captions=[caption] if isinstance(caption, str) else list(caption),
+            read_image=reader(folder, name, roots=dataset.link_roots),
+            captions=captions_in(caption, f"{name} in {path.name}"),
             group=found[1] if (found := PRODUCT.match(name)) else name,
             source="deepfashion_multimodal",
         )
-        for name, caption in captions.items()
-    )
-    return Source(pairs, len(captions), frozenset())
+        for name, caption in read_json(path, dict).items()
+    ]
+    return source_of(pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +10,9 @@ from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, json_lines, need, reader
+from structxlip.data.sources.base import Source, source_of
+from structxlip.data.sources.files import existing
+from structxlip.data.sources.records import Record, line_records, need_fields, pairs_of
 from structxlip.data.splits import SPLIT_NAMES
 
 SPLITS = SPLIT_NAMES | {"qual_dev": "val"}
@@ -30,25 +32,26 @@ class Docci(DatasetEntry):
 
 
 def open_docci(dataset: Docci) -> Source:
-    """Read the images in the order of the descriptions. `qual_test` is left out and counted."""
+    """Read the images in the order of the descriptions. `qual_test` is left out and counted.
+
+    The id is the name of the image file: examples may be numbered anew in each split.
+    """
     root = Path(dataset.path)
     path, folder = existing(root, dataset.descriptions), existing(root, dataset.images)
-    pairs = []
-    unlisted = 0
-    for record in json_lines(path):
-        need(record, ("example_id", "image_file", "description", "split"), path)
-        if record["split"] not in SPLITS:
-            unlisted += 1
-            continue
-        pairs.append(
-            RawPair(
-                id=record["example_id"],
-                read_image=reader(folder, record["image_file"]),
-                captions=[record["description"]],
-                group=record["example_id"],
-                source="docci",
-                split=SPLITS[record["split"]],
-            )
-        )
-    given = frozenset(pair.split for pair in pairs if pair.split)
-    return Source(iter(pairs), len(pairs), given, unlisted)
+    records = list(line_records(path))
+    need_fields(records, ("image_file", "description", "split"), path)
+    return source_of(*pairs_of(records, "docci", partial(_pair, folder=folder, dataset=dataset)))
+
+
+def _pair(record: Record, folder: Path, dataset: Docci) -> RawPair | None:
+    if (split := SPLITS.get(record.name("split"))) is None:
+        return None
+    name = record.file_name("image_file")
+    return RawPair(
+        id=name,
+        read_image=record.file("image_file", folder, dataset),
+        captions=record.captions("description"),
+        group=name,
+        source="docci",
+        split=split,
+    )

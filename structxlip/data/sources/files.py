@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from errno import ENOENT
 from pathlib import Path
 from typing import Any
 
+from structxlip.data.pairs import described, is_missing
 from structxlip.data.quarantine import BadImage
 from structxlip.data.sources.text_files import read_text, text_lines
 from structxlip.errors import UserError
 
 MAX_NAMES = 8  # names of files that a message lists
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 
 
 def existing(root: Path, name: str) -> Path:
@@ -34,21 +38,93 @@ def contents(root: Path) -> str:
     return ", ".join(sorted(path.name for path in root.glob("*"))[:MAX_NAMES]) or "nothing"
 
 
-def reader(folder: Path, name: str) -> Callable[[], bytes]:
+def files_below(root: Path, *patterns: str) -> list[Path]:
+    """The files in a folder whose names match a pattern, in order, at any depth.
+
+    Hidden files and folders, and folders such as ``__MACOSX``, are passed over.
+    """
+    found = {path for pattern in patterns for path in root.rglob(pattern)}
+    return sorted(path for path in found if path.is_file() and _is_shown(path.relative_to(root)))
+
+
+def _is_shown(path: Path) -> bool:
+    return not any(part.startswith((".", "__")) for part in path.parts)
+
+
+def reader(
+    folder: Path,
+    name: Any,
+    *,
+    roots: Iterable[str | Path] = (),
+    what: str = "image",
+    place: str = "",
+) -> Callable[[], bytes]:
     """A function that reads the bytes of the file ``name`` in ``folder``.
 
-    It raises ``BadImage`` for a name or a link that leads out of the folder, and ``OSError`` for a
-    file that cannot be read.
+    It raises ``OSError`` for a file that cannot be read, and ``BadImage`` for
+
+    - a value that is no name: `missing_image`;
+    - a name or a link that leads out of the folder: `outside_folder`. A link may lead into one of
+      ``roots``, and from a snapshot of the Hub's cache into its `blobs`;
+    - a pointer of Git LFS in the place of the file: `lfs_pointer`.
+
+    Args:
+        folder: of the file.
+        name: relative to ``folder``, as it was found.
+        roots: folders where links may lead.
+        what: is read, for the reasons: `image` or `edges`.
+        place: where the name was found, such as ``"image in t.jsonl, line 3"``, for messages.
     """
 
     def read() -> bytes:
-        root = folder.resolve()
-        path = (root / name).resolve()
-        if not path.is_relative_to(root):
-            raise BadImage("outside_folder", f"{name} leads out of {folder}")
-        return path.read_bytes()
+        within = f" ({place})" if place else ""
+        if is_missing(name) or not isinstance(name, str):
+            raise BadImage(f"missing_{what}", f"the name of the file is {described(name)}{within}")
+        inside = os.path.normpath(name)
+        if os.path.isabs(name) or inside.split(os.sep)[0] == os.pardir:
+            raise BadImage("outside_folder", f"{name} leads out of {folder}{within}")
+        try:
+            data = _followed(folder, inside, roots).read_bytes()
+        except FileNotFoundError:
+            link = folder / inside
+            to = f"a link to {os.readlink(link)}" if link.is_symlink() else "a file"
+            raise FileNotFoundError(ENOENT, f"{name} is {to} that does not exist{within}") from None
+        except BadImage:
+            raise
+        except ValueError as error:  # a zero byte, or letters that no file name can have
+            raise BadImage(f"missing_{what}", f"{name!r} names no file ({error})") from None
+        if data.startswith(LFS_POINTER):
+            raise BadImage("lfs_pointer", f"{name} is a pointer of Git LFS; run `git lfs pull`")
+        return data
 
     return read
+
+
+def _followed(folder: Path, name: str, roots: Iterable[str | Path]) -> Path:
+    """The file that a name in a folder leads to; ``BadImage`` where links lead out."""
+    path, home = (folder / name).resolve(), folder.resolve()
+    allowed = (home, *_hub_blobs(folder), *(Path(root).resolve() for root in roots))
+    if not any(path.is_relative_to(root) for root in allowed):
+        raise BadImage(
+            "outside_folder",
+            f"{name} is a link to {path}, outside of {folder}; where that is right, name a folder "
+            f"above it under `roots` in the entry of the dataset",
+        )
+    return path
+
+
+def _hub_blobs(folder: Path) -> Iterator[Path]:
+    """The folder `blobs` of the Hub's cache that a folder is in: `snapshots/REVISION/…`."""
+    for path in (folder.absolute(), *folder.absolute().parents):
+        if path.parent.name == "snapshots":
+            yield (path.parent.parent / "blobs").resolve()
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise ``UserError`` for a pointer of Git LFS in the place of a file."""
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise UserError(f"{path} is a pointer of Git LFS; run `git lfs pull` in its folder")
 
 
 def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
@@ -58,7 +134,7 @@ def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     """
     try:
         content = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON that can be read ({error})") from None
     if not isinstance(content, kind):
         wanted = "a mapping" if kind is dict else "a list"
@@ -72,9 +148,11 @@ def readable(path: Path) -> Iterator[None]:
     import pyarrow as pa
 
     try:
+        refuse_pointer(path)
         yield
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path} cannot be read ({error})") from None
+    except (OSError, pa.ArrowException, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read ({reason}); get or write the file anew") from None
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
-from structxlip.data.pairs import RawPair
+from structxlip.data.pairs import RawPair, described
 from structxlip.data.quarantine import BadImage
+from structxlip.data.sources.arrow_files import arrow_records, names_and_rows
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import contents, need, read_json, readable
+from structxlip.data.sources.files import contents, files_below, need, read_json
+from structxlip.data.sources.records import Record, pair_of
+from structxlip.data.sources.split_names import file_splits, only_split
 from structxlip.data.splits import SPLIT_NAMES
 from structxlip.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-BATCH_ROWS = 64  # rows that are in memory at once
 
 
 class HfDataset(DatasetEntry):
     """A Hugging Face dataset on disk.
 
-    A folder that `save_to_disk` of `datasets` wrote, or the Parquet files of a dataset repository.
+    A folder that `save_to_disk` of `datasets` wrote, or the Parquet files of a dataset repository,
+    whose splits are read off their paths as `datasets` reads them.
     """
 
     kind: Literal["hf_dataset"]
@@ -33,100 +34,114 @@ class HfDataset(DatasetEntry):
     caption: str = Field("text", description="The column of the captions, or of lists of them.")
 
 
+@dataclass(frozen=True)
+class _Files:
+    """The Arrow or Parquet files of a dataset with the split of each, and what is left out."""
+
+    splits: dict[Path, str | None]
+    left_out: Sequence[Path] = ()
+    warnings: Sequence[str] = ()
+
+
 def open_hf_dataset(dataset: HfDataset) -> Source:
-    """Read the rows in the order of the files. The caption column may hold a list of captions."""
+    """Read the rows in the order of the files. The caption column may hold a list of captions.
+
+    The id of a row is the path of its file and its number in it.
+    """
     root = Path(dataset.path)
     files = _files(root)
-    if not files:
+    if not files.splits:
         raise UserError(
             f"{root} is no dataset on disk (no state.json and no Parquet); it holds: "
             f"{contents(root)}"
         )
     size = 0
-    for path, _ in files:
-        names, rows = _columns_and_rows(path)
+    for path in files.splits:
+        names, rows = names_and_rows(path)
         need(dict.fromkeys(names), (dataset.image, dataset.caption), path)
         size += rows
-    given = frozenset(split for _, split in files if split)
-    return Source(_pairs(files, root, dataset), size, given)
+    unlisted = sum(names_and_rows(path)[1] for path in files.left_out)
+    given = frozenset(split for split in files.splits.values() if split)
+    return Source(_pairs(files, root, dataset), size, given, unlisted, warnings=files.warnings)
 
 
-def _files(root: Path) -> list[tuple[Path, str | None]]:
-    """The Arrow or Parquet files of a dataset, and the split of each."""
+def _files(root: Path) -> _Files:
     if (root / "dataset_dict.json").is_file():
-        names = read_json(root / "dataset_dict.json", dict)["splits"]
-        return [file for name in names for file in _arrow(root / name, SPLIT_NAMES.get(name))]
+        return _saved_splits(root)
     if (root / "state.json").is_file():
-        return list(_arrow(root, None))
-    paths = sorted(root.rglob("*.parquet"))
-    return [(path, SPLIT_NAMES.get(path.name.split("-")[0].split(".")[0])) for path in paths]
+        return _Files(dict.fromkeys(_arrow(root)))
+    found = file_splits(path.relative_to(root) for path in files_below(root, "*.parquet"))
+    splits = {root / path: split for path, split in found.splits.items()}
+    return _Files(splits, [root / path for path in found.left_out], found.warnings)
 
 
-def _arrow(folder: Path, split: str | None) -> Iterator[tuple[Path, str | None]]:
-    """The Arrow files of a folder that `save_to_disk` wrote, with the split."""
-    for entry in read_json(folder / "state.json", dict)["_data_files"]:
-        yield folder / entry["filename"], split
+def _saved_splits(root: Path) -> _Files:
+    """The files of a `DatasetDict` that was saved to disk, with a folder for each split."""
+    path = root / "dataset_dict.json"
+    content = read_json(path, dict)
+    need(content, ("splits",), path)
+    names = content["splits"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"splits in {path} must be a list of names, not {described(names)}")
+    known = {name: SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES}
+    if not known:
+        warning = only_split(names)
+        return _Files(
+            {file: None for name in names for file in _arrow(root / name)}, warnings=[warning]
+        )
+    others = [name for name in names if name not in known]
+    warning = f"the splits {', '.join(others)} are none of train, val, test, and are left out"
+    return _Files(
+        {file: split for name, split in known.items() for file in _arrow(root / name)},
+        [file for name in others for file in _arrow(root / name)],
+        [warning] if others else [],
+    )
 
 
-def _columns_and_rows(path: Path) -> tuple[list[str], int]:
-    """The names of the columns of an Arrow or Parquet file, and the number of its rows."""
-    import pyarrow.parquet as pq
-
-    with readable(path):
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                return file.schema_arrow.names, file.metadata.num_rows
-        table = _memory_mapped(path)
-        return table.column_names, table.num_rows
-
-
-def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    import pyarrow.parquet as pq
-
-    with readable(path):
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(BATCH_ROWS, columns=columns)
-        else:
-            yield from _memory_mapped(path).select(columns).to_batches(max_chunksize=BATCH_ROWS)
+def _arrow(folder: Path) -> Iterator[Path]:
+    """The Arrow files of a folder that `save_to_disk` wrote."""
+    path = folder / "state.json"
+    content = read_json(path, dict)
+    need(content, ("_data_files",), path)
+    if not isinstance(content["_data_files"], list):
+        raise UserError(f"_data_files in {path} must be a list")
+    for entry in content["_data_files"]:
+        name = entry.get("filename") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or Path(name).name != name:
+            raise UserError(f"_data_files in {path} holds {described(entry)}; save the set anew")
+        yield folder / name
 
 
-def _memory_mapped(path: Path) -> pa.Table:
-    """An Arrow file as a table whose data stay on disk."""
-    import pyarrow as pa
-
-    return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-
-
-def _pairs(
-    files: list[tuple[Path, str | None]], root: Path, dataset: HfDataset
-) -> Iterator[RawPair]:
-    for path, split in files:
-        number = 0
-        for batch in _batches(path, [dataset.image, dataset.caption]):
-            for row in batch.to_pylist():
-                name = f"{path.relative_to(root)}#{number}"
-                number += 1
-                captions = row[dataset.caption]
-                yield RawPair(
-                    id=name,
-                    read_image=_image(row[dataset.image]),
-                    captions=captions if isinstance(captions, list) else [captions or ""],
-                    group=name,
-                    source="hf_dataset",
-                    split=split,
-                )
+def _pairs(files: _Files, root: Path, dataset: HfDataset) -> Iterator[RawPair]:
+    for path, split in files.splits.items():
+        where = str(path.relative_to(root))
+        make = partial(_pair, dataset=dataset, split=split)
+        records = arrow_records(path, [dataset.image, dataset.caption], where)
+        for number, record in enumerate(records):
+            yield pair_of(record, "hf_dataset", partial(make, name=f"{where}#{number}"))
 
 
-def _image(value: Any) -> Callable[[], bytes]:
+def _pair(record: Record, dataset: HfDataset, split: str | None, name: str) -> RawPair:
+    return RawPair(
+        id=name,
+        read_image=_image(record, dataset),
+        captions=record.captions(dataset.caption),
+        group=name,
+        source="hf_dataset",
+        split=split,
+    )
+
+
+def _image(record: Record, dataset: HfDataset) -> Callable[[], bytes]:
     """A function that returns the bytes of an image column's value."""
 
     def read() -> bytes:
-        if isinstance(value, bytes):
-            return value
-        if isinstance(value, dict) and value.get("bytes"):
-            data: bytes = value["bytes"]
+        value = record.get(dataset.image)
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if isinstance(data, bytes):
             return data
-        raise BadImage("missing_image", "the dataset holds a path instead of the image itself")
+        named = isinstance(value, str) or (isinstance(value, dict) and value.get("path"))
+        found = "a path instead of the image itself" if named else described(value)
+        raise BadImage("missing_image", f"{dataset.image} in {record.where} is {found}")
 
     return read

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
-from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
+from structxlip.data.pairs import RawPair, captions_in
+from structxlip.data.sources.base import Source, source_of
 from structxlip.data.sources.files import existing, need, read_json, reader
+from structxlip.data.sources.records import Record, need_fields, pairs_of, records_in
 from structxlip.data.splits import SPLIT_NAMES
 
 SPLITS = SPLIT_NAMES | {"restval": "train"}
@@ -33,20 +35,29 @@ def open_karpathy(dataset: Karpathy) -> Source:
     path, folder = existing(root, dataset.captions), existing(root, dataset.images)
     content = read_json(path, dict)
     need(content, ("images",), path)
-    pairs = []
-    for image in content["images"]:
-        need(image, ("filename", "split", "sentences"), path)
-        name = str(Path(image.get("filepath", "")) / image["filename"])
-        pairs.append(
-            RawPair(
-                id=image["filename"],
-                read_image=reader(folder, name),
-                captions=[sentence["raw"] for sentence in image["sentences"]],
-                group=image["filename"],
-                source="karpathy",
-                split=SPLITS.get(image["split"]),
-            )
-        )
-    listed = [pair for pair in pairs if pair.split]
-    given = frozenset(pair.split for pair in listed if pair.split)
-    return Source(iter(listed), len(listed), given, unlisted=len(pairs) - len(listed))
+    images = records_in(content["images"], path, "images")
+    need_fields(images, ("filename", "split", "sentences"), path)
+    make = partial(_pair, folder=folder, dataset=dataset)
+    return source_of(*pairs_of(images, "karpathy", make))
+
+
+def _pair(image: Record, folder: Path, dataset: Karpathy) -> RawPair | None:
+    if (split := SPLITS.get(image.name("split"))) is None:
+        return None
+    below = image.file_name("filepath") if image.get("filepath") else ""
+    name = str(Path(below, image.file_name("filename")))
+    return RawPair(
+        id=name,
+        read_image=reader(folder, name, roots=dataset.link_roots),
+        captions=captions_in(_texts(image.get("sentences")), f"sentences in {image.where}"),
+        group=name,
+        source="karpathy",
+        split=split,
+    )
+
+
+def _texts(sentences: Any) -> Any:
+    """The captions of sentences, which stand under `raw`."""
+    if not isinstance(sentences, list):
+        return sentences
+    return [one.get("raw") if isinstance(one, dict) else one for one in sentences]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
-from structxlip.data.pairs import RawPair
+from structxlip.data.pairs import Caption, RawPair
+from structxlip.data.quarantine import BadCaption
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, need, read_json, reader
+from structxlip.data.sources.files import existing, read_json, reader
+from structxlip.data.sources.records import Record, need_fields, pairs_of, record_of, records_in
+from structxlip.data.sources.split_names import split_lists
 from structxlip.data.sources.templates import columns_of, filled
-from structxlip.data.splits import SPLIT_NAMES
 
 
 class Medpix(DatasetEntry):
@@ -37,32 +41,45 @@ def open_medpix(dataset: Medpix) -> Source:
     """Read the images in the order of the descriptions. All images of a case are in its split."""
     root = Path(dataset.path)
     path, folder = existing(root, dataset.descriptions), existing(root, dataset.images)
-    splits: dict[str, str] = {}
-    if dataset.splits:
-        listed = read_json(_splits_file(root, dataset.splits), dict)
-        for name, cases in listed.items():
-            if name in SPLIT_NAMES:
-                splits |= dict.fromkeys(cases, SPLIT_NAMES[name])
-    pairs = []
-    records = read_json(path, list)
-    for record in records:
-        need(record, ("U_id", "image", "Description"), path)
-        columns = record | record["Description"]
-        need(columns, columns_of(dataset.caption), path)
-        case = record["U_id"]
-        if splits and case not in splits:
-            continue
-        pairs.append(
-            RawPair(
-                id=record["image"],
-                read_image=reader(folder, f"{record['image']}.{_suffix(folder, record['image'])}"),
-                captions=[filled(dataset.caption, columns)],
-                group=case,
-                source="medpix",
-                split=splits.get(case),
-            )
-        )
-    return Source(iter(pairs), len(pairs), frozenset(splits.values()), len(records) - len(pairs))
+    splits = split_lists(_splits_file(root, dataset.splits)) if dataset.splits else None
+    records = [_flat(record) for record in records_in(read_json(path, list), path)]
+    need_fields(records, ("U_id", "image", *columns_of(dataset.caption)), path)
+    make = partial(_pair, splits=splits, folder=folder, dataset=dataset)
+    pairs, unlisted = pairs_of(records, "medpix", make)
+    return Source(iter(pairs), len(pairs), frozenset((splits or {}).values()), unlisted)
+
+
+def _flat(record: Record) -> Record:
+    """A record with the columns of its description beside its own."""
+    if not isinstance(record.fields, Mapping):
+        return record
+    description = record_of(record.get("Description"), f"Description of {record.where}")
+    if not isinstance(description.fields, Mapping):
+        return description
+    return Record({**record.fields, **description.fields}, record.where)
+
+
+def _pair(
+    record: Record, splits: dict[str, str] | None, folder: Path, dataset: Medpix
+) -> RawPair | None:
+    case, name = record.name("U_id"), record.file_name("image")
+    if splits is not None and case not in splits:
+        return None
+    return RawPair(
+        id=name,
+        read_image=reader(folder, f"{name}.{_suffix(folder, name)}", roots=dataset.link_roots),
+        captions=[_caption(dataset.caption, record)],
+        group=case,
+        source="medpix",
+        split=splits[case] if splits else None,
+    )
+
+
+def _caption(template: str, record: Record) -> Caption:
+    try:
+        return filled(template, record.mapping)
+    except BadCaption as bad:
+        return bad
 
 
 def _splits_file(root: Path, name: str) -> Path:

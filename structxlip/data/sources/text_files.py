@@ -19,6 +19,7 @@ from structxlip.errors import UserError
 _NO_TEXT = {
     b"PK\x03\x04": "a ZIP archive or a workbook; unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old workbook; save the sheet as CSV",
+    b"version https://git-lfs": "a pointer of Git LFS; run `git lfs pull` in its folder",
     b"PAR1": "a Parquet file; name it .parquet",
 }
 _PACKED: dict[bytes, Callable[..., Any]] = {

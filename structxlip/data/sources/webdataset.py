@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
-import tarfile
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
-from structxlip.data.pairs import RawPair
-from structxlip.data.quarantine import BadImage
+from structxlip.data.pairs import Caption, RawPair, bad_pair, captions_in
+from structxlip.data.quarantine import BadCaption, BadImage
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import contents, need
-from structxlip.data.splits import SPLIT_NAMES
+from structxlip.data.sources.files import contents
+from structxlip.data.sources.split_names import file_splits
+from structxlip.data.sources.tar_files import Damage, Member, members
 from structxlip.errors import UserError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
+FIRST_SAMPLES = 100  # whose JSON tells whether the key of the captions exists
 
 
 class WebDataset(DatasetEntry):
@@ -32,93 +35,134 @@ class WebDataset(DatasetEntry):
     )
 
 
+@dataclass
+class _Sample:
+    """The files of a sample by their suffixes."""
+
+    shard: Path
+    key: str
+    files: dict[str, Member] = field(default_factory=dict)
+
+
 def open_webdataset(dataset: WebDataset) -> Source:
     """Read the samples in the order of the shards.
 
-    A shard belongs to the split that its name or folder contains, such as `train-0001.tar`.
+    A shard belongs to the split that its name or a folder on its path names, such as
+    `train-0001.tar`. The id of a sample is the path of its shard and its key.
     """
     root = Path(dataset.path)
     shards = sorted(path for path in root.glob(dataset.shards) if path.is_file())
     if not shards:
         raise UserError(f"{root} has no {dataset.shards}; it holds: {contents(root)}")
-    splits = {shard: _split(shard.relative_to(root)) for shard in shards}
-    size = sum(len(_samples(shard)) for shard in shards)
+    found = file_splits(shard.relative_to(root) for shard in shards)
+    splits = {root / path: split for path, split in found.splits.items()}
+    size = sum(1 for shard in splits for _ in _samples(shard))
+    unlisted = sum(1 for path in found.left_out for _ in _samples(root / path))
+    _check_key(splits, dataset.caption)
     pairs = (
-        RawPair(
-            id=key if len(shards) == 1 else f"{shard.stem}/{key}",
-            read_image=_image(shard, key, files),
-            captions=_captions(shard, key, files, dataset.caption),
-            group=f"{shard.stem}/{key}",
-            source="webdataset",
-            split=splits[shard],
-        )
-        for shard in shards
-        for key, files in _samples(shard).items()
+        _pair(sample, shard.relative_to(root).with_suffix(""), split, dataset.caption)
+        for shard, split in splits.items()
+        for sample in _samples(shard)
     )
-    return Source(pairs, size, frozenset(s for s in splits.values() if s))
+    given = frozenset(split for split in splits.values() if split)
+    return Source(pairs, size, given, unlisted, warnings=found.warnings)
 
 
-ByteRange = tuple[int, int]  # offset of the content of a file in its shard, and its size in bytes
+def _samples(shard: Path) -> Iterator[_Sample | Damage]:
+    """The samples of a shard, and its damaged places.
 
-
-def _samples(shard: Path) -> dict[str, dict[str, ByteRange]]:
-    """For each sample the place of its files in the shard, by their suffixes.
-
-    Nothing is unpacked to disk, so a name in the shard cannot write to another place.
+    A file without a suffix belongs to no sample, as in WebDataset. A second file with one name
+    begins another sample with that key: nothing replaces what came before.
     """
-    found: dict[str, dict[str, ByteRange]] = {}
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for member in tar:
-                if member.isfile():
-                    folder, _, name = member.name.rpartition("/")
-                    stem, _, suffix = name.partition(".")
-                    key = f"{folder}/{stem}" if folder else stem
-                    found.setdefault(key, {})[suffix.lower()] = (member.offset_data, member.size)
-    except tarfile.TarError as error:
-        raise UserError(f"{shard} is no tar file that is not packed ({error})") from None
-    return found
+    samples: dict[str, _Sample] = {}
+    found: list[_Sample | Damage] = []
+    for member in members(shard):
+        if isinstance(member, Damage):
+            found.append(member)
+            continue
+        folder, _, name = member.name.rpartition("/")
+        stem, dot, suffix = name.partition(".")
+        if not stem or not dot or stem.startswith("__"):
+            continue
+        key = f"{folder}/{stem}" if folder else stem
+        if key not in samples or suffix.lower() in samples[key].files:
+            samples[key] = _Sample(shard, key)
+            found.append(samples[key])
+        samples[key].files[suffix.lower()] = member
+    return iter(found)
 
 
-def _read(shard: Path, place: ByteRange) -> bytes:
-    start, size = place
-    with shard.open("rb") as file:
-        file.seek(start)
-        return file.read(size)
+def _pair(sample: _Sample | Damage, shard: Path, split: str | None, caption: str) -> RawPair:
+    if isinstance(sample, Damage):
+        name = f"{shard.as_posix()}.tar, byte {sample.offset}"
+        return bad_pair(name, BadImage("damaged_shard", sample.detail), "webdataset")
+    name = f"{shard.as_posix()}/{sample.key}"
+    return RawPair(
+        id=name,
+        read_image=partial(_image, sample),
+        captions=_captions(sample, caption),
+        group=name,
+        source="webdataset",
+        split=split,
+    )
 
 
-def _image(shard: Path, key: str, files: dict[str, ByteRange]) -> Callable[[], bytes]:
-    """A function that reads the image of a sample."""
-
-    def read() -> bytes:
-        if ".." in PurePosixPath(key).parts or key.startswith("/"):
-            raise BadImage("outside_folder", f"{key} in {shard.name} leads out of the shard")
-        place = next((files[suffix] for suffix in IMAGE_SUFFIXES if suffix in files), None)
-        if place is None:
-            raise BadImage("missing_image", f"{shard.name} has no image for {key}")
-        return _read(shard, place)
-
-    return read
+def _image(sample: _Sample) -> bytes:
+    key, shard = sample.key, sample.shard.name
+    if ".." in PurePosixPath(key).parts or key.startswith("/"):
+        raise BadImage("outside_folder", f"{key} in {shard} leads out of the shard")
+    member = next((sample.files[s] for s in IMAGE_SUFFIXES if s in sample.files), None)
+    if member is None:
+        raise BadImage("missing_image", f"{shard} has no image for {key}")
+    return member.read()
 
 
-def _captions(shard: Path, key: str, files: dict[str, ByteRange], caption: str) -> list[str]:
+def _captions(sample: _Sample, caption: str) -> list[Caption]:
     """The captions of a sample. ``caption`` is a suffix, or ``json.KEY``."""
-    suffix, _, name = caption.partition(".")
-    if suffix not in files:
+    suffix, _, key = caption.partition(".")
+    if suffix not in sample.files:
         return []
-    text = _read(shard, files[suffix]).decode("utf-8", errors="surrogateescape")
-    if not name:
-        return [text]
+    place = f"{sample.key}.{suffix} in {sample.shard.name}"
     try:
-        record: Any = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{shard}: {key}.{suffix} is no JSON ({error})") from None
-    need(record, (name,), f"{shard}: {key}.{suffix}")
-    found = record[name]
-    return found if isinstance(found, list) else [found]
+        if key:
+            return captions_in(_json(sample, suffix).get(key), f"{key} of {place}")
+        return captions_in(_text(sample, suffix), place)
+    except BadCaption as bad:
+        return [bad]
 
 
-def _split(shard: Path) -> str | None:
-    """The split whose name is a word of the path of a shard, or None."""
-    words = re.findall("[a-z]+", str(shard).lower())
-    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
+def _text(sample: _Sample, suffix: str) -> str:
+    try:
+        return sample.files[suffix].read().decode("utf-8-sig", errors="surrogateescape")
+    except BadImage as bad:
+        raise BadCaption("truncated_caption", f"is cut: {bad.detail}") from None
+
+
+def _json(sample: _Sample, suffix: str) -> dict[str, Any]:
+    text = _text(sample, suffix)
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadCaption("bad_record", f"is in no JSON: {sample.key}.{suffix} ({error})") from None
+    if not isinstance(record, dict):
+        raise BadCaption("bad_record", f"is in no mapping: {sample.key}.{suffix}")
+    return record
+
+
+def _check_key(shards: Iterable[Path], caption: str) -> None:
+    """Raise ``UserError`` when the first samples have JSON, and none of them the key."""
+    suffix, _, key = caption.partition(".")
+    samples = (sample for shard in shards for sample in _samples(shard) if key)
+    with_json = (s for s in samples if isinstance(s, _Sample) and suffix in s.files)
+    refusal = ""
+    for sample in islice(with_json, FIRST_SAMPLES):
+        try:
+            record = _json(sample, suffix)
+        except BadCaption:  # listed when the sample is read
+            continue
+        if key in record:
+            return
+        found = ", ".join(record) or "nothing"
+        refusal = refusal or f"{sample.shard}: {sample.key}.{suffix} needs {key}, found: {found}"
+    if refusal:
+        raise UserError(refusal)
