@@ -15,6 +15,7 @@ from torch import Tensor
 from structxlip.evaluation.retrieval import Ranks, retrieval_ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.groups import caption_groups
 from structxlip.features.store import FeatureStore
 from structxlip.models.structxlip import StructXLIP
 
@@ -23,16 +24,34 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A split in the joint space: ``images [N, D]``, ``texts [M, D]``, and the image of each text,
-    ``text_to_image [M]``."""
+    """A split in the joint space.
+
+    Attributes:
+        images: ``[N, D]``.
+        texts: ``[M, D]``.
+        text_to_image: ``[M]``, the image of each text.
+        groups: ``[N]``; images that share a caption have the same group.
+    """
 
     images: NDArray[np.float32]
     texts: NDArray[np.float32]
     text_to_image: NDArray[np.int64]
+    groups: NDArray[np.int64]
 
-    def ranks(self) -> Ranks:
-        """The ranks of the right answers, both ways."""
-        return retrieval_ranks(self.images, self.texts, self.text_to_image)
+    def ranks(self, *, strict: bool = False) -> Ranks:
+        """The ranks of the right answers, both ways.
+
+        What training calls positives is right: the captions of the group of an image. With
+        ``strict`` only its own captions are.
+        """
+        groups = None if strict else self.groups
+        return retrieval_ranks(self.images, self.texts, self.text_to_image, groups)
+
+    @property
+    def sharing(self) -> int:
+        """How many images share a caption with another one."""
+        _, counts = np.unique(self.groups, return_counts=True)
+        return int(counts[counts > 1].sum())
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,10 @@ def embed_split(
         return model.embed_texts(torch.from_numpy(store.caption[block]).to(device))
 
     return Embeddings(
-        _in_blocks(embed_images, rows), _in_blocks(embed_texts, captions), text_to_image
+        images=_in_blocks(embed_images, rows),
+        texts=_in_blocks(embed_texts, captions),
+        text_to_image=text_to_image,
+        groups=caption_groups(text_to_image, store.caption_ids[captions]),
     )
 
 
@@ -121,19 +143,25 @@ def compare(
     test["structxlip"] = test["structxlip_image_only"]
     if alpha:
         test["structxlip"] = embed_split(structxlip, store, edges, "test", alpha)
-    ranks = {name: embeddings.ranks() for name, embeddings in test.items()}
-    metrics: dict[str, Any] = {name: found.recall() for name, found in ranks.items()}
-    for name, arm in (("delta", "structxlip"), ("delta_image_only", "structxlip_image_only")):
-        metrics[name] = bootstrap_delta(
-            ranks["vanilla"],
-            ranks[arm],
-            test[arm].text_to_image,
-            samples=bootstrap_samples,
-            seed=seed,
-        )
+    metrics = _measured(test, bootstrap_samples, seed)
+    strict = _measured(test, bootstrap_samples, seed, strict=True)
+    for name, values in metrics.items():
+        values |= {f"strict/{key}": value for key, value in strict[name].items()}
     metrics["alpha"] = alpha
-    metrics["test_pairs"], metrics["test_captions"] = (
-        len(test["base"].images),
-        len(test["base"].texts),
-    )
+    metrics["test_pairs"] = len(test["base"].images)
+    metrics["test_captions"] = len(test["base"].texts)
+    metrics["test_pairs_sharing_a_caption"] = test["base"].sharing
     return Comparison(metrics, test)
+
+
+def _measured(
+    test: dict[str, Embeddings], samples: int, seed: int, *, strict: bool = False
+) -> dict[str, Any]:
+    """The recall of each model, and the gains over vanilla with their intervals."""
+    ranks = {name: embeddings.ranks(strict=strict) for name, embeddings in test.items()}
+    measured: dict[str, Any] = {name: found.recall() for name, found in ranks.items()}
+    for name, arm in (("delta", "structxlip"), ("delta_image_only", "structxlip_image_only")):
+        measured[name] = bootstrap_delta(
+            ranks["vanilla"], ranks[arm], test[arm].text_to_image, samples=samples, seed=seed
+        )
+    return measured

@@ -36,8 +36,8 @@ def bootstrap_delta(
 ) -> dict[str, dict[str, float]]:
     """The gain of ``after`` over ``before`` in points, with its 95 % bootstrap interval.
 
-    Images are resampled together with their captions, the same for both models (a paired cluster
-    bootstrap); the gallery stays whole.
+    The groups of images that are right for each other's captions are resampled whole, with their
+    captions, the same for both models (a paired cluster bootstrap); the gallery stays whole.
 
     Args:
         before: ranks of the queries under one model.
@@ -51,19 +51,18 @@ def bootstrap_delta(
         ``{"mean", "low", "high"}`` for each key of ``Ranks.recall`` and for ``R@k``, the mean of
         both ways. ``mean`` is the observed gain.
     """
-    n = len(before.image_to_text)
+    groups, text_groups = before.groups, before.groups[text_to_image]
+    n = int(groups.max()) + 1
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(n, np.full(n, 1 / n), size=samples).astype(np.float64)
     draws = np.vstack([np.ones(n), draws])  # the first row is what was observed
-    captions = np.bincount(text_to_image, minlength=n)
+    images, captions = draws @ np.bincount(groups), draws @ np.bincount(text_groups)
     deltas: dict[str, dict[str, float]] = {}
     for k in ks:
         image_gain = _gain(before.image_to_text, after.image_to_text, k)
-        text_gain = np.bincount(
-            text_to_image, _gain(before.text_to_image, after.text_to_image, k), minlength=n
-        )
-        of_images = 100 * (draws @ image_gain) / n
-        of_texts = 100 * (draws @ text_gain) / (draws @ captions)
+        text_gain = _gain(before.text_to_image, after.text_to_image, k)
+        of_images = 100 * (draws @ np.bincount(groups, image_gain)) / images
+        of_texts = 100 * (draws @ np.bincount(text_groups, text_gain)) / captions
         deltas[f"image_to_text/R@{k}"] = _interval(of_images)
         deltas[f"text_to_image/R@{k}"] = _interval(of_texts)
         deltas[f"R@{k}"] = _interval((of_images + of_texts) / 2)

@@ -67,6 +67,7 @@ class FeatureStore:
         caption_offsets: ``[N + 1]``; the captions of pair ``i`` are rows ``offsets[i]`` to
             ``offsets[i + 1]``.
         chunk_offsets: ``[M + 1]``, the same for the chunks of a caption.
+        caption_ids: ``[M]``; equal captions have the same id.
         group_ids: ``[N]``; pairs that share a caption have the same id.
         names_side: ``bool [M]``, whether a caption tells left from right.
 
@@ -83,6 +84,7 @@ class FeatureStore:
             self.structure, self.chunks = array("structure"), array("chunks")
             self.caption_offsets = np.load(directory / "caption_offsets.npy")
             self.chunk_offsets = np.load(directory / "chunk_offsets.npy")
+            self.caption_ids = np.load(directory / "caption_ids.npy")
             self.group_ids = np.load(directory / "group_ids.npy")
             self.names_side = np.load(directory / "names_side.npy")
             index = json.loads((directory / "index.json").read_text())

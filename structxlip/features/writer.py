@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from structxlip.features.groups import caption_groups, caption_ids
 from structxlip.features.store import StoreSpec
 
 FLUSH_S = 5.0  # at most so much work is done again after a kill
@@ -57,7 +58,10 @@ class FeatureWriter:
         (directory / "index.json").write_text(json.dumps({"ids": ids, "splits": splits}))
         np.save(directory / "caption_offsets.npy", caption_offsets)
         np.save(directory / "chunk_offsets.npy", _offsets(chunk_counts))
-        np.save(directory / "group_ids.npy", _caption_groups(caption_offsets, caption_texts))
+        equal = caption_ids(caption_texts)
+        owners = np.repeat(np.arange(len(ids)), np.diff(caption_offsets))
+        np.save(directory / "caption_ids.npy", equal)
+        np.save(directory / "group_ids.npy", caption_groups(owners, equal))
         np.save(directory / "names_side.npy", np.array(names_side, np.bool_))
         self._note = directory.with_name(f"{directory.name}.json")
         rows = {
@@ -115,21 +119,3 @@ class FeatureWriter:
 
 def _offsets(counts: Iterable[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64))]).astype(np.int64)
-
-
-def _caption_groups(caption_offsets: NDArray[np.int64], texts: Iterable[str]) -> NDArray[np.int64]:
-    """Group ids ``[N]``: pairs with a common caption, directly or through others, share one."""
-    parent = list(range(len(caption_offsets) - 1))
-
-    def root(pair: int) -> int:
-        while parent[pair] != pair:
-            parent[pair] = parent[parent[pair]]
-            pair = parent[pair]
-        return pair
-
-    owners = np.repeat(np.arange(len(parent)), np.diff(caption_offsets))
-    first: dict[str, int] = {}
-    for owner, text in zip(owners.tolist(), texts, strict=True):
-        known = first.setdefault(text.lower(), owner)
-        parent[root(owner)] = root(known)
-    return np.array([root(pair) for pair in range(len(parent))], np.int64)

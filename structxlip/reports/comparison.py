@@ -10,9 +10,14 @@ from structxlip.errors import UserError
 from structxlip.incremental.artifacts import REPORTS
 
 
-def comparison_table(metrics: dict[str, Any]) -> list[list[str]]:
-    """The content of ``metrics.json`` as rows of text; the first row is the header."""
-    ways = [f"{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
+def comparison_table(metrics: dict[str, Any], prefix: str = "") -> list[list[str]]:
+    """The content of ``metrics.json`` as rows of text; the first row is the header.
+
+    With the prefix ``strict/`` the recalls count only an image's own captions as right.
+    """
+    ways = [
+        f"{prefix}{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
+    ]
     heads = [f"{arrow} R@{k}" for arrow in ("I→T", "T→I") for k in (1, 5, 10)]
     rows = [["model", *heads, "Δ R@1 vs vanilla [95 %]"]]
     labels = {
@@ -25,7 +30,7 @@ def comparison_table(metrics: dict[str, Any]) -> list[list[str]]:
     for name, label in labels.items():
         gain = ""
         if name in deltas:
-            found = metrics[deltas[name]]["R@1"]
+            found = metrics[deltas[name]][f"{prefix}R@1"]
             gain = f"{found['mean']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]"
         rows.append([label, *(f"{metrics[name][way]:.1f}" for way in ways), gain])
     return rows
@@ -46,14 +51,20 @@ def print_comparison(dataset: str) -> None:
         raise UserError(
             f"{folder} holds no metrics; run `dvc repro register@{dataset}` first"
         ) from None
-    header, *rows = comparison_table(metrics)
-    shown = Table(title=f"{dataset}: recall in percent on {metrics['test_pairs']} test images")
-    for index, name in enumerate(header):
-        shown.add_column(name, justify="right" if index else "left")
-    for row in rows:
-        shown.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(shown)
+    titles = {"": f"{dataset}: recall in percent on {metrics['test_pairs']} test images"}
+    if sharing := metrics.get("test_pairs_sharing_a_caption"):
+        titles["strict/"] = (
+            f"strict recall: own captions alone, where {sharing} images share one with another"
+        )
+    for prefix, title in titles.items():
+        header, *rows = comparison_table(metrics, prefix)
+        shown = Table(title=title)
+        for index, name in enumerate(header):
+            shown.add_column(name, justify="right" if index else "left")
+        for row in rows:
+            shown.add_row(*row)
+        console.print(shown)
     console.print(f"report   {folder / 'report.html'}")
     registration = folder / "registration.json"
     if registration.exists():

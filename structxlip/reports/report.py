@@ -42,7 +42,6 @@ def write_report(
     grids = _retrieval(comparison.test["structxlip"], rows)
     wanted = sorted({*examples.tolist(), *(row for grid in grids for row, _ in grid["answers"])})
     pictures = Pictures(data, np.array(wanted))
-    header, *body = comparison_table(comparison.metrics)
     pairs = {split: len(store.rows(split)) for split in ("train", "val")}
     figures = {
         "losses": figure(lambda axes: _draw_losses(axes, histories), 2),
@@ -53,8 +52,8 @@ def write_report(
         dataset=dataset,
         params=params,
         metrics=comparison.metrics,
-        header=header,
-        rows=body,
+        recall_table=comparison_table(comparison.metrics),
+        strict_table=comparison_table(comparison.metrics, "strict/"),
         ingest=json.loads((data / "pairs" / "report.json").read_text()),
         quarantine=read_quarantine(data),
         **figures,
@@ -83,11 +82,12 @@ def _retrieval(test: Embeddings, rows: NDArray[np.int64]) -> list[dict[str, Any]
     chosen = np.linspace(0, len(test.texts) - 1, QUERIES).astype(int)
     ranks = test.ranks().text_to_image
     first = np.searchsorted(test.text_to_image, test.text_to_image)
+    groups = test.groups
     grids = []
     for text in dict.fromkeys(chosen.tolist()):
         owner = test.text_to_image[text]
         best = np.argsort(-(test.texts[text] @ test.images.T), kind="stable")[:ANSWERS]
-        answers = [(int(rows[i]), bool(i == owner)) for i in best]
+        answers = [(int(rows[i]), bool(groups[i] == groups[owner])) for i in best]
         if owner not in best:  # its captions are shown
             answers.append((int(rows[owner]), True))
         grids.append(

@@ -74,8 +74,9 @@ def _recall_curves(metrics: dict[str, dict[str, float]]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        {"model": name, "way": way.split("/")[0], "k": int(way.split("@")[1]), "recall": value}
+        {"model": name, "way": way, "k": int(k), "recall": value}
         for name in ("base", "vanilla", "structxlip_image_only", "structxlip")
-        for way, value in metrics[name].items()
+        for key, value in metrics[name].items()
+        for way, k in [key.split("/R@")]
     ]
     return pd.DataFrame(rows)

@@ -45,4 +45,5 @@ def score_model(model: Any, test: TestSplit) -> float:
     images = model.predict(pd.DataFrame({"image": test.images}))["embedding"]
     texts = model.predict(pd.DataFrame({"text": test.texts}))["embedding"]
     embeddings = np.array(images.tolist()), np.array(texts.tolist())
-    return mean_recall(retrieval_metrics(*embeddings, test.text_to_image, ks=(1,)))
+    found = retrieval_metrics(*embeddings, test.text_to_image, ks=(1,), groups=test.groups)
+    return mean_recall(found)

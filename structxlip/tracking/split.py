@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.data.shards import shards
+from structxlip.features.groups import caption_groups, caption_ids
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,15 @@ class TestSplit:
         images: encoded, ``N`` of them.
         texts: ``M`` captions.
         text_to_image: ``[M]``, the image of each caption.
-        digest: of ids, images and captions; equal digests are the same split.
+        groups: ``[N]``; images that share a caption have the same group.
+        digest: of ids, images, captions and groups; equal digests are the same split with the same
+            right answers.
     """
 
     images: list[bytes]
     texts: list[str]
     text_to_image: NDArray[np.int64]
+    groups: NDArray[np.int64]
     digest: str
 
 
@@ -38,12 +42,16 @@ def read_test_split(pairs: Path) -> TestSplit:
     rows = (
         ds.dataset(shards(pairs)).to_table(columns, filter=ds.field("split") == "test").to_pylist()
     )
+    texts = [text for row in rows for text in row["captions"]]
+    text_to_image = np.repeat(np.arange(len(rows)), [len(row["captions"]) for row in rows])
+    groups = caption_groups(text_to_image, caption_ids(texts))
     digest = hashlib.blake2b(digest_size=16)
-    for row in rows:
-        digest.update(json.dumps([row["id"], row["sha256"], row["captions"]]).encode())
+    for row, group in zip(rows, groups.tolist(), strict=True):
+        digest.update(json.dumps([row["id"], row["sha256"], row["captions"], group]).encode())
     return TestSplit(
         images=[row["image"] for row in rows],
-        texts=[text for row in rows for text in row["captions"]],
-        text_to_image=np.repeat(np.arange(len(rows)), [len(row["captions"]) for row in rows]),
+        texts=texts,
+        text_to_image=text_to_image,
+        groups=groups,
         digest=digest.hexdigest(),
     )

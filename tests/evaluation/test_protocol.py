@@ -9,6 +9,7 @@ import torch
 from structxlip.config import Params
 from structxlip.evaluation import protocol
 from structxlip.evaluation.protocol import choose_alpha, compare, embed_split
+from structxlip.evaluation.retrieval import retrieval_metrics
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.reports.comparison import comparison_table
@@ -88,6 +89,11 @@ def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: 
     assert metrics["base"] == metrics["vanilla"] == metrics["structxlip"]
     assert metrics["delta"]["R@1"] == {"mean": 0, "low": 0, "high": 0}
     assert metrics["test_pairs"] == 8
+    # The first and the last pair share a caption, but only one of them is in the test split.
+    assert metrics["test_pairs_sharing_a_caption"] == 0
+    for key in ("image_to_text/R@1", "text_to_image/R@10"):
+        assert metrics["vanilla"][f"strict/{key}"] == metrics["vanilla"][key]
+    assert metrics["delta"]["strict/R@1"] == metrics["delta"]["R@1"]
     header, *rows = comparison_table(metrics)
     assert [row[0] for row in rows] == [
         "base (before fine-tuning)",
@@ -97,3 +103,30 @@ def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: 
     ]
     assert all(len(row) == len(header) for row in rows)
     assert rows[3][-1] == "+0.0 [+0.0, +0.0]"
+
+
+def test_equal_captions_are_right_answers_of_the_comparison(
+    artifacts: Artifacts, params: Params, model: StructXLIP
+) -> None:
+    """What training calls positive, evaluation calls right; strict recall stands beside it."""
+    store, edges = artifacts.store, artifacts.maps
+    captions, owner = store.captions_of(store.rows("test"))
+    first = [int(np.flatnonzero(owner == image)[0]) for image in range(8)]
+    store.caption_ids = store.caption_ids.copy()
+    for image in (2, 5):  # pairs 0, 2 and 5 of the split share a caption
+        store.caption_ids[captions[first[image]]] = store.caption_ids[captions[first[0]]]
+    found = compare(model, model, model, store, edges, alphas=[0.0], bootstrap_samples=50, seed=0)
+    assert found.test["base"].groups.tolist() == [0, 1, 0, 3, 4, 0, 6, 7]
+    assert found.metrics["test_pairs_sharing_a_caption"] == 3
+    test = found.test["vanilla"]
+    split = test.images, test.texts, test.text_to_image
+    related, strict = retrieval_metrics(*split, groups=test.groups), retrieval_metrics(*split)
+    assert related != strict
+    expected = related | {f"strict/{key}": value for key, value in strict.items()}
+    assert found.metrics["vanilla"] == expected
+    assert {"R@1", "strict/R@1", "strict/text_to_image/R@10"} < set(found.metrics["delta"])
+    assert set(found.metrics["delta"]) == set(found.metrics["delta_image_only"])
+    plain, alone = comparison_table(found.metrics), comparison_table(found.metrics, "strict/")
+    assert plain[0] == alone[0]
+    assert plain[2][1] == f"{related['image_to_text/R@1']:.1f}"
+    assert alone[2][1] == f"{strict['image_to_text/R@1']:.1f}"

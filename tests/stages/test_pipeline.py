@@ -81,7 +81,10 @@ def test_artifacts_are_complete(project: Project) -> None:
     metrics = json.loads((project.folder / "reports/scenes/metrics.json").read_text())
     for model in ("base", "vanilla", "structxlip", "structxlip_image_only"):
         assert set(metrics[model]) == {
-            f"{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
+            f"{strict}{way}/R@{k}"
+            for strict in ("", "strict/")
+            for way in ("image_to_text", "text_to_image")
+            for k in (1, 5, 10)
         }
     assert sum(metrics["vanilla"].values()) > sum(metrics["base"].values())
     history = pq.read_table(project.folder / "models/scenes/structxlip/history.parquet").to_pandas()
