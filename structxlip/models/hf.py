@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from structxlip.models.state_dicts import (
+    WEIGHTS,
+    check_is_no_pointer,
+    load_strictly,
+    read_state_dict,
+)
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel
 
+FILE_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # of a file that is missing
 HEAD_WIDTH = 64  # dimensions of an attention head in all published CLIP models
 # Old configurations give this id for the end of a text. The model then takes the token with the
 # highest id as the end.
@@ -50,7 +59,6 @@ _TOWERS = (
 )
 # Older versions of transformers store these buffers, which are no weights.
 _POSITION_IDS = re.compile(r"(text|vision)_model\.embeddings\.position_ids$")
-_PREFIXES = ("module.", "clip_model.")
 
 
 def from_hf_clip(source: str | Path | CLIPModel) -> Any:
@@ -60,11 +68,9 @@ def from_hf_clip(source: str | Path | CLIPModel) -> Any:
         source: one of
             - a ``CLIPModel``,
             - a folder that ``save_pretrained`` wrote, or a name on the hub,
-            - the file of a state dict: ``.safetensors``, or a file that torch loads with
-              ``weights_only=True``. The state dict may be under the key ``model_state_dict``, and
-              its names may have the prefix ``clip_model.`` or ``module.``. Settings that a state
-              dict does not hold are those of the published models: attention heads of 64
-              dimensions, and QuickGELU.
+            - the file of a state dict or of a checkpoint (``read_state_dict``). Settings that it
+              does not hold are those of the published models: attention heads of 64 dimensions,
+              and QuickGELU.
 
     Returns:
         The model, in evaluation mode.
@@ -97,21 +103,17 @@ def open_clip_parts(source: str | Path | CLIPModel) -> tuple[dict[str, Any], dic
 
     ``source`` and errors as for ``from_hf_clip``.
     """
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPModel
 
     if isinstance(source, CLIPModel):
         config, state = source.config, source.state_dict()
-    elif Path(source).is_file():
-        state = _read_state_dict(Path(source))
+    elif Path(source).is_dir():
+        config, state = _read_folder(Path(source))
+    elif Path(source).is_file() or Path(source).suffix in FILE_ENDINGS:
+        state = read_state_dict(Path(source))
         config = _config_from_shapes(state, str(source))
     else:
-        try:
-            config = CLIPConfig.from_pretrained(source)
-            model = CLIPModel.from_pretrained(source, dtype=torch.float32)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"{source} is no CLIP model of transformers: {reason}") from error
-        state = model.state_dict()
+        config, state = _read_folder(_hub_folder(str(source)))
     return _open_clip_cfg(config), _to_open_clip(state)
 
 
@@ -126,29 +128,6 @@ def to_hf_clip(clip: Any) -> CLIPModel:
     model = CLIPModel(_hf_config(clip))
     load_strictly(model, _to_hf(clip.state_dict()), "the model")
     return model.eval()
-
-
-def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load a state dict. Every weight must fit, or none is loaded.
-
-    Raises ``ValueError``, which names ``source`` and every weight that is missing, unexpected or of
-    another shape.
-    """
-    own = model.state_dict()
-    shared = own.keys() & state.keys()
-    problems = {
-        "missing": own.keys() - state.keys(),
-        "unexpected": state.keys() - own.keys(),
-        "of another shape": {
-            f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
-            for name in shared
-            if state[name].shape != own[name].shape
-        },
-    }
-    found = [f"{kind}: {', '.join(sorted(names))}" for kind, names in problems.items() if names]
-    if found:
-        raise ValueError(f"the weights of {source} do not fit; {'; '.join(found)}")
-    model.load_state_dict(state)
 
 
 # --- Names
@@ -211,29 +190,44 @@ def _layers(names: Iterable[str], prefix: str) -> list[int]:
 # --- Files
 
 
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, without the key and the prefixes that may be around it."""
-    from safetensors.torch import load_file
+def _hub_folder(name: str) -> Path:
+    """The folder of a model of the hub: its configuration, and its weights in one format."""
+    from huggingface_hub import snapshot_download
 
     try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader has its own errors for bytes that are not its format
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} holds no weights that can be read: {reason}") from error
-    if isinstance(content, Mapping) and isinstance(content.get("model_state_dict"), Mapping):
-        content = content["model_state_dict"]
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
-        raise ValueError(f"{path} holds no state dict of tensors")
-    state = dict(content)
-    for prefix in _PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+        for stem, ending in (weights.split(".") for weights in WEIGHTS):
+            weights = f"{stem}*.{ending}*"
+            folder = Path(snapshot_download(name, allow_patterns=["config.json", weights]))
+            if any(folder.glob(weights)):
+                break
+    except Exception as error:  # of the network, the hub, its cache, or a name that it cannot have
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"{name} is no CLIP model of transformers: there is no {Path(name).absolute()}, and "
+            f"the hub gives none ({reason}); connect to the internet once to cache it"
+        ) from error
+    return folder
+
+
+def _read_folder(folder: Path) -> tuple[CLIPConfig, dict[str, Tensor]]:
+    """The configuration and the weights of a folder that ``save_pretrained`` wrote."""
+    from transformers import CLIPConfig
+
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ValueError(f"{folder} is no CLIP model of transformers: it has no config.json")
+    check_is_no_pointer(file)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON ({error})") from None
+    kind = content.get("model_type") if isinstance(content, dict) else None
+    if kind != CLIPConfig.model_type:
+        raise ValueError(
+            f"{folder} is a model of the type {kind}, not a CLIP model of transformers (the type "
+            f"{CLIPConfig.model_type}); another architecture comes from open_clip:, if that has it"
+        )
+    return CLIPConfig.from_dict(content), read_state_dict(folder)
 
 
 # --- Configurations

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from structxlip.errors import UserError
 from structxlip.losses import Features
-from structxlip.models.hf import load_strictly
+from structxlip.models.state_dicts import load_strictly, read_tensors
 from structxlip.models.towers import ImageTower, Pixels, TextTower, Tokens
 
 MAX_LOG_SCALE = math.log(100)
@@ -136,11 +136,9 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def read_weights(model: nn.Module, file: Path) -> None:
     """Load a ``.safetensors`` file whole; ``UserError`` names what is missing or unexpected."""
+    if not file.is_file():
+        raise UserError(f"{file.parent} holds no StructXLIP model ({file.name} is missing)")
     try:
-        load_strictly(model, load_file(file), str(file))
-    except FileNotFoundError:
-        raise UserError(
-            f"{file.parent} holds no StructXLIP model ({file.name} is missing)"
-        ) from None
-    except Exception as error:  # safetensors has its own errors for bytes that are not its format
+        load_strictly(model, read_tensors(file), str(file))
+    except ValueError as error:
         raise UserError(f"{file} cannot be loaded: {error}") from None

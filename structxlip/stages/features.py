@@ -38,6 +38,7 @@ CODE = (
     PACKAGE / "features/store.py",
     PACKAGE / "features/writer.py",
     PACKAGE / "models/hf.py",
+    PACKAGE / "models/state_dicts.py",
     PACKAGE / "models/towers",
     PACKAGE / "models/weights.py",
     Path(__file__),

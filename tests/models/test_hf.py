@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel
+from transformers import BertConfig, CLIPConfig, CLIPModel, CLIPTextConfig, SiglipConfig
 
 from structxlip.models.hf import from_hf_clip, to_hf_clip
 from structxlip.models.weights import stretch_text
+from tests.models.test_state_dicts import POINTER
 
 IMAGE_PX, LENGTH, VOCABULARY = 32, 24, 120
 
@@ -103,15 +106,22 @@ def test_a_stretched_text_agrees_there_and_back() -> None:
     torch.testing.assert_close(again, ours, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("form", ["folder", "plain", "clip_model.", "model_state_dict", "both"])
+FORMS = ["folder", "shards", "bin", "plain", "clip_model.", "model_state_dict", "both"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 @torch.no_grad()
 def test_every_form_of_a_checkpoint_loads(form: str, tmp_path: Path) -> None:
     """The authors save a CLIPModel with 248 positions, plain, wrapped or under a key."""
     model = hf_clip(text_max_position_embeddings=248)
     state = model.state_dict()
-    if form == "folder":
-        model.save_pretrained(tmp_path / "clip")
+    if form in ("folder", "shards", "bin"):
         source = tmp_path / "clip"
+        model.save_pretrained(source, max_shard_size="200KB" if form == "shards" else "5GB")
+        assert (source / "model.safetensors").exists() == (form != "shards")
+        if form == "bin":
+            torch.save(load_file(source / "model.safetensors"), source / "pytorch_model.bin")
+            (source / "model.safetensors").unlink()
     elif form == "plain":
         source = tmp_path / "clip.safetensors"
         save_file(state, source)
@@ -128,6 +138,79 @@ def test_every_form_of_a_checkpoint_loads(form: str, tmp_path: Path) -> None:
         atol=1e-5,
         rtol=0,
     )
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_a_folder_that_lacks_weights_is_refused(ending: str, tmp_path: Path) -> None:
+    """Transformers itself gives them random values, and says so in a log."""
+    hf_clip().save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    state = load_file(file)
+    gone = [name for name in state if name.startswith("vision_model.encoder.layers.1.")]
+    gone.append("visual_projection.weight")
+    assert len(gone) == 17
+    state = {name: value for name, value in state.items() if name not in gone}
+    file.unlink()
+    if ending == "safetensors":
+        save_file(state, file)
+    else:
+        torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="do not fit; missing: ") as refused:
+        from_hf_clip(tmp_path)
+    missing = str(refused.value).partition("missing: ")[2].split(", ")
+    assert len(missing) == 13  # open_clip keeps query, key and value in one matrix
+    assert {"visual.proj", "visual.transformer.resblocks.1.ln_1.bias"} < set(missing)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda f: SiglipConfig().save_pretrained(f), "is a model of the type siglip, not a CLIP"),
+        (lambda f: BertConfig().save_pretrained(f), "is a model of the type bert"),
+        (lambda f: CLIPTextConfig().save_pretrained(f), "of the type clip_text_model"),
+        (lambda f: (f / "config.json").write_text("{}"), "is a model of the type None"),
+        (lambda f: (f / "config.json").write_text("[]"), "is a model of the type None"),
+        (lambda f: (f / "config.json").write_text("{"), r"config\.json is no JSON"),
+        (lambda f: (f / "config.json").write_text(POINTER), "is a pointer of Git LFS"),
+        (lambda f: (f / "model.safetensors").touch(), r"it has no config\.json"),
+        (lambda f: CLIPConfig().save_pretrained(f), r"holds no weights; it needs model\.safe"),
+    ],
+)
+def test_a_folder_of_something_else_is_one_sentence(
+    write: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    with pytest.raises(ValueError, match=message) as refused:
+        from_hf_clip(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_pointer_instead_of_weights_says_how_to_get_them(tmp_path: Path) -> None:
+    hf_clip().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_text(POINTER)
+    with pytest.raises(ValueError, match=r"model\.safetensors is a pointer .* `git lfs pull`"):
+        from_hf_clip(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+@torch.no_grad()
+def test_a_name_on_the_hub_is_read_from_its_cache(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models--org--clip" / "snapshots" / "abc"
+    (tmp_path / "models--org--clip" / "refs").mkdir(parents=True)
+    (tmp_path / "models--org--clip" / "refs" / "main").write_text("abc")
+    model = hf_clip()
+    model.save_pretrained(folder)
+    if ending == "bin":
+        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    found = embeddings_of_open_clip(from_hf_clip("org/clip"), *inputs())
+    torch.testing.assert_close(found, embeddings_of_hf(model, *inputs()), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match=r"org/other is no CLIP .* connect to the internet once"):
+        from_hf_clip("org/other")
 
 
 def test_missing_and_unexpected_weights_are_named(tmp_path: Path) -> None:
@@ -159,7 +242,7 @@ def test_what_is_no_checkpoint_is_one_sentence(tmp_path: Path) -> None:
         ("text.pt", "holds no weights that can be read"),
         ("number.pt", "holds no state dict of tensors"),
         ("other.pt", "holds no CLIPModel of transformers"),
-        ("nowhere", "is no CLIP model of transformers"),
+        ("gone.safetensors", "is missing"),
     ):
         with pytest.raises(ValueError, match=message) as refused:
             from_hf_clip(tmp_path / file)

@@ -21,9 +21,16 @@ from torch.nn.functional import interpolate
 
 from structxlip.errors import UserError
 from structxlip.models.hf import build_open_clip, open_clip_parts
+from structxlip.models.state_dicts import (
+    check_is_no_pointer,
+    is_pointer,
+    load_strictly,
+    read_state_dict,
+)
 from structxlip.models.weights import stretch_text
 
 CLIP_VOCABULARY = 49408  # of the tokenizer that open_clip carries
+NUMPY_ENDINGS = (".npz", ".npy")  # of big_vision, which open_clip converts
 CONFIG_KEYS = {"embed_dim", "vision_cfg", "text_cfg"}
 
 
@@ -88,7 +95,7 @@ def _from_open_clip(rest: str, seed: int) -> LoadedClip:
     try:
         cfg: dict[str, Any] | None = open_clip.get_model_config(model)
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"open_clip:{rest} could not be loaded ({_first_line(error)})") from None
+        raise _failed(rest, error) from None
     if cfg is None:
         close = difflib.get_close_matches(model, open_clip.list_models(), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -101,15 +108,18 @@ def _from_open_clip(rest: str, seed: int) -> LoadedClip:
             f"choose open_clip:{other}/{pretrained}",
             2,
         )
+    file = Path(pretrained or "")
+    ours = file.is_file() and file.suffix not in NUMPY_ENDINGS
     try:
         with _quietly(), torch.random.fork_rng():
             torch.manual_seed(seed)
             clip = open_clip.create_model(
                 model,
-                pretrained=pretrained,
+                pretrained=None if ours else pretrained,
+                pretrained_text=not ours,
                 weights_only=True,
                 # Only a configuration file may be without weights.
-                require_pretrained=pretrained is not None or model == rest,
+                require_pretrained=not ours and (pretrained is not None or model == rest),
             )
         tokenizer = open_clip.get_tokenizer(model)
     except Exception as error:  # of the hub, of a configuration, of each format of weights
@@ -119,10 +129,42 @@ def _from_open_clip(rest: str, seed: int) -> LoadedClip:
                 "; connect to the internet once to cache it, give the path of a file, or use "
                 "packaged: towers"
             )
-        raise UserError(
-            f"open_clip:{rest} could not be loaded ({_first_line(error)}){remedy}"
-        ) from None
+        raise _failed(rest, error, remedy) from None
+    if ours:
+        try:
+            _load_file(clip, file)
+        except (RuntimeError, ValueError) as error:  # the first from changing the size of positions
+            raise _failed(rest, error) from None
     return LoadedClip(clip, tokenizer, cfg)
+
+
+def _failed(rest: str, error: Exception, remedy: str = "") -> UserError:
+    """What to say of a CLIP that open_clip could not load."""
+    for file in sorted(Path(rest.removeprefix("local-dir:")).glob("*")):
+        if file.is_file() and is_pointer(file):
+            remedy = f"; {file} is a pointer of Git LFS: run `git lfs pull` in its folder"
+    return UserError(f"open_clip:{rest} could not be loaded ({_first_line(error)}){remedy}")
+
+
+def _load_file(clip: Any, file: Path) -> None:
+    """Load weights strictly. Names of other versions, and positions for another size of images or
+    texts, are changed as open_clip does it."""
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import (
+        convert_to_custom_text_state_dict,
+        resize_pos_embed,
+        resize_text_pos_embed,
+    )
+
+    state = convert_state_dict(clip, read_state_dict(file))
+    if "positional_embedding" in state and not hasattr(clip, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    for name in {"logit_scale", "logit_bias"} & state.keys():
+        state[name] = state[name].reshape(clip.logit_scale.shape)
+    state.pop("text.transformer.embeddings.position_ids", None)  # of old versions of transformers
+    resize_pos_embed(state, clip)
+    resize_text_pos_embed(state, clip)
+    load_strictly(clip, state, str(file))
 
 
 def _parts(rest: str) -> tuple[str, str | None]:
@@ -149,6 +191,7 @@ def _parts(rest: str) -> tuple[str, str | None]:
 
 def _check_config(path: Path) -> None:
     try:
+        check_is_no_pointer(path)
         cfg = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"the model configuration {path} cannot be read ({error})", 2) from None
