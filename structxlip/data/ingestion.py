@@ -123,7 +123,7 @@ def index_held_out(
             rgb = decode_rgb(_read(raw.read_image, "image"))
         except BadImage:
             continue
-        held_out.add(split, raw.id, rgb)
+        held_out.add(split, raw.id, rgb, raw.captions)
     return held_out
 
 
@@ -158,7 +158,7 @@ def _valid_rows(
             report.reject(raw.id, bad.reason, bad.detail, rgb)
             continue
         split = split_for(raw)
-        if found := held_out.near_duplicate(split, rgb):
+        if found := held_out.near_duplicate(split, rgb, raw.captions):
             report.reject(raw.id, f"again_in_{found[0]}", f"nearly the picture of {found[1]}", rgb)
             continue
         report.splits[split] += 1

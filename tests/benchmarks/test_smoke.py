@@ -18,6 +18,12 @@ TIMEOUT_S = 600
 # The first cells of the rows that each script prints with --smoke; examples print no table.
 ROWS = {
     "benchmarks/cached.py": ["cached", "image tower, captions cached", "both towers"],
+    "benchmarks/duplicates.py": [
+        *("the same file", "JPEG of quality 75", "JPEG of quality 40", "half as large"),
+        *("brighter", "half of the saturation", "grey"),
+        *("1 % cropped", "2 % cropped", "5 % cropped"),
+        *("in other hues", "mirrored"),
+    ],
     "benchmarks/edge_encoders.py": [
         "none (vanilla)",
         "16, 24, 40, 56 channels",
@@ -109,6 +115,13 @@ def test_the_losses_are_those_of_the_formulas() -> None:
 def test_edge_encoders_differ_in_size() -> None:
     _, small, large = (cells[1] for cells in rows("benchmarks/edge_encoders.py"))
     assert float(small) < float(large)
+
+
+@pytest.mark.e2e
+def test_copies_are_left_out_and_other_hues_stay() -> None:
+    found = {name: cells for name, *cells in rows("benchmarks/duplicates.py")}
+    assert found["the same file"][:2] == ["left out", "100.0"]
+    assert found["in other hues"][:2] == ["stays", "0.0"]
 
 
 @pytest.mark.e2e

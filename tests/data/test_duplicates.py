@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from structxlip.data.duplicates import MAX_BITS, HeldOutImages, fingerprint
+from structxlip.data.duplicates import (
+    MAX_BITS,
+    MAX_COLOUR_DIFFERENCE,
+    MIN_CORRELATION,
+    HeldOutImages,
+    colour_difference,
+    colour_words,
+    fingerprint,
+)
 from structxlip.data.images import decode_rgb
 from structxlip.data.ingestion import index_held_out, write_pairs
 from structxlip.data.pairs import RawPair
@@ -87,8 +95,73 @@ def test_the_scan_is_the_definition(first: int, second: int) -> None:
     bits = [np.unpackbits(fingerprint(rgb)[0]) for rgb in (one, two)]
     near = int((bits[0] != bits[1]).sum()) <= MAX_BITS
     thumbnails = [fingerprint(rgb)[1] for rgb in (one, two)]
-    alike = float(np.corrcoef(*thumbnails)[0, 1]) >= 0.99
+    alike = float(np.corrcoef(*thumbnails)[0, 1]) >= MIN_CORRELATION
     assert (held(one).near_duplicate("train", two) is not None) == (near and alike)
+
+
+# --- Colours
+
+RED, BLUE = "A red T-shirt", "A blue T-shirt"
+
+
+def garment(colour: tuple[int, int, int]) -> np.ndarray:
+    """A garment of one colour on white, with folds that all colours share."""
+    image = np.full((160, 120, 3), 255, np.uint8)
+    folds = picture(5, (100, 70)).mean(axis=2, keepdims=True) / 255 * 0.4 + 0.6
+    image[30:130, 25:95] = folds * np.array(colour)
+    return image
+
+
+COLOURS = {
+    "red": (200, 40, 45),
+    "blue": (45, 85, 190),
+    "navy": (30, 35, 90),
+    "black": (30, 30, 32),
+    "green": (40, 110, 60),
+    "beige": (225, 205, 170),
+}
+
+
+@pytest.mark.parametrize("colour", [name for name in COLOURS if name != "red"])
+def test_a_product_in_another_colour_is_another_one(colour: str) -> None:
+    held_out = HeldOutImages()
+    held_out.add("test", "red", garment(COLOURS["red"]), [RED])
+    other = garment(COLOURS[colour])
+    assert held_out.near_duplicate("train", other, [f"A {colour} T-shirt"]) is None
+    # The same words: a picture whose colours have changed.
+    same = held_out.near_duplicate("train", other, ["Again a red one"])
+    assert same == held_out.near_duplicate("train", other, [RED])
+
+
+@pytest.mark.parametrize("change", SAME)
+def test_a_copy_is_found_whatever_its_captions_say(change: str) -> None:
+    held_out = HeldOutImages()
+    held_out.add("test", "red", garment(COLOURS["red"]), [RED])
+    if change != "a little brighter":  # its colours have changed by more than a viewer sees
+        found = held_out.near_duplicate("train", SAME[change](garment(COLOURS["red"])), [BLUE])
+        assert found == ("test", "red")
+
+
+def test_a_grey_copy_with_the_same_colours_in_words_is_found() -> None:
+    held_out = HeldOutImages()
+    held_out.add("test", "red", garment(COLOURS["red"]), [RED])
+    grey = np.array(Image.fromarray(garment(COLOURS["red"])).convert("L").convert("RGB"))
+    assert held_out.near_duplicate("train", grey, ["RED!"]) == ("test", "red")
+
+
+def test_the_difference_of_colours_is_that_of_lab() -> None:
+    black, white = (fingerprint(np.full((9, 9, 3), level, np.uint8)).colours for level in (0, 255))
+    assert colour_difference(black, white) == pytest.approx(100, abs=0.1)
+    red = np.full((160, 160, 3), 255, np.uint8)
+    for share, seen in ((0.05, False), (0.2, True)):
+        red[: round(160 * share)] = 255, 0, 0
+        difference = colour_difference(white, fingerprint(red).colours)
+        assert (difference > MAX_COLOUR_DIFFERENCE) == seen
+
+
+def test_words_of_colour() -> None:
+    captions = ["A Navy-blue shirt (navy)", "no colour", "Rosé, ivory white; redder"]
+    assert colour_words(captions) == "blue ivory navy white"
 
 
 def test_what_comes_again_is_listed_and_is_not_bad(tmp_path: Path) -> None:
