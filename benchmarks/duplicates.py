@@ -67,7 +67,7 @@ def photographs(folder: Path, count: int) -> Iterator[Held]:
 
 def in_another_hue(rgb: Image) -> Image:
     """An image as bright as before, in which all but white has turned its hue by 120 degrees."""
-    lab = np.asarray(cv2.cvtColor(np.float32(rgb) / 255, cv2.COLOR_RGB2LAB))
+    lab = np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
     hue = np.arctan2(lab[..., 2], lab[..., 1]) + 2 * np.pi / 3
     chroma = np.where(lab[..., 0] > WHITE, 0, np.maximum(np.hypot(lab[..., 1], lab[..., 2]), 30))
     turned = np.dstack([lab[..., 0], chroma * np.cos(hue), chroma * np.sin(hue)])
@@ -134,22 +134,23 @@ def main() -> None:
         held_out.add("test", str(i), held.rgb, [held.caption])
         by_brightness.add("test", str(i), held.rgb)
 
-    def measure(name: str, right: str, of: Callable[[Held], tuple[Image, str]]) -> None:
+    def measure(name: str, change: Callable[[Image], Image], *, same_colours: bool) -> None:
         left_out, plainly, differences = 0, 0, []
         for held in pictures:
-            rgb, text = of(held)
+            rgb, text = change(held.rgb), held.caption if same_colours else held.other_caption
             left_out += held_out.near_duplicate("train", rgb, [text]) is not None
             plainly += by_brightness.near_duplicate("train", rgb) is not None
             colours = (fingerprint(image).colours for image in (held.rgb, rgb))
             differences.append(colour_difference(*colours))
         shares = (f"{100 * found / len(pictures):.1f}" for found in (left_out, plainly))
+        right = "left out" if same_colours else "stays"
         print_row(name, right, *shares, f"{np.median(differences):.1f}")
 
     print_header("picture", "right", "left out, %", "by brightness, %", "colour, median")
     for name, change in COPIES.items():
-        measure(name, "left out", lambda held, change=change: (change(held.rgb), held.caption))
+        measure(name, change, same_colours=True)
     for name, change in OTHERS.items():
-        measure(name, "stays", lambda held, change=change: (change(held.rgb), held.other_caption))
+        measure(name, change, same_colours=False)
 
 
 if __name__ == "__main__":

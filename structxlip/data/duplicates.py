@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 from PIL import ImageColor
 
@@ -75,7 +76,7 @@ def fingerprint(rgb: NDArray[np.uint8]) -> Fingerprint:
     )
 
 
-def _shrunk(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+def _shrunk(image: MatLike, width: int, height: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -91,15 +92,19 @@ def colour_difference(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> float:
 
     It is the distance of the cells that ``COLOUR_PERCENTILE`` of all cells do not exceed.
     """
-    shares = [np.float32(grid.reshape(-1, 1, 3)) / 255 for grid in (one, two)]
+    shares = [grid.reshape(-1, 1, 3).astype(np.float32) / 255 for grid in (one, two)]
     first, second = (cv2.cvtColor(share, cv2.COLOR_RGB2LAB) for share in shares)
     distances = np.linalg.norm(np.asarray(first) - np.asarray(second), axis=-1)
     return float(np.percentile(distances, COLOUR_PERCENTILE))
 
 
-def colour_words(captions: Iterable[str]) -> str:
-    """The colours that captions name, in order and with spaces between them."""
-    words = {word for text in captions for word in re.findall("[a-z]+", text.lower())}
+def colour_words(captions: Iterable[object]) -> str:
+    """The colours that captions name, in order and with spaces between them.
+
+    What is no text is passed over.
+    """
+    texts = (text.lower() for text in captions if isinstance(text, str))
+    words = {word for text in texts for word in re.findall("[a-z]+", text)}
     return sys.intern(" ".join(sorted(words & COLOUR_WORDS)))
 
 
@@ -151,13 +156,13 @@ class HeldOutImages:
         self._splits = {"val": _Fingerprints(), "test": _Fingerprints()}
 
     def add(
-        self, split: str, identifier: str, rgb: NDArray[np.uint8], captions: Iterable[str] = ()
+        self, split: str, identifier: str, rgb: NDArray[np.uint8], captions: Iterable[object] = ()
     ) -> None:
         """Add an image, ``uint8 [height, width, 3]``, of the split `val` or `test`."""
         self._splits[split].add(identifier, rgb, colour_words(captions))
 
     def near_duplicate(
-        self, split: str, rgb: NDArray[np.uint8], captions: Iterable[str] = ()
+        self, split: str, rgb: NDArray[np.uint8], captions: Iterable[object] = ()
     ) -> tuple[str, str] | None:
         """Find a near-duplicate of an image, ``uint8 [height, width, 3]``, of the split ``split``.
 
