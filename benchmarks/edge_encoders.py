@@ -41,6 +41,7 @@ from structxlip.evaluation.protocol import choose_alpha, embed_split
 from structxlip.evaluation.statistics import mean_recall
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
+from structxlip.features.views import View
 from structxlip.models import heads
 from structxlip.models.edge_encoder import EdgeEncoder
 from structxlip.models.structxlip import StructXLIP
@@ -163,7 +164,7 @@ def train(training: Training, epochs: int) -> StructXLIP:
     return training.model.eval()
 
 
-def recall(model: StructXLIP, store: FeatureStore, edges: EdgeMaps, alpha: float) -> float:
+def recall(model: StructXLIP, store: FeatureStore, edges: View, alpha: float) -> float:
     """R@1 on validation in percent, the mean of both ways."""
     return mean_recall(embed_split(model, store, edges, "val", alpha).ranks().recall((1,)))
 
@@ -219,7 +220,7 @@ def measure_recall(
     for seed in seeds:
         training = assemble_arm(params.model_copy(update={"seed": seed}), arm, data, variant)
         model, store = train(training, recipe.train.epochs), training.store
-        edges = training.edges or EdgeMaps(data / "edges", store.ids)
+        edges = training.view or EdgeMaps(data / "edges", store.ids)
         alpha = choose_alpha(model, store, edges, recipe.evaluation.alphas)
         row.alphas.append(alpha)
         row.fused.append(recall(model, store, edges, alpha))

@@ -87,6 +87,20 @@ def register(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     _stage("register", params, dataset)
 
 
+@app.command(rich_help_panel="Experiments")
+def compare(
+    dataset: Annotated[str, typer.Argument(help="An entry under `datasets:`.")],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each row.")] = 5,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Train StructXLIP, vanilla and the controls with several seeds: is the gain structure's?"""
+    from structxlip.experiments.compare import compare as compare_arms
+
+    loaded = load_params(params)
+    loaded.dataset(dataset)
+    compare_arms(loaded, dataset, range(loaded.seed, loaded.seed + seeds))
+
+
 @app.command(rich_help_panel="Project")
 def report(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     """Print the comparison of a dataset, and where to look further."""

@@ -17,7 +17,7 @@ LEVELS = {
     **dict.fromkeys(("data", "cues", "captions", "features", "losses", "incremental"), 2),
     "models": 3,
     **dict.fromkeys(("evaluation", "training", "reports", "serving", "tracking", "doctor"), 4),
-    "stages": 5,
+    **dict.fromkeys(("stages", "experiments"), 5),
     "cli": 6,
 }
 # Modules that flows and tasks may import: light ones that do not do the work of a stage.

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from structxlip.evaluation.retrieval import Ranks, retrieval_ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
-from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.groups import caption_groups
 from structxlip.features.store import FeatureStore
+from structxlip.features.views import View
 from structxlip.models.structxlip import StructXLIP
 
 BLOCK = 256
@@ -68,7 +68,7 @@ class Comparison:
 
 
 def embed_split(
-    model: StructXLIP, store: FeatureStore, edges: EdgeMaps | None, split: str, alpha: float
+    model: StructXLIP, store: FeatureStore, edges: View | None, split: str, alpha: float
 ) -> Embeddings:
     """Embed the pairs of a split, in blocks; with ``alpha`` above 0 the edge branch is fused."""
     model.eval()
@@ -101,7 +101,7 @@ def _in_blocks(
 
 
 def choose_alpha(
-    model: StructXLIP, store: FeatureStore, edges: EdgeMaps, alphas: Sequence[float]
+    model: StructXLIP, store: FeatureStore, edges: View, alphas: Sequence[float]
 ) -> float:
     """The weight α of the edge branch with the best mean R@1 on validation; the smallest of equals.
 
@@ -123,7 +123,7 @@ def compare(
     vanilla: StructXLIP,
     structxlip: StructXLIP,
     store: FeatureStore,
-    edges: EdgeMaps,
+    edges: View,
     *,
     alphas: Sequence[float],
     bootstrap_samples: int,

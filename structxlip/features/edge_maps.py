@@ -24,6 +24,8 @@ class EdgeMaps:
         has_structure: ``bool [N]``, whether a map enters the losses.
     """
 
+    plain_captions = False  # the branch is trained with structural captions; see ``View``
+
     def __init__(self, directory: Path, ids: NDArray[np.str_]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -9,14 +9,19 @@ import torch
 from structxlip.config import Model, Variant
 from structxlip.errors import UserError
 from structxlip.features.store import FeatureStore
-from structxlip.models.heads import HeadsConfig, HeadsOnTowers
+from structxlip.models.heads import HeadsConfig, HeadsOnTowers, ProjectionHead
 from structxlip.models.structxlip import StructXLIP, read_config
 from structxlip.models.towers import is_aligned, load_clip
 from structxlip.models.tuned_clip import TunedClip, TunedClipConfig
 
 
 def build_model(
-    settings: Model, store: FeatureStore, *, seed: int, variant: Variant | None
+    settings: Model,
+    store: FeatureStore,
+    *,
+    seed: int,
+    variant: Variant | None,
+    second_head: bool = False,
 ) -> StructXLIP:
     """The untrained model for the rows of a feature store.
 
@@ -26,6 +31,7 @@ def build_model(
         seed: of random weights.
         variant: of the structural losses, which need an edge branch; None for none. The branch is
             built last, so that the other weights start alike with and without it.
+        second_head: the branch is a second head on the features of the image tower, as a control.
 
     Raises ``UserError`` for features of other parameters, or a model that cannot be had.
     """
@@ -33,7 +39,9 @@ def build_model(
         raise UserError("the features were made with other towers; run `dvc repro`")
     torch.manual_seed(seed)
     if settings.frozen:
-        return _heads(settings, store, edges=variant is not None)
+        return _heads(settings, store, edges=variant is not None, second_head=second_head)
+    if second_head:
+        raise UserError("the control `image` needs frozen towers", 2)
     config = TunedClipConfig(
         image_tower=settings.image_tower,
         text_tower=settings.text_tower,
@@ -46,7 +54,9 @@ def build_model(
     return TunedClip(config, load_clip(settings.image_tower, settings.max_tokens, seed))
 
 
-def _heads(settings: Model, store: FeatureStore, *, edges: bool) -> HeadsOnTowers:
+def _heads(
+    settings: Model, store: FeatureStore, *, edges: bool, second_head: bool
+) -> HeadsOnTowers:
     model = HeadsOnTowers(
         HeadsConfig(
             image_tower=settings.image_tower,
@@ -60,14 +70,15 @@ def _heads(settings: Model, store: FeatureStore, *, edges: bool) -> HeadsOnTower
             dropout=settings.dropout,
             aligned=is_aligned(settings.image_tower, settings.text_tower),
             edges=edges,
+            second_head=second_head,
         )
     )
     rows = store.rows("train")
     captions, _ = store.captions_of(rows)
-    for head, features in (
-        (model.image_head, store.image[rows]),
-        (model.text_head, store.caption[captions]),
-    ):
+    heads = [(model.image_head, store.image[rows]), (model.text_head, store.caption[captions])]
+    if isinstance(model.edge_encoder, ProjectionHead):
+        heads.append((model.edge_encoder, store.image[rows]))
+    for head, features in heads:
         head.set_statistics(
             torch.from_numpy(features.mean(axis=0)), torch.from_numpy(features.std(axis=0))
         )

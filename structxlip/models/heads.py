@@ -32,7 +32,8 @@ class HeadsConfig:
     hidden_dim: int
     dropout: float
     aligned: bool  # the towers share a space already: the heads start as the identity
-    edges: bool  # whether there is an edge encoder
+    edges: bool  # whether there is a second branch, which reads edge maps
+    second_head: bool = False  # the branch reads the features of the image tower instead
     trained: str = "heads"
 
 
@@ -99,8 +100,11 @@ class HeadsOnTowers(StructXLIP):
 
         self.image_head, self.text_head = head(config.image_dim), head(config.text_dim)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.edge_encoder: EdgeEncoder | ProjectionHead | None = None
         if config.edges:
-            self.edge_encoder = EdgeEncoder(config.embed_dim)
+            self.edge_encoder = (
+                head(config.image_dim) if config.second_head else EdgeEncoder(config.embed_dim)
+            )
 
     def forward(self, batch: Batch) -> Features:
         features = Features(
@@ -110,10 +114,11 @@ class HeadsOnTowers(StructXLIP):
             group_ids=batch["group_ids"],
         )
         if self.has_edges:
-            edge_features, patch_features = self.edge_encoder(batch["edges"])
+            edge_features, patch_features = self._branch(batch["edges"])
+            if patch_features is not None:
+                features |= Features(patch_features=patch_features)
             features |= Features(
                 edge_features=edge_features,
-                patch_features=patch_features,
                 structure_features=self.text_head(batch["structure"]),
                 chunk_features=self.text_head(batch["chunks"]),
                 chunk_mask=batch["chunk_mask"],
@@ -128,8 +133,15 @@ class HeadsOnTowers(StructXLIP):
         return self.text_head(texts)
 
     def edge_features(self, edges: Tensor) -> Tensor:
-        features: Tensor = self.edge_encoder(edges)[0]
-        return features
+        return self._branch(edges)[0]
+
+    def _branch(self, edges: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The features ``[N, D]`` of the second branch, and its patches ``[N, P, D]`` if any."""
+        if isinstance(self.edge_encoder, EdgeEncoder):
+            features, patches = self.edge_encoder(edges)
+            return features, patches
+        assert self.edge_encoder is not None, "this model has no second branch"
+        return self.edge_encoder(edges), None
 
     def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
         names = self.config.image_tower, self.config.text_tower

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from structxlip.errors import UserError
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
+from structxlip.features.views import GreyPictures, ImageFeatures, OtherEdges, View
 from structxlip.losses import CompositeLoss
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
@@ -29,14 +30,14 @@ class Training:
 
     Attributes:
         store: the feature store.
-        edges: the edge maps; None for vanilla.
+        view: the inputs of the second branch; None for vanilla.
         model: the model, untrained.
         batches: the global batches, and this worker's rows of them.
         loop: trains ``model`` on ``batches``.
     """
 
     store: FeatureStore
-    edges: EdgeMaps | None
+    view: View | None
     model: StructXLIP
     batches: TrainingBatches
     loop: Loop
@@ -50,9 +51,9 @@ def assemble(run: TrainingRun, world: World | None = None) -> Training:
     world = world or World()
     recipe, machine = run.params.recipe_settings, run.params.machine
     store = FeatureStore(run.features)
-    edges = EdgeMaps(run.edges, store.ids) if run.arm_settings.is_structural else None
+    view = open_view(run, store) if run.arm_settings.is_structural else None
     model = untrained_model(run, store)
-    batches = _batches(run, store, edges, world)
+    batches = _batches(run, store, view, world)
     task = model_with_loss(run, model, gather=world.size > 1)
     if machine.gradient_checkpointing:
         model.checkpoint_gradients()
@@ -69,7 +70,20 @@ def assemble(run: TrainingRun, world: World | None = None) -> Training:
         micro_batch_size=machine.micro_batch_size,
         loader_threads=machine.loader_threads,
     )
-    return Training(store, edges, model, batches, loop)
+    return Training(store, view, model, batches, loop)
+
+
+def open_view(run: TrainingRun, store: FeatureStore) -> View:
+    """The inputs of the second branch of a run."""
+    if run.view == "image":
+        return ImageFeatures(store)
+    edges = EdgeMaps(run.edges, store.ids)
+    if run.view == "other_edges":
+        return OtherEdges(edges, store.splits, run.params.seed)
+    if run.view == "grey":
+        assert run.grey is not None, "the view grey needs its pictures"
+        return GreyPictures(run.grey, edges)
+    return edges
 
 
 def untrained_model(run: TrainingRun, store: FeatureStore) -> StructXLIP:
@@ -80,6 +94,7 @@ def untrained_model(run: TrainingRun, store: FeatureStore) -> StructXLIP:
         store,
         seed=run.params.seed,
         variant=arm.variant if arm.is_structural else None,
+        second_head=run.view == "image",
     )
     if arm.needs_regions:
         try:
@@ -110,12 +125,12 @@ def model_with_loss(run: TrainingRun, model: StructXLIP, *, gather: bool = False
 
 
 def _batches(
-    run: TrainingRun, store: FeatureStore, edges: EdgeMaps | None, world: World
+    run: TrainingRun, store: FeatureStore, view: View | None, world: World
 ) -> TrainingBatches:
     settings, arm = run.params.recipe_settings.train, run.arm_settings
     return TrainingBatches(
         store,
-        edges,
+        view,
         batch_size=settings.batch_size,
         chunks_per_caption=settings.chunks_per_caption,
         edge_shift_px=arm.edge_shift_px,

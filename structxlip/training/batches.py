@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from structxlip.errors import UserError
-from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
+from structxlip.features.views import View
 from structxlip.models.structxlip import Batch
 from structxlip.training.augmentation import Augmentation
 
@@ -33,7 +33,8 @@ class TrainingBatches:
 
     Args:
         store: the feature store.
-        edges: the edge maps; None leaves out everything that only structural losses read.
+        view: the inputs of the second branch, such as edge maps; None leaves out everything that
+            only structural losses read.
         batch_size: pairs of a global batch.
         chunks_per_caption: chunks that are drawn from each caption.
         edge_shift_px: edge maps move by up to so many pixels each way, drawn anew for every pair
@@ -52,7 +53,7 @@ class TrainingBatches:
     def __init__(
         self,
         store: FeatureStore,
-        edges: EdgeMaps | None,
+        view: View | None,
         *,
         batch_size: int,
         chunks_per_caption: int,
@@ -65,7 +66,7 @@ class TrainingBatches:
         rank: int = 0,
         workers: int = 1,
     ) -> None:
-        self.store, self.edges, self.seed = store, edges, seed
+        self.store, self.view, self.seed = store, view, seed
         self.rows = store.rows("train")
         self.batch_size = min(batch_size, len(self.rows))
         if not self.batch_size or self.batch_size % workers:
@@ -120,26 +121,27 @@ class TrainingBatches:
             caption=torch.from_numpy(store.caption[captions]),
             group_ids=torch.from_numpy(store.group_ids[pairs]),
         )
-        if self.edges is None:
+        if self.view is None:
             return batch
         chunk_rows, mask = chunk_rows[local], chunk_mask[local]
         chunks = np.zeros((*chunk_rows.shape, *store.chunks.shape[1:]), store.chunks.dtype)
         chunks[mask] = store.chunks[chunk_rows[mask]]
         # A chunk beyond the tokens that the tower reads has no feature, or no token.
         mask &= chunks.any(axis=-1)
-        maps = self.edges.maps(pairs)
+        maps = self.view.maps(pairs)
         seen = shift_maps(maps, shifts) if most else maps
         if augmentation:
             seen = augmentation.maps(seen)
+        texts = store.caption if self.view.plain_captions else store.structure
         batch |= Batch(
-            structure=torch.from_numpy(store.structure[captions]),
+            structure=torch.from_numpy(texts[captions]),
             chunks=torch.from_numpy(chunks),
             chunk_mask=torch.from_numpy(mask),
             edges=torch.from_numpy(seen),
-            has_structure=torch.from_numpy(self.edges.has_structure[pairs]),
+            has_structure=torch.from_numpy(self.view.has_structure[pairs]),
         )
         if self.regions_per_image:
-            crops, present = self.edges.crops(pairs, maps, self.regions_per_image, self.crop_px)
+            crops, present = self.view.crops(pairs, maps, self.regions_per_image, self.crop_px)
             if augmentation:
                 crops = augmentation.maps(crops)
             batch |= Batch(regions=torch.from_numpy(crops), region_mask=torch.from_numpy(present))

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from structxlip.config import Arm, ArmSettings, Params
+from structxlip.features.views import ViewName
 from structxlip.models.edge_encoder import LAYERS
 from structxlip.models.towers import named_files
 from structxlip.training.checkpoints import Checkpoints
@@ -25,12 +26,16 @@ class TrainingRun:
         arm: the name of what is trained.
         features: the folder of the feature store.
         edges: the folder of the edge maps.
+        view: the input of the second branch. `edges` is the method, all others are controls.
+        grey: the file of the pictures that the view `grey` reads.
     """
 
     params: Params
     arm: Arm
     features: Path
     edges: Path
+    view: ViewName = "edges"
+    grey: Path | None = None
 
     @property
     def arm_settings(self) -> ArmSettings:
@@ -47,7 +52,7 @@ class TrainingRun:
         recipe = self.params.recipe_settings
         for section in (recipe.model, recipe.train, self.arm_settings):
             digest.update(section.model_dump_json().encode())
-        digest.update(f"{self.params.seed} {LAYERS}".encode())
+        digest.update(f"{self.params.seed} {LAYERS} {self.view}".encode())
         towers = (recipe.model.image_tower, recipe.model.text_tower)
         weights = [*filter(Path.is_file, ASSETS.rglob("*"))]
         weights += [file for tower in towers for file in named_files(tower)]

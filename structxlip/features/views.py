@@ -1,0 +1,118 @@
+"""Views: the inputs of the second branch. `edges` is the method; all others are controls of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.store import FeatureStore
+
+ViewName = Literal["edges", "other_edges", "grey", "image"]
+
+
+class View(Protocol):
+    """The inputs of the second branch, one for each pair of a feature store.
+
+    Attributes:
+        has_structure: ``bool [N]``, whether the input of a pair enters the losses.
+        plain_captions: whether the branch is trained with whole captions instead of structural
+            ones.
+    """
+
+    has_structure: NDArray[np.bool_]
+    plain_captions: bool
+
+    def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The inputs of some pairs: maps ``[n, 1, S, S]`` in [0, 1], or features ``[n, Di]``."""
+
+    def crops(
+        self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side_px: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The regions of some maps; see ``EdgeMaps.crops``."""
+
+
+class OtherEdges:
+    """The control `other_edges`: each image gets the edge map of another image of its split.
+
+    A branch that gains with these maps does not gain by the structure of the image.
+
+    Args:
+        edges: the edge maps.
+        splits: the split of each pair, ``[N]``.
+        seed: of the exchange.
+    """
+
+    plain_captions = False
+
+    def __init__(self, edges: EdgeMaps, splits: NDArray[np.str_], seed: int) -> None:
+        self.edges = edges
+        self.other = np.arange(len(splits))
+        rng = np.random.default_rng(seed)
+        for split in np.unique(splits):
+            rows = rng.permutation(np.flatnonzero(splits == split))
+            self.other[rows] = np.roll(rows, 1)  # one circle: nobody keeps its own
+        self.has_structure: NDArray[np.bool_] = edges.has_structure[self.other]
+
+    def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.edges.maps(self.other[rows])
+
+    def crops(
+        self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side_px: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        return self.edges.crops(self.other[rows], maps, most, side_px)
+
+
+class GreyPictures:
+    """The control `grey`: the picture itself, grey and blurred, at the size of an edge map.
+
+    A branch that gains as much with it gains by reading the picture once more, not by its edges.
+
+    Args:
+        file: the pictures, ``uint8 [N, S, S]``, as ``write_grey_pictures`` writes them.
+        edges: the edge maps, for their regions.
+    """
+
+    plain_captions = False
+
+    def __init__(self, file: Path, edges: EdgeMaps) -> None:
+        self.pictures = np.load(file, mmap_mode="r")
+        self.edges = edges
+        self.has_structure: NDArray[np.bool_] = np.ones(len(self.pictures), np.bool_)
+
+    def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.pictures[rows][:, None].astype(np.float32) / 255
+
+    def crops(
+        self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side_px: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        return self.edges.crops(rows, maps, most, side_px)
+
+
+class ImageFeatures:
+    """The control `image`: a second head on the very features that the first head reads.
+
+    A branch that gains as much with it gains by averaging two heads. It sees no structure, neither
+    of the image nor of the caption.
+
+    Args:
+        store: the feature store, of frozen towers.
+    """
+
+    plain_captions = True
+
+    def __init__(self, store: FeatureStore) -> None:
+        self.store = store
+        self.has_structure: NDArray[np.bool_] = np.ones(len(store.ids), np.bool_)
+
+    def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = self.store.image[rows]
+        return features
+
+    def crops(
+        self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side_px: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        raise ValueError("features of a whole image have no regions")
