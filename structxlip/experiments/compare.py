@@ -23,6 +23,7 @@ from structxlip.features.grey_pictures import write_grey_pictures
 from structxlip.features.views import ViewName
 from structxlip.incremental.artifacts import DATA, REPORTS, atomic_files
 from structxlip.progress import say
+from structxlip.tracking.experiment_log import log_experiment
 from structxlip.training.run import TrainingRun
 
 VANILLA, METHOD = "vanilla", "structxlip"
@@ -53,7 +54,7 @@ CONTROLS = ("other_edges", "grey", "image", AVERAGED)
 
 
 def compare(params: Params, dataset: str, seeds: Sequence[int]) -> None:
-    """Train all rows with every seed, and write ``compare.json`` and ``compare.md``.
+    """Train all rows with every seed, write ``compare.json`` and ``compare.md``, and log them.
 
     They lie in ``reports/<dataset>``, and the outcomes of the trainings in its folder ``trials``.
 
@@ -72,6 +73,14 @@ def compare(params: Params, dataset: str, seeds: Sequence[int]) -> None:
         (directory / "compare.json").write_text(json.dumps(found, indent=2) + "\n")
         (directory / "compare.md").write_text(markdown(found))
     say(f"compare {dataset}: {found['verdict']}")
+    log_experiment(
+        "compare",
+        dataset,
+        params,
+        found["rows"],
+        verdict=found["verdict"],
+        files=[folder / "compare.json", folder / "compare.md"],
+    )
 
 
 def planned_trials(params: Params, dataset: str, seeds: Sequence[int]) -> list[Trial]:

@@ -36,10 +36,11 @@ N, DIM = 60, 8
 
 @pytest.fixture
 def project(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
-    """A project folder with the artifacts of the dataset `tiny`; it is the working folder."""
-    data = tmp_path / "data/tiny"
+    """A project folder with the artifacts of the dataset `scenes`; it is the working folder."""
+    data = tmp_path / "data/scenes"
     data.mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     found = write_artifacts(data, params.recipe_settings.model)
     write_pairs(data / "pairs", found.store.ids.tolist())
     return found
@@ -66,11 +67,12 @@ def outcomes(quality: float, seeds: int = 2) -> list[Outcome]:
     return [Outcome(0.3, 50.0, one, one) for one in found]
 
 
+@pytest.mark.e2e
 def test_all_rows_are_trained_and_the_table_is_written(
     project: Artifacts, short: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compare(short, "tiny", [0, 1])
-    folder = Path("reports/tiny")
+    compare(short, "scenes", [0, 1])
+    folder = Path("reports/scenes")
     found = json.loads((folder / "compare.json").read_text())
     assert set(found["rows"]) == {*ROWS, "structxlip_image_only", "two_vanilla"}
     assert found["seeds"] == [0, 1]
@@ -87,7 +89,7 @@ def test_all_rows_are_trained_and_the_table_is_written(
 def test_trials_that_are_done_are_not_trained_again(
     project: Artifacts, short: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned = planned_trials(short, "tiny", [0])[:2]
+    planned = planned_trials(short, "scenes", [0])[:2]
     first = run_trials(planned, Path("kept"), "test")
 
     def fail(_: object) -> Outcome:
@@ -100,13 +102,13 @@ def test_trials_that_are_done_are_not_trained_again(
         np.testing.assert_array_equal(one.fused.images, other.fused.images)
         np.testing.assert_array_equal(one.fused.texts, other.fused.texts)
     with pytest.raises(AssertionError, match="trained again"):
-        run_trials(planned_trials(short, "tiny", [1])[:1], Path("kept"), "test")
+        run_trials(planned_trials(short, "scenes", [1])[:1], Path("kept"), "test")
 
 
 def test_rows_differ_in_the_input_of_the_second_branch_alone(
     project: Artifacts, short: Params
 ) -> None:
-    planned = {trial.row: trial.run for trial in planned_trials(short, "tiny", [3])}
+    planned = {trial.row: trial.run for trial in planned_trials(short, "scenes", [3])}
     assert list(planned) == list(ROWS)
     assert len({run.name for run in planned.values()}) == len(ROWS)
     assert {run.params.seed for run in planned.values()} == {3}
@@ -136,12 +138,12 @@ def test_rows_differ_in_the_input_of_the_second_branch_alone(
 def test_a_model_that_is_trained_whole_has_no_second_head(
     tmp_path: Path, paper_params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = tmp_path / "data/tiny"
+    data = tmp_path / "data/scenes"
     data.mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     found = write_artifacts(data, paper_params.recipe_settings.model)
     write_pairs(data / "pairs", found.store.ids.tolist())
-    planned = [trial.row for trial in planned_trials(paper_params, "tiny", [0])]
+    planned = [trial.row for trial in planned_trials(paper_params, "scenes", [0])]
     assert planned == [name for name in ROWS if name != "image"]
 
 
