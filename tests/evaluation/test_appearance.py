@@ -1,0 +1,88 @@
+"""Changes of appearance are what they say, keep the shape, and follow from their seed."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from structxlip.evaluation import appearance
+from structxlip.evaluation.appearance import CHANGES
+
+
+def picture(height: int = 40, width: int = 52, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.kron(rng.integers(0, 256, (height // 4, width // 4, 3)), np.ones((4, 4, 1))).astype(
+        np.uint8
+    )
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@given(seed=st.integers(0, 99))
+def test_every_change_gives_a_picture_that_follows_from_the_seed(name: str, seed: int) -> None:
+    rgb = picture(seed=seed)
+    before = rgb.copy()
+    one, two = CHANGES[name](rgb, rng()), CHANGES[name](rgb, rng())
+    np.testing.assert_array_equal(rgb, before)
+    np.testing.assert_array_equal(one, two)
+    assert one.dtype == np.uint8
+    assert one.shape == ((36, 47, 3) if name.startswith("cropped") else rgb.shape)
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGES if name != "as they are"])
+def test_every_change_changes_something(name: str) -> None:
+    rgb = picture()
+    found = CHANGES[name](rgb, rng())
+    assert found.shape != rgb.shape or (found != rgb).mean() > 0.05
+
+
+def test_no_change_is_none() -> None:
+    rgb = picture()
+    np.testing.assert_array_equal(CHANGES["as they are"](rgb, rng()), rgb)
+
+
+def test_hue_turns_by_its_definition() -> None:
+    rgb = np.array([[[200, 40, 40], [40, 200, 40], [90, 90, 90]]], np.uint8)
+    found = appearance.turned_hue(rgb, rng(), degrees=120)
+    for before, after in zip(rgb[0] / 255, found[0] / 255, strict=True):
+        h, s, v = colorsys.rgb_to_hsv(*before)
+        wanted = colorsys.hsv_to_rgb((h + 1 / 3) % 1, s, v)
+        np.testing.assert_allclose(after, wanted, atol=0.02)
+
+
+def test_values_by_their_definitions() -> None:
+    rgb = picture()
+    np.testing.assert_array_equal(appearance.inverted(rgb, rng()), 255 - rgb)
+    levels = appearance.posterised(rgb, rng(), levels=4)
+    assert set(np.unique(levels)) <= {0, 85, 170, 255}
+    assert np.abs(levels.astype(int) - rgb).max() <= 43
+    shades = appearance.grey(rgb, rng())
+    np.testing.assert_allclose(shades[..., 0], rgb @ [0.299, 0.587, 0.114], atol=1)
+    weak = appearance.contrast(rgb, rng(), factor=0.35)
+    assert weak.std() == pytest.approx(0.35 * rgb.std(), rel=0.02)
+    assert weak.mean() == pytest.approx(rgb.mean(), abs=0.5)
+    middle = np.full((64, 64, 3), 128, np.uint8)
+    assert appearance.noise(middle, rng(), sigma=25).std() == pytest.approx(25, rel=0.05)
+
+
+def test_a_pencil_draws_contours_on_white() -> None:
+    rgb = np.full((128, 128, 3), 200, np.uint8)
+    rgb[32:96, 32:96] = (180, 30, 30)
+    drawing = appearance.drawn(rgb, rng())[..., 0].astype(int)
+    assert drawing[5, 5] > 250 < drawing[64, 64]
+    assert drawing[64, 32:36].min() < 200
+
+
+def test_blur_follows_the_size_of_the_picture() -> None:
+    small = picture(64, 64)
+    large = np.kron(small, np.ones((4, 4, 1))).astype(np.uint8)
+    shrunk = appearance.blurred(large, rng(), sigma=8)[2::4, 2::4].astype(float)
+    found = appearance.blurred(small, rng(), sigma=8).astype(float)
+    assert np.abs(shrunk - found)[4:-4, 4:-4].mean() < 6
