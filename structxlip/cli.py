@@ -101,6 +101,20 @@ def compare(
     compare_arms(loaded, dataset, range(loaded.seed, loaded.seed + seeds))
 
 
+@app.command(rich_help_panel="Experiments")
+def robustness(
+    dataset: Annotated[str, typer.Argument(help="An entry under `datasets:`.")],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each row.")] = 5,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Measure the models of `compare` on test images of changed colour, contrast and texture."""
+    from structxlip.experiments.robustness import robustness as measure
+
+    loaded = load_params(params)
+    loaded.dataset(dataset)
+    measure(loaded, dataset, range(loaded.seed, loaded.seed + seeds))
+
+
 @app.command(rich_help_panel="Project")
 def report(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     """Print the comparison of a dataset, and where to look further."""

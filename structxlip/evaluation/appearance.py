@@ -79,8 +79,10 @@ def drawn(rgb: Pixels, _: np.random.Generator) -> Pixels:
 
 def compressed(rgb: Pixels, _: np.random.Generator, quality: int) -> Pixels:
     """Through a JPEG of this quality, 1 to 100."""
-    _, jpeg = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def cropped(rgb: Pixels, rng: np.random.Generator, share: float) -> Pixels:
@@ -93,16 +95,31 @@ def cropped(rgb: Pixels, rng: np.random.Generator, share: float) -> Pixels:
 
 # In the order of the table. The first one is no change.
 CHANGES: dict[str, Change] = {
-    "as they are": unchanged,
-    "hue turned by 120°": partial(turned_hue, degrees=120),
+    "unchanged": unchanged,
+    "hue": partial(turned_hue, degrees=120),
     "grey": grey,
     "inverted": inverted,
-    "four levels a channel": partial(posterised, levels=4),
-    "texture gone": smoothed,
-    "contrast × 0.35": partial(contrast, factor=0.35),
-    "noise, σ 25": partial(noise, sigma=25.0),
-    "blurred, σ 3": partial(blurred, sigma=3.0),
-    "pencil drawing": drawn,
-    "JPEG, quality 10": partial(compressed, quality=10),
-    "cropped by 10 %": partial(cropped, share=0.1),
+    "posterised": partial(posterised, levels=4),
+    "smoothed": smoothed,
+    "contrast": partial(contrast, factor=0.35),
+    "noise": partial(noise, sigma=25.0),
+    "blurred": partial(blurred, sigma=3.0),
+    "drawn": drawn,
+    "jpeg": partial(compressed, quality=10),
+    "cropped": partial(cropped, share=0.1),
+}
+# What a table calls them.
+TITLES = {
+    "unchanged": "as they are",
+    "hue": "hue turned by 120°",
+    "grey": "grey",
+    "inverted": "inverted",
+    "posterised": "four levels a channel",
+    "smoothed": "texture gone",
+    "contrast": "contrast × 0.35",
+    "noise": "noise, σ 25",
+    "blurred": "blurred, σ 3",
+    "drawn": "pencil drawing",
+    "jpeg": "JPEG, quality 10",
+    "cropped": "cropped by 10 %",
 }

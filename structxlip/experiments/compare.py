@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.experiments.trials import Outcome, Trial, run_trials
 from structxlip.features.grey_pictures import write_grey_pictures
 from structxlip.features.views import ViewName
-from structxlip.incremental.artifacts import DATA, REPORTS, atomic_files
+from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_files
 from structxlip.progress import say
 from structxlip.tracking.experiment_log import log_experiment
 from structxlip.training.run import TrainingRun
 
+CACHE = Path(".cache/experiments")
+TRIALS = "trials"
 VANILLA, METHOD = "vanilla", "structxlip"
 
 
@@ -56,18 +59,18 @@ CONTROLS = ("other_edges", "grey", "image", AVERAGED)
 def compare(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     """Train all rows with every seed, write ``compare.json`` and ``compare.md``, and log them.
 
-    They lie in ``reports/<dataset>``, and the outcomes of the trainings in its folder ``trials``.
+    They lie in ``reports/<dataset>``, and the trained models in ``models/<dataset>/trials``.
 
     Raises ``UserError`` when the features are not made, or a training fails.
     """
     folder = REPORTS / dataset
     trials = planned_trials(params, dataset, seeds)
-    outcomes = run_trials(trials, folder / "trials", f"compare {dataset}")
+    outcomes = run_trials(trials, MODELS / dataset / TRIALS, f"compare {dataset}")
     by_row: dict[str, list[Outcome]] = {}
     for trial, outcome in zip(trials, outcomes, strict=True):
         by_row.setdefault(trial.row, []).append(outcome)
     samples = params.recipe_settings.evaluation.bootstrap_samples
-    found = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds)}
+    found: dict[str, Any] = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds)}
     found |= compared(by_row, samples=samples, seed=params.seed)
     with atomic_files(folder, "compare") as directory:
         (directory / "compare.json").write_text(json.dumps(found, indent=2) + "\n")
@@ -87,7 +90,8 @@ def planned_trials(params: Params, dataset: str, seeds: Sequence[int]) -> list[T
     """One trial for each row that the recipe allows, and each seed."""
     data = (DATA / dataset).resolve()
     recipe = params.recipe_settings
-    grey = data.parent / f".{dataset}-grey-{recipe.edges.size_px}-{recipe.edges.blur_sigma:g}.npy"
+    name = f"grey-{recipe.edges.size_px}-{recipe.edges.blur_sigma:g}.npy"
+    grey = (CACHE / dataset / name).resolve()
     write_grey_pictures(data / "pairs", grey, recipe.edges)
     return [
         Trial(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ import numpy as np
 from structxlip.evaluation.protocol import Embeddings, choose_alpha, embed_split
 from structxlip.evaluation.statistics import mean_recall
 from structxlip.features.store import FeatureStore
+from structxlip.incremental.artifacts import atomic_directory
 from structxlip.incremental.ray_map import map_units
+from structxlip.models.structxlip import StructXLIP
 from structxlip.training.assembly import open_view
 from structxlip.training.export import load_trained
 from structxlip.training.parallel import World
@@ -23,6 +24,8 @@ from structxlip.training.worker import train_worker
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+OUTCOME = "outcome.npz"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class Trial:
 
     row: str
     run: TrainingRun
+
+    def folder(self, experiments: Path) -> Path:
+        """Where its model and its outcome are kept."""
+        return (experiments / self.run.name).resolve()
 
     def __str__(self) -> str:
         return f"{self.row}, seed {self.run.params.seed}"
@@ -58,18 +65,15 @@ class Outcome:
     fused: Embeddings
 
     def save(self, file: Path) -> None:
-        """Write the outcome as a NumPy archive, complete or not at all."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.stem}.tmp-{os.getpid()}.npz")
+        """Write the outcome as a NumPy archive."""
         np.savez(
-            temporary,
+            file,
             about=np.array(json.dumps({"alpha": self.alpha, "validation": self.validation})),
             images=self.image_only.images,
             fused=self.fused.images,
             texts=self.image_only.texts,
             text_to_image=self.image_only.text_to_image,
         )
-        temporary.replace(file)
 
     @classmethod
     def load(cls, file: Path) -> Outcome:
@@ -90,20 +94,19 @@ def run_trials(trials: Sequence[Trial], folder: Path, description: str) -> list[
 
     Args:
         trials: what is trained. Trials of the same parameters and data are trained once.
-        folder: keeps outcomes. A killed experiment goes on with what is left, and a killed training
-            from its last checkpoint.
+        folder: keeps, for each trial, a folder with its model and its outcome. A killed experiment
+            goes on with what is left, and a killed training from its last checkpoint.
         description: of the progress.
 
     Raises ``UserError`` when a training fails.
     """
-    files = [(folder / f"{trial.run.name}.npz").resolve() for trial in trials]
-    open_trials = {file: trial for file, trial in zip(files, trials, strict=True)}
-    left = [(trial, file) for file, trial in open_trials.items() if not file.exists()]
+    places = [trial.folder(folder) for trial in trials]
+    left = [unit for unit in zip(trials, places, strict=True) if not unit[1].exists()]
     for _ in map_units(
         left, _make_worker, description=description, samples=_one, name=lambda unit: str(unit[0])
     ):
         pass
-    return [Outcome.load(file) for file in files]
+    return [Outcome.load(place / OUTCOME) for place in places]
 
 
 def _one(_: tuple[Trial, Path]) -> int:
@@ -114,18 +117,27 @@ def _make_worker() -> Callable[[tuple[Trial, Path]], pa.Table]:
     import pyarrow as pa
 
     def work(unit: tuple[Trial, Path]) -> pa.Table:
-        trial, file = unit
-        run_trial(trial.run).save(file)
+        trial, place = unit
+        with atomic_directory(place) as directory:
+            run_trial(trial.run, directory)
         trial.run.checkpoints().remove()
-        return pa.table({"file": [str(file)]})
+        return pa.table({"folder": [str(place)]})
 
     return work
 
 
-def run_trial(run: TrainingRun) -> Outcome:
-    """Train in this process; choose α on validation, and embed the test split with it."""
+def run_trial(run: TrainingRun, directory: Path) -> None:
+    """Train in this process, choose α on validation, and embed the test split with it.
+
+    The model and the outcome are written to ``directory``.
+    """
     train_worker(run, run.checkpoints(), World(), lambda _: None)
     model, _ = load_trained(run)
+    model.save(directory)
+    _outcome(run, model).save(directory / OUTCOME)
+
+
+def _outcome(run: TrainingRun, model: StructXLIP) -> Outcome:
     store = FeatureStore(run.features)
     if not run.arm_settings.is_structural:
         validation = embed_split(model, store, None, "val", 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from structxlip.config import Edges
 from structxlip.cues.prepare import grey_square
-from structxlip.data.images import decode_grey
+from structxlip.data.images import decode_rgb
 from structxlip.data.shards import shards
 from structxlip.progress import progress
 
@@ -36,11 +36,11 @@ def write_grey_pictures(pairs: Path, file: Path, settings: Edges) -> None:
         pictures = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, size, size))
         row = 0
         with progress(f"grey pictures of {pairs}", count) as advance:
-            columns = ["image", "width", "height"]
-            for batch in store.to_batches(columns=columns, batch_size=BATCH_PAIRS):
-                for pair in batch.to_pylist():
-                    grey = decode_grey(pair["image"], size, min(pair["width"], pair["height"]))
-                    pictures[row] = grey_square(grey, size_px=size, blur_sigma=settings.blur_sigma)
+            for batch in store.to_batches(columns=["image"], batch_size=BATCH_PAIRS):
+                for data in batch["image"].to_pylist():
+                    pictures[row] = grey_square(
+                        decode_rgb(data), size_px=size, blur_sigma=settings.blur_sigma
+                    )
                     row += 1
                 advance(batch.num_rows)
         pictures.flush()

@@ -50,12 +50,18 @@ class OtherEdges:
 
     def __init__(self, edges: EdgeMaps, splits: NDArray[np.str_], seed: int) -> None:
         self.edges = edges
-        self.other = np.arange(len(splits))
+        self.other = self.exchange(splits, seed)
+        self.has_structure: NDArray[np.bool_] = edges.has_structure[self.other]
+
+    @staticmethod
+    def exchange(splits: NDArray[np.str_], seed: int) -> NDArray[np.int64]:
+        """The pair whose edge map each pair gets, ``[N]``."""
+        other = np.arange(len(splits))
         rng = np.random.default_rng(seed)
         for split in np.unique(splits):
             rows = rng.permutation(np.flatnonzero(splits == split))
-            self.other[rows] = np.roll(rows, 1)  # one circle: nobody keeps its own
-        self.has_structure: NDArray[np.bool_] = edges.has_structure[self.other]
+            other[rows] = np.roll(rows, 1)  # one circle: nobody keeps its own
+        return other
 
     def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.edges.maps(self.other[rows])

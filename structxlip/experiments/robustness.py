@@ -1,0 +1,280 @@
+"""`structxlip robustness`: recall when the appearance of the test images changes.
+
+The models are those of `structxlip compare`. The training images stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from structxlip.config import Edges, Params
+from structxlip.cues import configured_detector, usable_map
+from structxlip.cues.prepare import grey_square
+from structxlip.data.images import decode_rgb
+from structxlip.data.shards import shards
+from structxlip.evaluation.appearance import CHANGES, TITLES
+from structxlip.evaluation.retrieval import Ranks
+from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
+from structxlip.experiments.compare import (
+    CACHE,
+    CONTROLS,
+    LABELS,
+    METHOD,
+    ROWS,
+    TRIALS,
+    VANILLA,
+    interval,
+    planned_trials,
+)
+from structxlip.experiments.trials import Outcome, Trial, run_trials
+from structxlip.features.store import FeatureStore
+from structxlip.features.views import OtherEdges, ViewName
+from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_files
+from structxlip.incremental.ray_map import map_units
+from structxlip.incremental.row_cache import signature
+from structxlip.models.build import load_model
+from structxlip.models.structxlip import StructXLIP
+from structxlip.progress import say
+from structxlip.tracking.experiment_log import log_experiment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BLOCK = 64
+MEAN = "mean_of_changes"
+CHANGED = [name for name in CHANGES if name != "unchanged"]
+
+
+def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
+    """Measure every row of `compare` under every change, and write ``robustness.json`` and
+    ``robustness.md`` to ``reports/<dataset>``.
+
+    Raises ``UserError`` when the features are not made, or a training fails.
+    """
+    folder = REPORTS / dataset
+    trials = planned_trials(params, dataset, seeds)
+    outcomes = run_trials(trials, MODELS / dataset / TRIALS, f"train for robustness {dataset}")
+    changed = _changed_tests(params, dataset, trials[0].folder(MODELS / dataset / TRIALS))
+    ranks: dict[str, dict[str, list[Ranks]]] = {change: {} for change in CHANGES}
+    for trial, outcome in zip(trials, outcomes, strict=True):
+        model = load_model(trial.folder(MODELS / dataset / TRIALS))
+        for change, test in changed.items():
+            found = test.ranks(model, trial, outcome)
+            ranks[change].setdefault(trial.row, []).append(found)
+    captions = outcomes[0].fused.text_to_image
+    samples = params.recipe_settings.evaluation.bootstrap_samples
+    rows = summarised(ranks, captions, samples=samples, seed=params.seed)
+    found_all = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds), "rows": rows}
+    with atomic_files(folder, "robustness") as directory:
+        (directory / "robustness.json").write_text(json.dumps(found_all, indent=2) + "\n")
+        (directory / "robustness.md").write_text(markdown(found_all))
+    gain = rows[METHOD][MEAN]["over_vanilla"]
+    said = f"{gain['mean']:+.1f} points of R@1 {interval(gain)} over vanilla under changes"
+    say(f"robustness {dataset}: StructXLIP {said}")
+    files = [folder / "robustness.json", folder / "robustness.md"]
+    log_experiment("robustness", dataset, params, rows, verdict=said, files=files)
+
+
+@dataclass(frozen=True)
+class ChangedTest:
+    """The test split after one change: ``n`` images as each branch reads them.
+
+    Attributes:
+        image: inputs of the image branch, ``[n, …]``, as a feature store holds them.
+        edges: edge maps ``bool [n, S, S]``; one without structure is all 0.
+        grey: grey, blurred pictures ``uint8 [n, S, S]``.
+    """
+
+    image: NDArray[Any]
+    edges: NDArray[np.bool_]
+    grey: NDArray[np.uint8]
+
+    def inputs(self, view: ViewName, order: NDArray[np.int64]) -> NDArray[Any]:
+        """The inputs of the second branch. ``order [n]``: whose edges the view `other_edges`
+        gives to each image."""
+        maps: dict[ViewName, Callable[[], NDArray[Any]]] = {
+            "edges": lambda: self.edges[:, None].astype(np.float32),
+            "other_edges": lambda: self.edges[order][:, None].astype(np.float32),
+            "grey": lambda: self.grey[:, None].astype(np.float32) / 255,
+            "image": lambda: self.image,
+        }
+        return maps[view]()
+
+    def ranks(self, model: StructXLIP, trial: Trial, outcome: Outcome) -> Ranks:
+        """The ranks with the captions and the α of a trial."""
+        run, order = trial.run, np.arange(len(self.image))
+        if run.view == "other_edges":
+            store = FeatureStore(run.features)
+            rows = store.rows("test")
+            other = OtherEdges.exchange(store.splits, run.params.seed)
+            order = np.searchsorted(rows, other[rows])
+        inputs = self.inputs(run.view, order)
+        blocks = [
+            model.embed_images(
+                torch.from_numpy(self.image[i : i + BLOCK]),
+                torch.from_numpy(inputs[i : i + BLOCK]) if outcome.alpha else None,
+                outcome.alpha,
+            ).numpy()
+            for i in range(0, len(self.image), BLOCK)
+        ]
+        return replace(outcome.fused, images=np.concatenate(blocks)).ranks()
+
+
+def _changed_tests(params: Params, dataset: str, model: Path) -> dict[str, ChangedTest]:
+    """The test split after every change. What was made before is read from the cache."""
+    pairs, settings = (DATA / dataset / "pairs").resolve(), params.recipe_settings.edges
+    encoder = json.dumps(params.recipe_settings.model.encoder_settings(), sort_keys=True)
+    content = (DATA / dataset / "pairs/report.json").resolve()
+    code = Path(__file__).parents[1]
+    key = signature(
+        *(encoder, settings.model_dump_json()),
+        *(content, code / "evaluation/appearance.py", code / "cues"),
+    )
+    folder = (CACHE / dataset / f"changed-{key[:16]}").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / f"{i}.npz" for i, name in enumerate(CHANGES)}
+    left = [
+        _Unit(name, file, pairs, settings, model)
+        for name, file in files.items()
+        if not file.exists()
+    ]
+    for _ in map_units(
+        left, _make_worker, description=f"change {dataset}", samples=_one, name=_name
+    ):
+        pass
+    found = {}
+    for name, file in files.items():
+        with np.load(file, allow_pickle=False) as arrays:
+            found[name] = ChangedTest(arrays["image"], arrays["edges"], arrays["grey"])
+    return found
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """One change, where its result goes, and what it is made from."""
+
+    change: str
+    file: Path
+    pairs: Path
+    edges: Edges
+    model: Path
+
+
+def _one(_: _Unit) -> int:
+    return 1
+
+
+def _name(unit: _Unit) -> str:
+    return unit.change
+
+
+def _make_worker() -> Callable[[_Unit], pa.Table]:
+    import pyarrow as pa
+
+    def work(unit: _Unit) -> pa.Table:
+        found = change_test(unit.change, unit.pairs, unit.edges, load_model(unit.model))
+        temporary = unit.file.with_name(f".{unit.file.name}.tmp.npz")
+        np.savez(temporary, image=found.image, edges=found.edges, grey=found.grey)
+        temporary.replace(unit.file)
+        return pa.table({"file": [str(unit.file)]})
+
+    return work
+
+
+def change_test(change: str, pairs: Path, settings: Edges, model: StructXLIP) -> ChangedTest:
+    """Apply a change to the test images of a pair store, and encode them.
+
+    Args:
+        change: a key of ``CHANGES``.
+        pairs: the pair store.
+        settings: of the edge maps.
+        model: its encoder reads the images.
+    """
+    import pyarrow.dataset as ds
+
+    encoder, detect = model.encoders()[0], configured_detector(settings)
+    images, edges, greys = [], [], []
+    test = ds.dataset(shards(pairs)).to_batches(
+        columns=["image"], filter=ds.field("split") == "test", batch_size=BLOCK
+    )
+    number = 0
+    for batch in test:
+        pixels = []
+        for data in batch["image"].to_pylist():
+            pixels.append(CHANGES[change](decode_rgb(data), np.random.default_rng(number)))
+            number += 1
+        if not pixels:
+            continue
+        images.append(encoder.encode(pixels))
+        maps = [detect(rgb) for rgb in pixels]
+        edges.append(np.stack([found & usable_map(found, settings) for found in maps]))
+        size, blur = settings.size_px, settings.blur_sigma
+        greys.append(np.stack([grey_square(r, size_px=size, blur_sigma=blur) for r in pixels]))
+    return ChangedTest(np.concatenate(images), np.concatenate(edges), np.concatenate(greys))
+
+
+def summarised(
+    ranks: dict[str, dict[str, list[Ranks]]],
+    captions: NDArray[np.int64],
+    *,
+    samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Mean R@1 and gains for each row and change, and for the mean of all changes.
+
+    Args:
+        ranks: by change and row, one for each seed.
+        captions: the image of each caption.
+        samples: resamplings of the test images.
+        seed: of the resamplings.
+    """
+    columns = {change: [change] for change in ranks} | {MEAN: CHANGED}
+
+    def gain(row: str, over: str, changes: list[str]) -> dict[str, float]:
+        before, after = ([x for c in changes for x in ranks[c][name]] for name in (over, row))
+        return bootstrap_delta(before, after, captions, samples=samples, seed=seed)["R@1"]
+
+    rows: dict[str, Any] = {}
+    for row in ranks[next(iter(ranks))]:
+        for column, changes in columns.items():
+            found = [mean_recall(x.recall((1,))) for c in changes for x in ranks[c][row]]
+            cell: dict[str, Any] = {"R@1": float(np.mean(found))}
+            if row != VANILLA:
+                cell["over_vanilla"] = gain(row, VANILLA, changes)
+            if row in CONTROLS:
+                cell["structxlip_over"] = gain(METHOD, row, changes)
+            rows.setdefault(row, {})[column] = cell
+    return rows
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The table of ``robustness.json`` as Markdown: a row for each change."""
+    names = [name for name in ROWS if name in found["rows"]]
+    seeds = ", ".join(map(str, found["seeds"]))
+    controls = [name for name in CONTROLS if name in found["rows"]]
+    heads = [LABELS[name] for name in names]
+    titles = TITLES | {MEAN: "mean of the changes"}
+    lines = [
+        f"Dataset `{found['dataset']}`, recipe `{found['recipe']}`, seeds {seeds}. Mean R@1 of "
+        f"both ways in percent; gains of StructXLIP in points with their 95 % bootstrap interval. "
+        f"The test images are changed, the training images are not.",
+        "",
+        "| test images | " + " | ".join([*heads, "over vanilla", "over the best control"]) + " |",
+        "|---" * (len(names) + 3) + "|",
+    ]
+    for column in found["rows"][VANILLA]:
+        cells = {name: found["rows"][name][column] for name in names}
+        best = max(controls, key=lambda name: cells[name]["R@1"])
+        gains = cells[METHOD]["over_vanilla"], cells[best]["structxlip_over"]
+        shown = [f"{cell['R@1']:.1f}" for cell in cells.values()]
+        shown += [f"{gain['mean']:+.1f} {interval(gain)}" for gain in gains]
+        lines.append("| " + " | ".join([titles[column], *shown]) + " |")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,110 @@
+"""`robustness`: the models of `compare` on changed test images."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from structxlip.config import Params
+from structxlip.data.shards import ShardWriter, pair_schema
+from structxlip.evaluation.appearance import CHANGES
+from structxlip.experiments import robustness
+from structxlip.experiments.compare import ROWS, planned_trials
+from structxlip.experiments.robustness import CHANGED, MEAN, ChangedTest, change_test, summarised
+from structxlip.experiments.trials import run_trials
+from structxlip.features.store import FeatureStore
+from structxlip.models.build import load_model
+from tests.experiments.test_compare import outcomes
+from tests.store import write_artifacts
+from tests.training.test_loop import change
+
+TEST = 8  # pairs of the test split
+
+
+@pytest.fixture
+def project(tmp_path: Path, paper_params: Params, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """A project whose pair store holds the very pixels of its feature store."""
+    data = tmp_path / "data/scenes"
+    data.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = write_artifacts(data, paper_params.recipe_settings.model).store
+    (data / "pairs").mkdir()
+    with ShardWriter(data / "pairs", pair_schema(), 2**20) as writer:
+        for identifier, split, pixels in zip(store.ids, store.splits, store.image, strict=True):
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            writer.add({"id": identifier, "split": split, "image": file.getvalue()})
+    (data / "pairs/report.json").write_text("{}")
+    return change(paper_params, epochs=1, warmup_epochs=0, batch_size=14)
+
+
+@pytest.mark.e2e
+def test_a_table_of_all_changes_is_written(
+    project: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {name: CHANGES[name] for name in ("unchanged", "grey", "noise")}
+    monkeypatch.setattr(robustness, "CHANGES", few)
+    monkeypatch.setattr(robustness, "CHANGED", ["grey", "noise"])
+    robustness.robustness(project, "scenes", [0])
+    found = json.loads(Path("reports/scenes/robustness.json").read_text())
+    assert set(found["rows"]) == {name for name in ROWS if name != "image"}
+    columns = [*few, MEAN]
+    for row in found["rows"].values():
+        assert list(row) == columns
+        mean = np.mean([row["grey"]["R@1"], row["noise"]["R@1"]])
+        assert row[MEAN]["R@1"] == pytest.approx(mean)
+    table = Path("reports/scenes/robustness.md").read_text()
+    assert table.count("\n| ") == 1 + len(columns)
+
+    # Without a change the test images are those of the comparison.
+    trials = planned_trials(project, "scenes", [0])
+    kept = run_trials(trials, Path("models/scenes/trials"), "test")
+    for trial, outcome in zip(trials, kept, strict=True):
+        recall = outcome.fused.ranks().recall((1,))
+        assert found["rows"][trial.row]["unchanged"]["R@1"] == pytest.approx(
+            (recall["image_to_text/R@1"] + recall["text_to_image/R@1"]) / 2
+        )
+
+
+def test_changed_images_are_encoded_as_the_stages_encode_them(project: Params) -> None:
+    trials = planned_trials(project, "scenes", [0])[:1]
+    run_trials(trials, Path("kept"), "test")
+    model, pairs = load_model(trials[0].folder(Path("kept"))), Path("data/scenes/pairs")
+    store, settings = FeatureStore(Path("data/scenes/features")), project.recipe_settings.edges
+    same = change_test("unchanged", pairs, settings, model)
+    np.testing.assert_array_equal(same.image, store.image[store.rows("test")])
+    inverted = change_test("inverted", pairs, settings, model)
+    np.testing.assert_array_equal(inverted.image, 255 - same.image)
+    assert same.edges.shape == (TEST, settings.size_px, settings.size_px)
+    noisy = change_test("noise", pairs, settings, model)
+    np.testing.assert_array_equal(noisy.image, change_test("noise", pairs, settings, model).image)
+
+
+def test_each_branch_gets_its_own_input() -> None:
+    rng = np.random.default_rng(0)
+    test = ChangedTest(
+        rng.random((3, 5)).astype(np.float32),
+        rng.random((3, 4, 4)) < 0.5,
+        rng.integers(0, 256, (3, 4, 4)).astype(np.uint8),
+    )
+    order = np.array([2, 0, 1])
+    np.testing.assert_array_equal(test.inputs("image", order), test.image)
+    np.testing.assert_array_equal(test.inputs("edges", order)[:, 0], test.edges)
+    np.testing.assert_array_equal(test.inputs("other_edges", order)[:, 0], test.edges[order])
+    np.testing.assert_allclose(test.inputs("grey", order)[:, 0] * 255, test.grey, rtol=1e-6)
+
+
+def test_the_mean_of_the_changes_leaves_out_the_unchanged() -> None:
+    good, bad = ([o.fused.ranks() for o in outcomes(quality)] for quality in (3.0, 0.5))
+    ranks = {name: {row: good if name == "unchanged" else bad for row in ROWS} for name in CHANGES}
+    rows = summarised(ranks, np.arange(60), samples=100, seed=0)
+    cells = rows["structxlip"]
+    assert cells[MEAN]["R@1"] == pytest.approx(cells[CHANGED[0]]["R@1"])
+    assert cells["unchanged"]["R@1"] > cells[MEAN]["R@1"]
+    assert cells["grey"]["over_vanilla"]["mean"] == 0
