@@ -47,7 +47,7 @@ class ProgressArtifact:
     def _show(self, percent: float) -> None:
         if self._id is None:
             self._id = create_progress_artifact(  # type: ignore[assignment]
-                percent, key=_key("progress", self._stage), description=self._stage
+                percent, key=artifact_key("progress", self._stage), description=self._stage
             )
         else:
             update_progress_artifact(self._id, percent)
@@ -58,7 +58,7 @@ def publish_outs(stage: str, outs: Sequence[str]) -> None:
     rows = [f"| [{out}]({Path(out).resolve().as_uri()}) | {_size(Path(out))} |" for out in outs]
     create_markdown_artifact(
         "\n".join(["| output | size |", "|---|---|", *rows]),
-        key=_key("outputs", stage),
+        key=artifact_key("outputs", stage),
         description=f"What `{stage}` made",
     )
 
@@ -72,18 +72,18 @@ def publish_comparison(dataset: str) -> None:
     )
     create_table_artifact(
         [dict(zip(header, row, strict=True)) for row in rows],
-        key=_key("comparison", dataset),
+        key=artifact_key("comparison", dataset),
         description=f"Recall on the test split of `{dataset}`, in percent",
     )
     create_link_artifact(
         (folder / "report.html").resolve().as_uri(),
         link_text=str(folder / "report.html"),
-        key=_key("report", dataset),
+        key=artifact_key("report", dataset),
         description=f"Report on `{dataset}`: tables, curves, pictures",
     )
 
 
-def _key(kind: str, name: str) -> str:
+def artifact_key(kind: str, name: str) -> str:
     """The key of an artifact. Prefect allows lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"{kind}-{name}".lower())
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.stages import INTERRUPTED, failed_state, out_of_date, stages_of
+from tasks.commands import INTERRUPTED, failed_state
+from tasks.stages import out_of_date, stages_of
 from tests.operation import TINY_DVC, TINY_STAGE, Project
 
 
@@ -59,10 +60,17 @@ FAILED = "ERROR: failed to reproduce 'train@scenes-vanilla': failed to run: stru
         ([FAILED + "exited with -9"], INTERRUPTED, FAILED[7:] + "exited with -9"),
         ([FAILED + "exited with 137"], INTERRUPTED, FAILED[7:] + "exited with 137"),
         (["Killed"], "Failed", "Killed"),
-        ([], "Failed", "DVC failed without a word"),
+        ([], "Failed", "it failed without a word"),
     ],
 )
 def test_a_failure_says_what_the_stage_said(output: list[str], name: str, message: str) -> None:
     state = failed_state(output)
     assert state.is_failed()
     assert (state.name, state.message) == (name, message)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "name"), [(1, "Failed"), (-9, INTERRUPTED), (137, INTERRUPTED)]
+)
+def test_a_command_that_was_killed_is_interrupted(exit_code: int, name: str) -> None:
+    assert failed_state(["structxlip: half done"], exit_code).name == name

@@ -1,0 +1,32 @@
+"""Flows of the experiments `compare` and `robustness`, which test what StructXLIP gains by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from tasks.experiments import run_experiment
+
+
+@flow(name="compare")
+def compare(dataset: str = "scenes", seeds: int = 5) -> State[Any]:
+    """Train StructXLIP, vanilla and the controls with several seeds, and publish the table.
+
+    Args:
+        dataset: An entry under `datasets:` in params.yaml whose features are made.
+        seeds: Trainings of each row.
+    """
+    return run_experiment("compare", dataset, seeds, return_state=True)
+
+
+@flow(name="robustness")
+def robustness(dataset: str = "scenes", seeds: int = 5) -> State[Any]:
+    """Measure the models of `compare` on changed test images, and publish the table.
+
+    Args:
+        dataset: An entry under `datasets:` in params.yaml whose features are made.
+        seeds: Trainings of each row.
+    """
+    return run_experiment("robustness", dataset, seeds, return_state=True)
