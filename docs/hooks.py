@@ -141,6 +141,7 @@ PLACES = {
     "cli": (2.15, 0),
     "tasks": (0.5, 1),
     "stages": (2.15, 1),
+    "experiments": (3.3, 1),
     "training": (0, 2),
     "reports": (1.3, 2),
     "tracking": (2.75, 2),
@@ -152,12 +153,16 @@ PLACES = {
     "losses": (1.3, 5),
     "features": (3, 5),
     "incremental": (0, 6),
-    "cues": (3, 6),
+    "cues": (3.4, 6),
     "data": (2.15, 7),
     "config": (2.15, 8),
 }
 # Places between two boxes that an arrow passes through, so that it crosses none.
-VIA = {("stages", "captions"): (3.575, 2), ("doctor", "models"): (3.575, 3)}
+VIA = {
+    ("stages", "captions"): (3.575, 2),
+    ("doctor", "models"): (3.575, 3),
+    ("cli", "doctor"): (4.5, 1),
+}
 # Rooms that everything may use; their arrows would hide the others.
 HELPERS = ("errors", "progress", "ray_session")
 BOX, STEP, MARGIN = (106, 32), (124, 66), 10
