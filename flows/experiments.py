@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.states import Failed
 
 from tasks.experiments import run_experiment
 
@@ -18,7 +19,7 @@ def compare(dataset: str = "scenes", seeds: int = 5) -> State[Any]:
         dataset: An entry under `datasets:` in params.yaml whose features are made.
         seeds: Trainings of each row.
     """
-    return run_experiment("compare", dataset, seeds, return_state=True)
+    return _run("compare", dataset, seeds)
 
 
 @flow(name="robustness")
@@ -29,4 +30,10 @@ def robustness(dataset: str = "scenes", seeds: int = 5) -> State[Any]:
         dataset: An entry under `datasets:` in params.yaml whose features are made.
         seeds: Trainings of each row.
     """
-    return run_experiment("robustness", dataset, seeds, return_state=True)
+    return _run("robustness", dataset, seeds)
+
+
+def _run(experiment: str, dataset: str, seeds: int) -> State[Any]:
+    """The state of the flow: that of its task, with the message of a failure."""
+    state = run_experiment(experiment, dataset, seeds, return_state=True)
+    return state if state.is_completed() else Failed(message=state.message)
