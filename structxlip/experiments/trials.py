@@ -73,13 +73,14 @@ class Outcome:
             fused=self.fused.images,
             texts=self.image_only.texts,
             text_to_image=self.image_only.text_to_image,
+            groups=self.image_only.groups,
         )
 
     @classmethod
     def load(cls, file: Path) -> Outcome:
         """The outcome that ``save`` wrote."""
         with np.load(file, allow_pickle=False) as found:
-            texts = found["texts"], found["text_to_image"]
+            texts = found["texts"], found["text_to_image"], found["groups"]
             about = json.loads(str(found["about"]))
             return cls(
                 about["alpha"],

@@ -59,7 +59,7 @@ def embeddings(quality: float, seed: int = 0) -> Embeddings:
     noise = np.random.default_rng(seed + 1).standard_normal((N, DIM)).astype(np.float32)
     texts = quality * images + noise
     unit = [values / np.linalg.norm(values, axis=1, keepdims=True) for values in (images, texts)]
-    return Embeddings(unit[0], unit[1], np.arange(N))
+    return Embeddings(unit[0], unit[1], np.arange(N), np.arange(N))
 
 
 def outcomes(quality: float, seeds: int = 2) -> list[Outcome]:
