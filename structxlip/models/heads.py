@@ -15,7 +15,15 @@ from structxlip.losses import Features
 from structxlip.models.dropout import RowDropout
 from structxlip.models.edge_encoder import EdgeEncoder
 from structxlip.models.structxlip import Batch, StructXLIP, read_weights, write_model
-from structxlip.models.towers import ImageTower, Pixels, TextTower, Tokens, load_encoders
+from structxlip.models.towers import (
+    ImageTower,
+    Pixels,
+    TextTower,
+    Tokens,
+    at_folder,
+    carry_towers,
+    load_encoders,
+)
 
 
 @dataclass(frozen=True)
@@ -148,11 +156,17 @@ class HeadsOnTowers(StructXLIP):
         return load_encoders(*names, self.config.image_px, self.config.max_tokens, frozen=True)
 
     def save(self, directory: Path) -> None:
-        write_model(directory, asdict(self.config), self.state_dict())
+        """Write the folder, with the files of towers that are named by a file: it can be moved."""
+        names = {"image_tower": self.config.image_tower, "text_tower": self.config.text_tower}
+        write_model(
+            directory, asdict(self.config) | carry_towers(names, directory), self.state_dict()
+        )
 
     @classmethod
     def load(cls, directory: Path, config: dict[str, Any]) -> HeadsOnTowers:
         """The model that was saved; see ``load_model``."""
-        model = cls(HeadsConfig(**config))
+        sides = {"image_tower", "text_tower"} & config.keys()
+        names = {side: at_folder(config[side], directory) for side in sides}
+        model = cls(HeadsConfig(**config | names))
         read_weights(model, directory / "model.safetensors")
         return model.eval()

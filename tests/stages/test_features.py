@@ -29,7 +29,6 @@ from structxlip.features.store import FeatureStore
 from structxlip.incremental import ray_map
 from structxlip.models.structxlip import Batch
 from structxlip.models.towers import load_encoders
-from structxlip.models.towers.clip import shared_clip
 from structxlip.stages import features as stage
 from structxlip.stages.captions import captions
 from structxlip.stages.edges import edges
@@ -131,12 +130,6 @@ def one_thread() -> Iterator[None]:
         patch.setattr(ray_map, "RAY_START_S", float("inf"))
         yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def nothing_loaded() -> None:
-    """The same name is another model in another folder."""
-    shared_clip.cache_clear()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from structxlip.models.towers.clip import (
     patch_grid,
     project_tokens,
 )
-from structxlip.models.towers.files import named_files
+from structxlip.models.towers.files import at_folder, carry_towers, named_files
 from structxlip.models.towers.image import ImageTower, Standardise
 from structxlip.models.towers.inputs import Pixels, Tokens, load_encoders
 from structxlip.models.towers.kinds import load_image_tower, load_text_tower, tower_kinds
@@ -30,6 +30,8 @@ __all__ = [
     "Standardise",
     "TextTower",
     "Tokens",
+    "at_folder",
+    "carry_towers",
     "encode_images",
     "encode_tokens",
     "is_aligned",

@@ -27,6 +27,7 @@ from structxlip.models.state_dicts import (
     load_strictly,
     read_state_dict,
 )
+from structxlip.models.towers.files import named_files
 from structxlip.models.weights import stretch_text
 
 CLIP_VOCABULARY = 49408  # of the tokenizer that open_clip carries
@@ -77,8 +78,15 @@ def load_clip(name: str, max_tokens: int | None = None, seed: int = 0) -> Loaded
     return loaded
 
 
-# Both towers of a frozen CLIP share one copy.
-shared_clip = functools.cache(load_clip)
+def shared_clip(name: str, max_tokens: int | None = None) -> LoadedClip:
+    """``load_clip``, of which both towers of a frozen CLIP share one copy while its files stay."""
+    files = [(str(file), file.stat()) for file in named_files(name)]
+    return _loaded_once(name, max_tokens, tuple((n, s.st_mtime_ns, s.st_size) for n, s in files))
+
+
+@functools.cache
+def _loaded_once(name: str, max_tokens: int | None, _files: tuple[Any, ...]) -> LoadedClip:
+    return load_clip(name, max_tokens)
 
 
 def open_clip_cfg(loaded: LoadedClip) -> dict[str, Any]:
