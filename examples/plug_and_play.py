@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from structxlip.captions import load_language_model, load_lexicon, structure_caption
-from structxlip.cues import canny, edge_density, has_structure
+from structxlip.cues import canny, has_structure
 from structxlip.data.scenes import draw_scene, load_vocabulary
 from structxlip.losses import CompositeLoss, Features
 from structxlip.models.edge_encoder import EdgeEncoder
@@ -75,7 +75,7 @@ def drawings(number: int) -> Data:
         images=pixels.permute(0, 3, 1, 2).float() / 127.5 - 1,
         captions=tokenize(captions),
         edges=torch.from_numpy(edges)[:, None].float(),
-        has_structure=torch.tensor([has_structure(edge_density(map_)) for map_ in edges]),
+        has_structure=torch.tensor([has_structure(map_) for map_ in edges]),
         structures=tokenize([structure.text for structure in structures]),
         chunks=chunks,
         chunk_mask=chunk_mask,

@@ -51,7 +51,13 @@ class Edges(Section):
     max_density: Fraction = Field(
         0.5,
         description="Largest share of edge pixels in a map that has structure. A map above it "
-        "enters no loss. Lower: more maps are left out as noise.",
+        "enters no loss. Lower: more maps are left out as full.",
+    )
+    min_unevenness: NonNegativeFloat = Field(
+        0.2,
+        description="Smallest spread of the edges over the map: the standard deviation of the "
+        "densities of 8 x 8 cells, divided by the mean. A map below it, of noise or of texture "
+        "alone, enters no loss. Higher: more maps are left out as noise. 0: none.",
     )
     max_regions: Annotated[int, Field(ge=0, le=64)] = Field(
         8,

@@ -10,7 +10,7 @@ from structxlip.cues.detectors import (
 from structxlip.cues.detectors.canny import canny
 from structxlip.cues.detectors.learned import LearnedDetector
 from structxlip.cues.png import decode_edges, encode_edges, given_edges
-from structxlip.cues.quality import edge_density, has_structure, usable_map
+from structxlip.cues.quality import edge_density, has_structure, unevenness, usable_map
 from structxlip.cues.regions import Region, edge_regions
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "find_detector",
     "given_edges",
     "has_structure",
+    "unevenness",
     "usable_map",
 ]

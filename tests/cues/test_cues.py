@@ -18,7 +18,6 @@ from structxlip.cues import (
     built_in_cues,
     canny,
     detectors,
-    edge_density,
     find_detector,
     has_structure,
 )
@@ -62,7 +61,7 @@ def test_edges_are_on_the_outline_whatever_the_contrast(
     edges = cue(disc(bright, dark), size_px=128)
     assert edges.shape == (128, 128)
     assert edges.dtype == np.bool_
-    assert has_structure(edge_density(edges))
+    assert has_structure(edges)
     assert np.percentile(distance_to_outline(edges), 90) < 4
     y, x = np.nonzero(edges)
     sectors = np.unique(np.arctan2(y - 64, x - 64) // (np.pi / 6))
@@ -82,7 +81,7 @@ def test_a_blank_image_has_no_edges(cue: Detector, grey: int) -> None:
 
 def test_noise_of_a_sensor_is_no_structure(cue: Detector) -> None:
     noise = np.random.default_rng(0).normal(128, 1.5, (300, 400, 3)).astype(np.uint8)
-    assert not has_structure(edge_density(cue(noise, size_px=128)))
+    assert not has_structure(cue(noise, size_px=128))
 
 
 def test_thresholds_bound_the_edges(cue: Detector) -> None:

@@ -51,10 +51,14 @@ def test_only_edge_maps_are_encoded(bad):
 
 
 def test_has_structure_has_both_bounds():
-    assert [has_structure(d) for d in (0.0, 0.005, 0.1, 0.5, 0.51)] == [
-        *[False, True, True, True, False]
+    def upper(pixels: int) -> np.ndarray:
+        """A map of 100 rows of 100 pixels, of which the first so many are edges."""
+        return (np.arange(10_000) < pixels).reshape(100, 100)
+
+    assert [has_structure(upper(n)) for n in (0, 49, 50, 1000, 5000, 5001)] == [
+        *[False, False, True, True, True, False]
     ]
-    assert not has_structure(0.1, min_density=0.2, max_density=0.3)
+    assert not has_structure(upper(1000), min_density=0.2, max_density=0.3)
 
 
 @pytest.mark.parametrize("bright", [True, False])
