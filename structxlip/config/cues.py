@@ -14,8 +14,8 @@ class Edges(Section):
 
     cue: str = Field(
         "canny",
-        description="The edge detector: canny, sobel, scharr, log, dog, lsd, learned, or one that "
-        "you added.",
+        description="The edge detector: canny, canny_local (also faint outlines, such as pale "
+        "products on white), sobel, scharr, log, dog, lsd, learned, or one that you added.",
     )
     weights: str | None = Field(
         None,

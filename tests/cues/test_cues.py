@@ -128,7 +128,9 @@ def test_cues_are_found_by_name() -> None:
     assert find_detector("canny") is canny
     with pytest.raises(ValueError, match="unknown cue 'cany'; did you mean 'canny'"):
         find_detector("cany")
-    with pytest.raises(ValueError, match="valid are: canny, dog, learned, log, lsd, scharr, sobel"):
+    with pytest.raises(
+        ValueError, match="valid are: canny, canny_local, dog, learned, log, lsd, scharr, sobel"
+    ):
         find_detector("x")
 
 

@@ -46,12 +46,20 @@ def canny(
             than both or neither with ``0 <= low < high``.
     """
     check_thresholds(low, high)
-    grey = grey_square(image, size_px=size_px, blur_sigma=blur_sigma)
-    # cv2.Canny treats borders in this way, so fixed thresholds have the same meaning here.
-    dx, dy = cv2.spatialGradient(grey, borderType=cv2.BORDER_REPLICATE)
+    dx, dy = gradients(image, size_px=size_px, blur_sigma=blur_sigma)
     if low is None or high is None:
         low, high = thresholds(dx, dy)
     return cv2.Canny(dx, dy, low, high) > 0
+
+
+def gradients(
+    image: NDArray[np.uint8], *, size_px: int, blur_sigma: float
+) -> tuple[MatLike, MatLike]:
+    """The gradients of an image that ``grey_square`` prepares, ``int16 [size_px, size_px]``."""
+    grey = grey_square(image, size_px=size_px, blur_sigma=blur_sigma)
+    # cv2.Canny treats borders in this way, so fixed thresholds have the same meaning here.
+    dx, dy = cv2.spatialGradient(grey, borderType=cv2.BORDER_REPLICATE)
+    return dx, dy
 
 
 def thresholds(dx: MatLike, dy: MatLike) -> tuple[float, float]:
