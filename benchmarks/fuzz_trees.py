@@ -35,13 +35,13 @@ class Tree:
         settings: the keys of its entry, without `path`.
         documents: what becomes JSON, a table, Parquet, Arrow or a tar file, by paths.
         images: encoded images by paths.
-        given: number of pairs.
+        given: tells how many pairs the documents list.
     """
 
     settings: dict[str, Any]
     documents: dict[str, Any]
     images: dict[str, bytes]
-    given: int
+    given: Callable[[dict[str, Any]], int]
 
 
 @cache
@@ -61,6 +61,24 @@ def split(number: int) -> str:
     return SPLITS[number % len(SPLITS)]
 
 
+def always(size: int) -> Callable[[dict[str, Any]], int]:
+    """As many pairs as the valid tree has, whatever stands in the documents."""
+    return lambda documents: size
+
+
+def named(path: str, column: str) -> Callable[[dict[str, Any]], int]:
+    """As many pairs as a table has names in a column: rows of one name are one pair."""
+
+    def count(documents: dict[str, Any]) -> int:
+        rows = [row if isinstance(row, dict) else {"image": row} for row in documents[path]]
+        if path.endswith(".parquet"):
+            rows = _table(rows).to_pylist()
+        filled = [row for row in rows if path.endswith(".jsonl") or any(map(_cell, row.values()))]
+        return len({_cell(row.get(column)) for row in filled})
+
+    return count
+
+
 def table(size: int) -> Tree:
     rows = [
         {"id": i, "image": f"{i}.png", "text": text(i), "split": split(i), "group": f"g{i}"}
@@ -68,7 +86,7 @@ def table(size: int) -> Tree:
     ]
     name = ("t.jsonl", "t.csv", "t.parquet")[size % 3]
     settings = {"table": name, "images": "i", "captions": ["text"], "id": "id", "split": "split"}
-    return Tree(settings | {"group": "group"}, {name: rows}, images("i", size), size)
+    return Tree(settings | {"group": "group"}, {name: rows}, images("i", size), named(name, "id"))
 
 
 def images(folder: str, size: int, names: str = "{}.png") -> dict[str, bytes]:
@@ -86,15 +104,20 @@ def coco(size: int) -> Tree:
             ],
         }
     splits = {part: {"captions": f"{part}.json", "images": "i"} for part in ("train", "test")}
-    return Tree({"splits": splits}, documents, images("i", size), size)
+    return Tree({"splits": splits}, documents, images("i", size), always(size))
 
 
 def karpathy(size: int) -> Tree:
     records = [
-        {"filepath": "i", "filename": f"{i}.png", "split": split(i), "sentences": [{"raw": text(i)}]}
+        {
+            "filepath": "i",
+            "filename": f"{i}.png",
+            "split": split(i),
+            "sentences": [{"raw": text(i)}],
+        }
         for i in range(size)
     ]
-    return Tree({}, {"dataset_coco.json": {"images": records}}, images("i", size), size)
+    return Tree({}, {"dataset_coco.json": {"images": records}}, images("i", size), always(size))
 
 
 def docci(size: int) -> Tree:
@@ -102,7 +125,7 @@ def docci(size: int) -> Tree:
         {"example_id": f"e{i}", "image_file": f"{i}.png", "split": split(i), "description": text(i)}
         for i in range(size)
     ]
-    return Tree({}, {"docci_descriptions.jsonlines": records}, images("images", size), size)
+    return Tree({}, {"docci_descriptions.jsonlines": records}, images("images", size), always(size))
 
 
 def dci(size: int) -> Tree:
@@ -117,12 +140,12 @@ def dci(size: int) -> Tree:
         for i in range(size)
     }
     lists = {part: [f"{i}.json" for i in range(size) if split(i) == part] for part in SPLITS}
-    return Tree({}, documents | {"splits.json": lists}, images("photos", size), size)
+    return Tree({}, documents | {"splits.json": lists}, images("photos", size), always(size))
 
 
 def deepfashion_multimodal(size: int) -> Tree:
     captions = {f"{i}.png": text(i) for i in range(size)}
-    return Tree({}, {"captions.json": captions}, images("images", size), size)
+    return Tree({}, {"captions.json": captions}, images("images", size), always(size))
 
 
 def structxlip_json(size: int) -> Tree:
@@ -135,7 +158,7 @@ def structxlip_json(size: int) -> Tree:
         }
         for i in range(size)
     ]
-    return Tree({}, {"train.json": records}, images("i", size), size)
+    return Tree({}, {"train.json": records}, images("i", size), always(size))
 
 
 def medpix(size: int) -> Tree:
@@ -150,7 +173,7 @@ def medpix(size: int) -> Tree:
     ]
     lists = {part: [f"M{i}" for i in range(size) if split(i) == part] for part in SPLITS}
     documents: dict[str, Any] = {"Descriptions.json": records, "uid_list.json": lists}
-    return Tree({}, documents, images("images", size, "M{}_a.png"), size)
+    return Tree({}, documents, images("images", size, "M{}_a.png"), always(size))
 
 
 def fashion_products(size: int) -> Tree:
@@ -158,12 +181,12 @@ def fashion_products(size: int) -> Tree:
         {"id": i, "image": f"{i}.png", "name": f"Hat {i}", "description_html": f"<p>{text(i)}</p>"}
         for i in range(size)
     ]
-    return Tree({}, {"products.jsonl": records}, images("images", size), size)
+    return Tree({}, {"products.jsonl": records}, images("images", size), always(size))
 
 
 def flickr(size: int) -> Tree:
     rows = [{"image": f"{i}.png", "caption": text(i)} for i in range(size)]
-    return Tree({}, {"captions.txt": rows}, images("Images", size), size)
+    return Tree({}, {"captions.txt": rows}, images("Images", size), named("captions.txt", "image"))
 
 
 def mimic_cxr(size: int) -> Tree:
@@ -180,7 +203,7 @@ def mimic_cxr(size: int) -> Tree:
     }
     documents |= {f"files/p1{i}/p1{i}/s{i}.txt": f"FINDINGS: {text(i)}." for i in range(size)}
     pictures = {f"files/p1{i}/p1{i}/s{i}/d{i}.jpg": image(i) for i in range(size)}
-    return Tree({}, documents, pictures, size)
+    return Tree({}, documents, pictures, named("mimic-cxr-2.0.0-split.csv", "dicom_id"))
 
 
 def imagefolder(size: int) -> Tree:
@@ -191,7 +214,9 @@ def imagefolder(size: int) -> Tree:
         ]
         for part in SPLITS[:size]
     }
-    return Tree({}, documents, {f"data/{split(i)}/{i}.png": image(i) for i in range(size)}, size)
+    return Tree(
+        {}, documents, {f"data/{split(i)}/{i}.png": image(i) for i in range(size)}, always(size)
+    )
 
 
 def webdataset(size: int) -> Tree:
@@ -205,12 +230,14 @@ def webdataset(size: int) -> Tree:
         for part in SPLITS[:size]
     }
     settings = {"shards": "*/*.tar", "caption": "json.caption"}
-    return Tree(settings, documents, {}, size)
+    return Tree(settings, documents, {}, always(size))
 
 
 def hf_dataset(size: int) -> Tree:
     rows = [{"image": {"bytes": image(i), "path": None}, "text": [text(i)]} for i in range(size)]
-    parts = {part: [row for i, row in enumerate(rows) if split(i) == part] for part in SPLITS[:size]}
+    parts = {
+        part: [row for i, row in enumerate(rows) if split(i) == part] for part in SPLITS[:size]
+    }
     if size % 2:
         documents: dict[str, Any] = {f"{part}/0.parquet": rows for part, rows in parts.items()}
     else:
@@ -218,7 +245,7 @@ def hf_dataset(size: int) -> Tree:
         documents = {f"{part}/data-0.arrow": rows for part, rows in parts.items()}
         documents |= {f"{part}/state.json": state for part in parts}
         documents["dataset_dict.json"] = {"splits": list(parts)}
-    return Tree({}, documents, {}, size)
+    return Tree({}, documents, {}, always(size))
 
 
 KINDS: dict[str, Callable[[int], Tree]] = {
@@ -232,7 +259,9 @@ KINDS: dict[str, Callable[[int], Tree]] = {
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
     """The places in a document where something may be replaced: a container, and its key."""
-    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    keys = (
+        value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    )
     for key in list(keys):
         if not isinstance(value[key], bytes):
             yield value, key
@@ -263,22 +292,31 @@ def _encoded(content: Any, suffix: str) -> bytes:
     return str(content).encode("utf-8", "surrogateescape" if suffix == ".txt" else "replace")
 
 
+def _cell(value: Any) -> str:
+    """A value as a cell of a text table."""
+    return "" if value is None else str(value).strip()
+
+
 def _csv(rows: list[Any]) -> bytes:
     out = io.StringIO()
     rows = [row if isinstance(row, dict) else {"image": row} for row in rows]
     writer = csv.writer(out)
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer.writerow(names)
-    writer.writerows([row.get(name, "") for name in names] for row in rows)
+    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
     return out.getvalue().encode("utf-8", "replace")
 
 
-def _arrow(rows: list[Any], suffix: str) -> bytes:
-    """Rows as Parquet or Arrow. A column has one type: a wrong value takes all of it."""
+def _table(rows: list[Any]) -> pa.Table:
+    """Rows as a table. A column has one type: a value of another type takes all of it."""
     rows = [row if isinstance(row, dict) else {"image": row} for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: _column([row.get(name) for row in rows]) for name in names}
-    out, content = io.BytesIO(), pa.table(columns)
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _arrow(rows: list[Any], suffix: str) -> bytes:
+    """Rows as Parquet or Arrow."""
+    out, content = io.BytesIO(), _table(rows)
     if suffix == ".parquet":
         pq.write_table(content, out, write_page_checksum=True)
     else:
@@ -290,7 +328,9 @@ def _arrow(rows: list[Any], suffix: str) -> bytes:
 def _column(values: list[Any]) -> pa.Array:
     for candidate in (values, [values[0]] * len(values), [None] * len(values)):
         try:
-            return pa.array(candidate)
+            column = pa.array(candidate)
+            pq.write_table(pa.table({"column": column}), io.BytesIO())
+            return column
         except (pa.ArrowException, OverflowError, UnicodeError):
             continue
     raise AssertionError("nulls always make a column")

@@ -75,7 +75,7 @@ def captions_in(value: Any, place: str = "") -> list[Caption]:
     becomes a ``BadCaption`` with the reason `empty_caption` or `not_text`, and ``place`` in its
     detail, such as ``"text in t.jsonl, line 3"``.
     """
-    values = value if isinstance(value, (list, tuple)) else _printed_list(value) or [value]
+    values = value if isinstance(value, (list, tuple)) else printed_list(value) or [value]
     return [_caption(one, f" ({place})" if place else "") for one in values]
 
 
@@ -91,7 +91,7 @@ def _caption(value: Any, place: str) -> Caption:
     return value
 
 
-def _printed_list(value: Any) -> list[Any] | None:
+def printed_list(value: Any) -> list[Any] | None:
     """The list of texts that a text prints, such as ``"['A dog', 'A cat']"``; None for another."""
     if not isinstance(value, str) or not value.strip().startswith(("['", '["')):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -9,10 +10,10 @@ from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
-from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, json_lines, need, reader
-from structxlip.data.sources.templates import columns_of, filled
-from structxlip.data.text import plain_text
+from structxlip.data.sources.base import Source, source_of
+from structxlip.data.sources.files import existing
+from structxlip.data.sources.records import Record, line_records, need_fields, pairs_of
+from structxlip.data.sources.templates import captions_from, columns_of
 
 
 class FashionProducts(DatasetEntry):
@@ -31,18 +32,18 @@ def open_fashion_products(dataset: FashionProducts) -> Source:
     """Read the products in the order of the file. A hash of the product cuts the splits."""
     root = Path(dataset.path)
     path, folder = existing(root, dataset.products), existing(root, dataset.images)
-    caption_columns = columns_of(dataset.caption)
-    records = list(json_lines(path))
-    for record in records:
-        need(record, ("id", "image", *caption_columns), path)
-    pairs = (
-        RawPair(
-            id=str(record["id"]),
-            read_image=reader(folder, record["image"]),
-            captions=[plain_text(filled(dataset.caption, record))],
-            group=str(record["id"]),
-            source="fashion_products",
-        )
-        for record in records
+    records = list(line_records(path))
+    need_fields(records, ("id", "image", *columns_of(dataset.caption)), path)
+    make = partial(_pair, folder=folder, dataset=dataset)
+    return source_of(*pairs_of(records, "fashion_products", make))
+
+
+def _pair(record: Record, folder: Path, dataset: FashionProducts) -> RawPair:
+    name = record.name("id")
+    return RawPair(
+        id=name,
+        read_image=record.file("image", folder, dataset),
+        captions=captions_from(dataset.caption, record, html=True),
+        group=name,
+        source="fashion_products",
     )
-    return Source(pairs, len(records), frozenset())

@@ -12,7 +12,7 @@ from typing import Any
 
 from structxlip.data.pairs import described, is_missing
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.text_files import read_text, text_lines
+from structxlip.data.sources.text_files import read_text
 from structxlip.errors import UserError
 
 MAX_NAMES = 8  # names of files that a message lists
@@ -153,23 +153,6 @@ def readable(path: Path) -> Iterator[None]:
     except (OSError, pa.ArrowException, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read ({reason}); get or write the file anew") from None
-
-
-def json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The mappings of a JSON lines file, one in each line. Empty lines are skipped.
-
-    Raises ``UserError`` for a line that holds something else.
-    """
-    for number, line in enumerate(text_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}, line {number} is no JSON ({error})") from None
-        if not isinstance(record, dict):
-            raise UserError(f"{path}, line {number} must hold a mapping, not {_shortened(record)}")
-        yield record
 
 
 def need(record: Mapping[str, Any], names: Iterable[str], where: Path | str) -> None:

@@ -73,7 +73,7 @@ def open_flickr(dataset: Flickr) -> Source:
     names = list(dict.fromkeys([*captions, *splits]))
     kept = [name for name in names if name in splits] if splits else names
     return Source(
-        _pairs(kept, images, captions, splits),
+        _pairs(kept, images, dataset, captions, splits),
         size=len(kept),
         splits=frozenset(dataset.splits),
         unlisted=len(names) - len(kept),
@@ -117,12 +117,16 @@ def _listed(path: Path, known: _Names) -> list[str]:
 
 
 def _pairs(
-    names: list[str], images: Path, captions: dict[str, list[str]], splits: dict[str, str]
+    names: list[str],
+    images: Path,
+    dataset: Flickr,
+    captions: dict[str, list[str]],
+    splits: dict[str, str],
 ) -> Iterator[RawPair]:
     for name in names:
         yield RawPair(
             id=name,
-            read_image=reader(images, name),
+            read_image=reader(images, name, roots=dataset.link_roots),
             captions=captions.get(name, []),
             group=name,
             source="flickr",

@@ -81,7 +81,7 @@ def _saved_splits(root: Path) -> _Files:
     content = read_json(path, dict)
     need(content, ("splits",), path)
     names = content["splits"]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(_is_name(name) for name in names):
         raise UserError(f"splits in {path} must be a list of names, not {described(names)}")
     known = {name: SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES}
     if not known:
@@ -98,6 +98,11 @@ def _saved_splits(root: Path) -> _Files:
     )
 
 
+def _is_name(value: Any) -> bool:
+    """Whether a value names a file or folder that lies beside the one that names it."""
+    return isinstance(value, str) and "\0" not in value and Path(value).name == value
+
+
 def _arrow(folder: Path) -> Iterator[Path]:
     """The Arrow files of a folder that `save_to_disk` wrote."""
     path = folder / "state.json"
@@ -107,7 +112,7 @@ def _arrow(folder: Path) -> Iterator[Path]:
         raise UserError(f"_data_files in {path} must be a list")
     for entry in content["_data_files"]:
         name = entry.get("filename") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or Path(name).name != name:
+        if not _is_name(name):
             raise UserError(f"_data_files in {path} holds {described(entry)}; save the set anew")
         yield folder / name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -10,13 +10,12 @@ from typing import Literal
 from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
-from structxlip.data.pairs import Caption, RawPair
-from structxlip.data.quarantine import BadCaption
+from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, read_json, reader
 from structxlip.data.sources.records import Record, need_fields, pairs_of, record_of, records_in
 from structxlip.data.sources.split_names import split_lists
-from structxlip.data.sources.templates import columns_of, filled
+from structxlip.data.sources.templates import captions_from, columns_of
 
 
 class Medpix(DatasetEntry):
@@ -67,19 +66,12 @@ def _pair(
         return None
     return RawPair(
         id=name,
-        read_image=reader(folder, f"{name}.{_suffix(folder, name)}", roots=dataset.link_roots),
-        captions=[_caption(dataset.caption, record)],
+        read_image=_image(folder, name, dataset),
+        captions=captions_from(dataset.caption, record),
         group=case,
         source="medpix",
         split=splits[case] if splits else None,
     )
-
-
-def _caption(template: str, record: Record) -> Caption:
-    try:
-        return filled(template, record.mapping)
-    except BadCaption as bad:
-        return bad
 
 
 def _splits_file(root: Path, name: str) -> Path:
@@ -89,6 +81,15 @@ def _splits_file(root: Path, name: str) -> Path:
     return existing(root, published if moved else name)
 
 
-def _suffix(folder: Path, name: str) -> str:
-    """The suffix of the file of an image."""
-    return "png" if (folder / f"{name}.png").exists() else "jpg"
+def _image(folder: Path, name: str, dataset: Medpix) -> Callable[[], bytes]:
+    """A function that reads an image, PNG or JPG."""
+    png = reader(folder, f"{name}.png", roots=dataset.link_roots)
+    jpg = reader(folder, f"{name}.jpg", roots=dataset.link_roots)
+
+    def read() -> bytes:
+        try:
+            return png()
+        except FileNotFoundError:
+            return jpg()
+
+    return read

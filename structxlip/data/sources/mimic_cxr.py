@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ from structxlip.config.datasets import DatasetEntry
 from structxlip.data.dicom import dicom_to_png
 from structxlip.data.pairs import RawPair
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.base import Source
+from structxlip.data.sources.base import Source, source_of
 from structxlip.data.sources.files import existing, reader
 from structxlip.data.sources.radiology import report_text
 from structxlip.data.sources.text_tables import csv_rows
@@ -48,7 +48,7 @@ class MimicCxr(DatasetEntry):
 def open_mimic_cxr(dataset: MimicCxr) -> Source:
     """Read the images in the order of the split table. All images of a patient are in one split.
 
-    Images of other views than ``dataset.views`` are left out and counted.
+    Images of other views than ``dataset.views``, and of other splits, are left out and counted.
     """
     root = Path(dataset.path)
     split_table, view_table = existing(root, dataset.splits), existing(root, dataset.metadata)
@@ -58,26 +58,23 @@ def open_mimic_cxr(dataset: MimicCxr) -> Source:
         for row in csv_rows(view_table, ("dicom_id", "ViewPosition"))
     }
     rows = list(csv_rows(split_table, ("dicom_id", "study_id", "subject_id", "split")))
-    kept = [row for row in rows if not dataset.views or views.get(row["dicom_id"]) in dataset.views]
-    pairs = (_pair(row, files, reports, dataset.sections) for row in kept)
-    splits = {SPLIT_NAMES.get(row["split"]) for row in kept}
-    given = frozenset(split for split in splits if split)
-    return Source(pairs, len(kept), given, len(rows) - len(kept))
+    seen = [row for row in rows if not dataset.views or views.get(row["dicom_id"]) in dataset.views]
+    pairs = [_pair(row, files, reports, dataset) for row in seen if row["split"] in SPLIT_NAMES]
+    return source_of(pairs, len(rows) - len(pairs))
 
 
-def _pair(
-    row: Mapping[str, str], files: Path, reports: Path, sections: Sequence[ReportSection]
-) -> RawPair:
+def _pair(row: Mapping[str, str], files: Path, reports: Path, dataset: MimicCxr) -> RawPair:
     study, patient = f"s{row['study_id']}", f"p{row['subject_id']}"
-    folder = Path(patient[:3]) / patient
-    text = report_text(_report(reader(reports, f"{folder}/{study}.txt")), sections)
+    folder, roots = Path(patient[:3]) / patient, dataset.link_roots
+    report = _report(reader(reports, f"{folder}/{study}.txt", roots=roots))
+    text = report_text(report, dataset.sections)
     return RawPair(
         id=row["dicom_id"],
-        read_image=_image(files / folder / study / row["dicom_id"]),
+        read_image=_image(files, f"{folder}/{study}/{row['dicom_id']}", dataset),
         captions=[text] if text else [],
         group=patient,
         source="mimic_cxr",
-        split=SPLIT_NAMES.get(row["split"]),
+        split=SPLIT_NAMES[row["split"]],
     )
 
 
@@ -89,12 +86,16 @@ def _report(read: Callable[[], bytes]) -> str:
         return ""
 
 
-def _image(path: Path) -> Callable[[], bytes]:
+def _image(files: Path, name: str, dataset: MimicCxr) -> Callable[[], bytes]:
     """A function that reads an image, DICOM where there is a DICOM file, else JPG."""
+    dicom = reader(files, f"{name}.dcm", roots=dataset.link_roots)
+    jpg = reader(files, f"{name}.jpg", roots=dataset.link_roots)
 
     def read() -> bytes:
-        if (dicom := path.with_suffix(".dcm")).is_file():
-            return dicom_to_png(dicom.read_bytes())
-        return path.with_suffix(".jpg").read_bytes()
+        try:
+            found = dicom()
+        except FileNotFoundError:
+            return jpg()
+        return dicom_to_png(found)
 
     return read

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
-from structxlip.data.pairs import RawPair
+from structxlip.data.pairs import Caption, RawPair, is_missing
+from structxlip.data.quarantine import BadImage
+from structxlip.data.sources.arrow_files import arrow_records
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, json_lines, need, readable, reader
-from structxlip.data.sources.templates import columns_of, filled
+from structxlip.data.sources.files import existing, need, readable, reader
+from structxlip.data.sources.records import (
+    Record,
+    as_name,
+    line_records,
+    need_fields,
+    pair_of,
+)
+from structxlip.data.sources.templates import captions_from, columns_of
 from structxlip.data.sources.text_files import PACKED_SUFFIXES
 from structxlip.data.sources.text_tables import csv_rows
 from structxlip.data.splits import SPLIT_NAMES, SPLITS
-from structxlip.data.text import plain_text
 from structxlip.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-BATCH_ROWS = 64  # rows of a Parquet file that are in memory at once
 
 
 class Table(DatasetEntry):
@@ -64,12 +72,16 @@ def open_table(dataset: Table) -> Source:
     path, folder = existing(root, dataset.table), existing(root, dataset.images)
     named = [name for name in (dataset.image, dataset.id, dataset.split, dataset.group) if name]
     columns = [*named, *(name for text in dataset.captions for name in columns_of(text))]
+    if not _is_parquet(path):
+        need_fields(_rows(path, dataset, columns), columns, path)
     runs: Counter[str] = Counter()  # runs of consecutive rows, by id
     given: set[str | None] = set()
-    for identifier, rows in _by_id(path, dataset, columns):
-        runs[identifier] += 1
-        given |= {_split(row, dataset.split, path) for row in rows}
-    scattered = {identifier for identifier, count in runs.items() if count > 1}
+    for key, rows in _by_id(path, dataset, columns):
+        runs[key] += 1
+        for row in rows:
+            with suppress(BadImage):  # such a row is listed when its pair is made
+                given.add(_split(row, dataset, path))
+    scattered = {key for key, count in runs.items() if count > 1}
     pairs = _pairs(path, dataset, columns, scattered, folder)
     return Source(pairs, len(runs), frozenset(split for split in given if split))
 
@@ -77,73 +89,102 @@ def open_table(dataset: Table) -> Source:
 def _pairs(
     path: Path, dataset: Table, columns: list[str], scattered: set[str], folder: Path
 ) -> Iterator[RawPair]:
-    """One pair for each id. ``scattered``: the ids whose rows are not consecutive."""
-
-    def captions_of(rows: Iterable[dict[str, Any]]) -> list[str]:
-        texts = [filled(template, row) for row in rows for template in dataset.captions]
-        return [plain_text(text) for text in texts] if dataset.html else texts
-
-    scattered_captions: dict[str, list[str]] = defaultdict(list)
-    for identifier, rows in _by_id(path, dataset, columns) if scattered else ():
-        if identifier in scattered:
-            scattered_captions[identifier] += captions_of(rows)
-    for identifier, rows in _by_id(path, dataset, columns, images=True):
+    """One pair for each id. ``scattered``: the keys whose rows are not consecutive."""
+    scattered_captions: dict[str, list[Caption]] = defaultdict(list)
+    for key, rows in _by_id(path, dataset, columns) if scattered else ():
+        if key in scattered:
+            scattered_captions[key] += _captions(rows, dataset)
+    yielded: set[str] = set()
+    for key, rows in _by_id(path, dataset, columns, images=True):
+        if key in yielded:
+            continue
         first, *others = rows
-        if identifier in scattered:
-            captions = scattered_captions.pop(identifier, [])
+        if key in scattered:
+            yielded.add(key)
+            captions = scattered_captions.pop(key)
         else:
-            captions = captions_of([first, *others])
-        if captions:  # without captions: the pair of this id was yielded at its first run of rows
-            yield RawPair(
-                id=identifier,
-                read_image=_image(first[dataset.image], folder),
-                captions=captions,
-                group=str(first[dataset.group]) if dataset.group else identifier,
-                source="table",
-                split=_split(first, dataset.split, path),
-            )
+            captions = _captions([first, *others], dataset)
+        make = partial(_pair, captions=captions, dataset=dataset, path=path, folder=folder)
+        yield pair_of(first, "table", make)
+
+
+def _captions(rows: Iterable[Record], dataset: Table) -> list[Caption]:
+    return [
+        caption
+        for row in rows
+        if row.readable
+        for template in dataset.captions
+        for caption in captions_from(template, row, html=dataset.html)
+    ]
+
+
+def _pair(
+    row: Record, captions: list[Caption], dataset: Table, path: Path, folder: Path
+) -> RawPair:
+    name = row.name(dataset.id) if dataset.id else row.file_name(dataset.image)
+    group = name
+    if dataset.group:  # rows without a group are one group together
+        group = "" if is_missing(row.get(dataset.group)) else row.name(dataset.group)
+    return RawPair(
+        id=name,
+        read_image=_image(row, dataset, folder),
+        captions=captions,
+        group=group,
+        source="table",
+        split=_split(row, dataset, path),
+    )
 
 
 def _by_id(
     path: Path, dataset: Table, columns: list[str], *, images: bool = False
-) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
-    """The runs of consecutive rows with the same id. ``images``: also read embedded images."""
+) -> Iterator[tuple[str, Iterator[Record]]]:
+    """The runs of consecutive rows with the same id, each with a key that is unique to the id.
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for row in _rows(path, dataset, columns, images=images):
-            need(row, columns, path)
-            yield row
+    A row whose id is none has a key of its own. ``images``: also read embedded images.
+    """
 
-    yield from groupby(rows(), key=lambda row: str(row[dataset.id or dataset.image]))
+    def key(row: Record) -> str:
+        name = as_name(row.get(dataset.id or dataset.image)) if row.readable else None
+        return f"row {row.where}" if name is None else f"id {name}"
+
+    yield from groupby(_rows(path, dataset, columns, images=images), key=key)
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
 
 
 def _rows(
-    path: Path, dataset: Table, columns: list[str], *, images: bool
-) -> Iterable[dict[str, Any]]:
+    path: Path, dataset: Table, columns: list[str], *, images: bool = False
+) -> Iterator[Record]:
     packed = path.suffix.lower() in PACKED_SUFFIXES
     kind = (Path(path.stem) if packed else path).suffix.lower()
     if kind == ".parquet":
-        return _parquet_rows(path, dataset, images=images)
-    if kind in (".jsonl", ".jsonlines", ".ndjson"):
-        return json_lines(path)
-    if kind in (".csv", ".tsv", ".txt"):
-        return csv_rows(path, columns, quotes=dataset.quotes)
-    raise UserError(f"{path} must be .csv, .tsv, .jsonl or .parquet", 2)
+        yield from _parquet_rows(path, dataset, columns, images=images)
+    elif kind in (".jsonl", ".jsonlines", ".ndjson"):
+        yield from line_records(path)
+    elif kind in (".csv", ".tsv", ".txt"):
+        for number, row in enumerate(csv_rows(path, columns, quotes=dataset.quotes), start=1):
+            yield Record(row, f"{path.name}, row {number}")
+    else:
+        raise UserError(f"{path} must be .csv, .tsv, .jsonl or .parquet", 2)
 
 
-def _parquet_rows(path: Path, dataset: Table, *, images: bool) -> Iterator[dict[str, Any]]:
+def _parquet_rows(
+    path: Path, dataset: Table, columns: list[str], *, images: bool
+) -> Iterator[Record]:
     import pyarrow.parquet as pq
 
-    with readable(path), pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        embedded = dataset.image in names and _is_bytes(file.schema_arrow.field(dataset.image).type)
-        if embedded and dataset.id is None:
-            raise UserError(f"{path} holds the images themselves, so it needs an id column", 2)
-        left_out = {dataset.image} if embedded and not images else set()
-        columns = [name for name in names if name not in left_out]
-        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
-            for row in batch.to_pylist():
-                yield dict.fromkeys(left_out) | row
+    with readable(path):
+        schema = pq.read_schema(path)
+    need(dict.fromkeys(schema.names), columns, path)
+    embedded = _is_bytes(schema.field(dataset.image).type)
+    if embedded and dataset.id is None:
+        raise UserError(f"{path} holds the images themselves, so it needs an id column", 2)
+    read = [
+        name for name in dict.fromkeys(columns) if images or name != dataset.image or not embedded
+    ]
+    yield from arrow_records(path, read, path.name)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -154,20 +195,25 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return any(check(kind) for check in checks)
 
 
-def _split(row: dict[str, Any], column: str | None, path: Path) -> str | None:
-    """The split of a row; None where the column is empty."""
-    if column is None or row[column] in (None, ""):
+def _split(row: Record, dataset: Table, path: Path) -> str | None:
+    """The split of a row; None where the column is empty.
+
+    Raises ``UserError`` for the name of another split, and ``BadImage`` for what is no name.
+    """
+    if dataset.split is None or is_missing(row.get(dataset.split)):
         return None
-    split = SPLIT_NAMES.get(str(row[column]).lower())
-    if split is None:
-        raise UserError(f"{path}: the split {row[column]!r} must be one of {', '.join(SPLITS)}")
+    name = row.name(dataset.split)
+    if (split := SPLIT_NAMES.get(name.lower())) is None:
+        raise UserError(f"{path}: the split {name!r} must be one of {', '.join(SPLITS)}")
     return split
 
 
-def _image(value: Any, folder: Path) -> Any:
+def _image(row: Record, dataset: Table, folder: Path) -> Callable[[], bytes]:
     """A function that returns the bytes of an image: embedded in the table, or in a file."""
+    value = row.get(dataset.image)
     if isinstance(value, dict):  # as `datasets` writes them
-        value = value.get("bytes") or value.get("path") or ""
+        value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
         return lambda: value
-    return reader(folder, str(value))
+    place = f"{dataset.image} in {row.where}"
+    return reader(folder, value, roots=dataset.link_roots, place=place)

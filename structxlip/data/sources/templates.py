@@ -5,9 +5,22 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import date
+from decimal import Decimal
 from functools import cache
+from math import isfinite
 from typing import Any
 
+from structxlip.data.pairs import (
+    Caption,
+    captions_in,
+    described,
+    is_missing,
+    printed_list,
+    storable,
+)
+from structxlip.data.quarantine import BadCaption
+from structxlip.data.sources.records import Record
 from structxlip.data.text import plain_text
 from structxlip.errors import UserError
 
@@ -19,6 +32,28 @@ def columns_of(template: str) -> list[str]:
     that cannot be read.
     """
     return [column for _, column, _, _ in _pieces(template) if column is not None]
+
+
+def captions_from(template: str, record: Record, *, html: bool = False) -> list[Caption]:
+    """The captions that a template makes of a record.
+
+    A template that is one column alone may find a list there: several captions. What is no caption
+    becomes a ``BadCaption``. ``html``: captions are HTML, which becomes text.
+    """
+    pieces = _pieces(template)
+    if len(pieces) == 1 and pieces[0][0] == "" and pieces[0][2:] in (("", None), ("s", None)):
+        found = record.captions(pieces[0][1] or template)
+    else:
+        try:
+            found = captions_in(filled(template, record.mapping), record.where)
+        except BadCaption as bad:
+            found = [bad]
+    return [_plain(text) if html and isinstance(text, str) else text for text in found]
+
+
+def _plain(html: str) -> str:
+    """The text of HTML; bytes that are not UTF-8 stay, so that the caption is listed."""
+    return plain_text(html) if storable(html) == html else html
 
 
 def filled(template: str, record: Mapping[str, Any]) -> str:
@@ -65,11 +100,15 @@ def _check(column: str | None, form: str, conversion: str | None) -> None:
 
 
 def _value(column: str, value: Any, form: str, conversion: str | None) -> str:
-    if value is None or value != value:  # NaN is not equal to itself
+    if is_missing(value):
         return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal, date)):
+        raise BadCaption("not_text", f"has {described(value)} in {column}")
+    if (isinstance(value, float) and not isfinite(value)) or printed_list(value):
+        raise BadCaption("not_text", f"has {described(value)} in {column}")
     converted = string.Formatter().convert_field(value, conversion)
     texts = (_formatted(reading, form) for reading in _readings(converted))
-    return next((text for text in texts if text is not None), str(value))
+    return next((text for text in texts if text is not None), f"{value}")
 
 
 def _formatted(value: Any, form: str) -> str | None:
@@ -91,4 +130,4 @@ def _readings(value: Any) -> Iterator[Any]:
 
 def _has_words(text: str) -> bool:
     """Whether a text has a letter or a digit that is no HTML."""
-    return any(character.isalnum() for character in (plain_text(text) if "<" in text else text))
+    return any(character.isalnum() for character in (_plain(text) if "<" in text else text))
