@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from structxlip.data.quarantine import BadCaption, BadImage
+from structxlip.data.quarantine import BadCaption, BadImage, storable
 
 Caption = str | BadCaption
 # Words that programs write for a missing value. A caption of such a word alone says nothing.
-_NO_VALUE = {"nan", "none", "null", "n/a", "na", "<na>", "#n/a"}
+_NO_VALUE = {"nan", "none", "null", "n/a", "<na>", "#n/a"}
 _SHOWN = 40  # characters of a value that a message shows
 
 
@@ -75,8 +75,9 @@ def captions_in(value: Any, place: str = "") -> list[Caption]:
     becomes a ``BadCaption`` with the reason `empty_caption` or `not_text`, and ``place`` in its
     detail, such as ``"text in t.jsonl, line 3"``.
     """
-    values = value if isinstance(value, (list, tuple)) else printed_list(value) or [value]
-    return [_caption(one, f" ({place})" if place else "") for one in values]
+    values = value if isinstance(value, (list, tuple)) else [value]
+    texts = [text for one in values for text in printed_list(one) or [one]]
+    return [_caption(text, f" ({place})" if place else "") for text in texts]
 
 
 def _caption(value: Any, place: str) -> Caption:
@@ -86,9 +87,14 @@ def _caption(value: Any, place: str) -> Caption:
         return BadCaption("empty_caption", f"is {described(value)}{place}")
     if not isinstance(value, str):
         return BadCaption("not_text", f"is {described(value)}, not a text{place}")
-    if value.strip().casefold() in _NO_VALUE:
+    if says_nothing(value):
         return BadCaption("empty_caption", f"is the word {value.strip()!r}{place}")
     return value
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text is what a program writes for a missing value, such as ``nan``."""
+    return text.strip().casefold() in _NO_VALUE
 
 
 def printed_list(value: Any) -> list[Any] | None:
@@ -123,8 +129,3 @@ def described(value: Any) -> str:
     kind = kinds.get(type(value), f"of the type {type(value).__name__}:")
     text = repr(value)
     return f"{kind} {text if len(text) <= _SHOWN else f'{text[: _SHOWN - 1]}…'}"
-
-
-def storable(text: str) -> str:
-    r"""A text that UTF-8 can hold: bytes that were none are written as escapes, ``\udcff``."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from structxlip.errors import UserError
 
@@ -54,6 +55,11 @@ class RefusedData(UserError):
         self.rejected = rejected
 
 
+def storable(text: str) -> str:
+    r"""A text that UTF-8 can hold: bytes that were none are written as escapes, ``\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def write_quarantine(rejected: Sequence[Rejected], directory: Path) -> None:
     """Write ``quarantine.parquet``, the list of what was left out, into a folder."""
     import pyarrow as pa
@@ -61,5 +67,10 @@ def write_quarantine(rejected: Sequence[Rejected], directory: Path) -> None:
 
     names = ("id", "reason", "detail")
     schema = pa.schema([*((name, pa.string()) for name in names), ("thumbnail", pa.binary())])
-    table = pa.Table.from_pylist([vars(entry) for entry in rejected], schema=schema)
+    table = pa.Table.from_pylist([_row(entry) for entry in rejected], schema=schema)
     pq.write_table(table, directory / QUARANTINE)
+
+
+def _row(entry: Rejected) -> dict[str, Any]:
+    texts = {name: storable(getattr(entry, name)) for name in ("id", "reason", "detail")}
+    return {**texts, "thumbnail": entry.thumbnail}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from structxlip.data.pairs import says_nothing
 from structxlip.data.sources.templates import columns_of, filled
 from structxlip.errors import UserError
 
@@ -18,6 +19,8 @@ VALUES = st.text("ab{}!:. name", max_size=12)
 
 @given(VALUES.filter(str.strip), VALUES)
 def test_braces_in_a_value_are_text(name: str, text: str) -> None:
+    if says_nothing(name) or says_nothing(text):  # counts as an empty cell
+        return
     if any(character.isalnum() for character in name + text):
         assert filled("{name}: {text}!", {"name": name, "text": text}) == f"{name}: {text}!"
     assert filled("text", {"text": text}).strip() in ("", text.strip())

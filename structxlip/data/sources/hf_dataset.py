@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeGuard
 
 from pydantic import Field
 
@@ -98,7 +98,7 @@ def _saved_splits(root: Path) -> _Files:
     )
 
 
-def _is_name(value: Any) -> bool:
+def _is_name(value: Any) -> TypeGuard[str]:
     """Whether a value names a file or folder that lies beside the one that names it."""
     return isinstance(value, str) and "\0" not in value and Path(value).name == value
 

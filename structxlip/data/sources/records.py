@@ -18,9 +18,8 @@ from structxlip.data.pairs import (
     captions_in,
     described,
     is_missing,
-    storable,
 )
-from structxlip.data.quarantine import BadImage
+from structxlip.data.quarantine import BadImage, storable
 from structxlip.data.sources.files import reader
 from structxlip.data.sources.text_files import text_lines
 from structxlip.errors import UserError

@@ -17,9 +17,9 @@ from structxlip.data.pairs import (
     described,
     is_missing,
     printed_list,
-    storable,
+    says_nothing,
 )
-from structxlip.data.quarantine import BadCaption
+from structxlip.data.quarantine import BadCaption, storable
 from structxlip.data.sources.records import Record
 from structxlip.data.text import plain_text
 from structxlip.errors import UserError
@@ -100,7 +100,7 @@ def _check(column: str | None, form: str, conversion: str | None) -> None:
 
 
 def _value(column: str, value: Any, form: str, conversion: str | None) -> str:
-    if is_missing(value):
+    if is_missing(value) or (isinstance(value, str) and says_nothing(value)):
         return ""
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal, date)):
         raise BadCaption("not_text", f"has {described(value)} in {column}")
