@@ -29,6 +29,11 @@ ROWS = {
         "16, 24, 40, 56 channels",
         "24, 48, 80, 112; 1 chunk",
     ],
+    "benchmarks/fuzz_sources.py": [
+        *("table", "coco", "karpathy", "docci", "dci", "deepfashion_multimodal"),
+        *("structxlip_json", "medpix", "fashion_products", "flickr", "mimic_cxr"),
+        *("imagefolder", "webdataset", "hf_dataset"),
+    ],
     "benchmarks/growth.py": ["edges, thumbnails, 17 words"],
     "benchmarks/kills.py": ["0"],
     "benchmarks/losses.py": [

@@ -68,10 +68,13 @@ def members(shard: Path) -> Iterator[Member | Damage]:
         yield Damage(end, f"{shard.name} cannot be read on from byte {end} ({error})")
         return
     size = shard.stat().st_size
-    if end < size and (damage := _between(shard, end, size)):
-        if not found:
-            raise _refused(shard, "no header is whole")
+    damage = _between(shard, end, size)
+    if damage and not found:
+        raise _refused(shard, "no header is whole")
+    if damage:
         yield damage
+    elif end == size:
+        yield Damage(end, f"{shard.name} lacks the empty blocks of its end, so it may be cut")
 
 
 def _refused(shard: Path, why: object) -> UserError:
