@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n")
-# A run without spaces, from its first to its last letter or digit. "[" may open it, as in [MASK];
-# "]" and "%" may end it.
-_WORD = re.compile(r"(?=\S*\w)[\w\[](?:\S*[\w\]%])?")
+# A mark that ends a clause, or what holds such a mark and ends none: an entity, an abbreviation.
+# Marks inside a number or a name end none either: "2.5", "1,000", "U.S".
+_MARK = re.compile(
+    r"&#?\w{1,31};|\b(?:(?:[a-z]\.)+[a-z]|approx|ca|cf|dr|mrs?|ms|st|vs)\."
+    r"|(?P<end>[;!?。，；！？\n]|,(?!(?<=\d,)\d)|\.(?!\w))",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"\S+")
+_OPENS, _ENDS = "_[", "_]%"  # of a word, beside letters and digits: [MASK], 92%
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,13 @@ class Chunk:
 def sliding_chunks(
     text: str, base_window: int = 3, stride: int = 1, max_chunks: int = 64
 ) -> list[Chunk]:
-    """Cut a caption into windows of words. No window crosses the end of a sentence.
+    """Cut a caption into windows of words. No window crosses the end of a clause.
 
-    The size of the window grows with the length of the sentence:
+    A clause goes up to the next ``.``, ``,``, ``;``, ``!`` or ``?``. Such a mark inside a number or
+    an abbreviation ends none: "2.5 cm", "1,000", "e.g. a dog". The size of the window grows with
+    the length of the clause:
 
-    | words in the sentence | words in the window |
+    | words in the clause | words in the window |
     |---|---|
     | up to 4 | 2 |
     | up to 10 | ``base_window`` |
@@ -42,7 +50,7 @@ def sliding_chunks(
     | up to 40 | ``base_window + 2`` |
     | more | ``base_window + 3`` |
 
-    A sentence that is shorter than its window is one chunk.
+    A clause that is shorter than its window is one chunk.
 
     Args:
         text: the caption.
@@ -62,7 +70,7 @@ def sliding_chunks(
             f"not {base_window}, {stride} and {max_chunks}"
         )
     chunks: list[Chunk] = []
-    for word_spans in _sentences(text):
+    for word_spans in _clauses(text):
         window = min(_window_size(len(word_spans), base_window), len(word_spans))
         for first in range(0, len(word_spans) - window + 1, stride):
             if len(chunks) == max_chunks:
@@ -72,22 +80,38 @@ def sliding_chunks(
     return chunks
 
 
-def _sentences(text: str) -> list[list[tuple[int, int]]]:
-    """The character spans of the words of each sentence. Sentences without a word are left out."""
-    breaks = [match.end() for match in _SENTENCE_END.finditer(text)]
-    sentences = []
-    for start, end in zip([0, *breaks], [*breaks, len(text)], strict=True):
-        word_spans = [match.span() for match in _WORD.finditer(text, start, end)]
-        if word_spans:
-            sentences.append(word_spans)
-    return sentences
+def _clauses(text: str) -> list[list[tuple[int, int]]]:
+    """The character spans of the words of each clause. Clauses without a word are left out."""
+    ends = [mark.end() for mark in _MARK.finditer(text) if mark["end"]]
+    clauses = []
+    for start, end in zip([0, *ends], [*ends, len(text)], strict=True):
+        word_spans = [_trimmed(text, *run.span()) for run in _WORD.finditer(text, start, end)]
+        if found := [(first, last) for first, last in word_spans if first < last]:
+            clauses.append(found)
+    return clauses
 
 
-def _window_size(sentence_words: int, base_window: int) -> int:
-    """Words in a window, for a sentence of ``sentence_words`` words."""
-    if sentence_words <= 4:
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span of a word without the punctuation around it; empty when there is nothing else."""
+    if not any(character.isalnum() for character in text[start:end]):
+        return start, start
+    while not (text[start].isalnum() or text[start] in _OPENS):
+        start += 1
+    while not (_is_letter(text[end - 1]) or text[end - 1] in _ENDS):
+        end -= 1
+    return start, end
+
+
+def _is_letter(character: str) -> bool:
+    """Whether a character is a letter, a digit, or a mark on one, such as a vowel sign."""
+    return character.isalnum() or unicodedata.category(character).startswith("M")
+
+
+def _window_size(clause_words: int, base_window: int) -> int:
+    """Words in a window, for a clause of ``clause_words`` words."""
+    if clause_words <= 4:
         return 2
     for extra, limit in enumerate((10, 20, 40)):
-        if sentence_words <= limit:
+        if clause_words <= limit:
             return base_window + extra
     return base_window + 3
