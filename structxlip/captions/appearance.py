@@ -11,7 +11,7 @@ from structxlip.captions.lexicon import Lexicon
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
 
-_WORD_JOINERS = frozenset("-–/")
+WORD_JOINERS = frozenset("-–/")
 _CONTENT = frozenset({"NOUN", "PROPN", "VERB", "NUM"})
 _NOUN_ROLES = frozenset({"nsubj", "nsubjpass", "dobj", "pobj", "dative"})
 MODIFIER = frozenset({"amod", "compound", "nmod"})
@@ -24,28 +24,60 @@ def appearance_of(doc: Doc, lexicon: Lexicon, *, listed_only: bool) -> set[int]:
         doc: a caption parsed by spaCy.
         lexicon: the words to keep and to drop.
         listed_only: find only words of ``lexicon.drop``. Otherwise also every adjective and adverb
-            that is not in ``lexicon.keep``.
+            that is not in ``lexicon.keep``, unless ``lexicon.keeps_unlisted``.
     """
-    words = list(_words(doc))
+    words = list(words_of(doc))
+    listed_only = listed_only or lexicon.keeps_unlisted
     appearance = {
         token.i for word in words if _is_appearance(word, lexicon, listed_only) for token in word
     }
     colour_words = lexicon.colours | lexicon.shades
+    # Of colours in a row the parser may take one for the thing: "three *tan* and white dogs".
+    for first, joint, second in zip(words, words[1:], words[2:], strict=False):
+        pair = {first[0].i, second[0].i}
+        if (
+            joint[0].lower_ in ("and", "or", "&", "/")
+            and len(first) == len(second) == 1
+            and all(names_of(doc[i]) & lexicon.colours for i in pair)
+            and pair & appearance
+        ):
+            appearance |= pair
     # A shade goes together with its colour: "deep red". From right to left, so that a row of
     # shades goes as a whole.
     for word, following in reversed(list(pairwise(words))):
         is_colour = len(word) == 1 and names_of(word[0]) & colour_words
         if is_colour and following[-1].i in appearance and names_of(following[-1]) & colour_words:
             appearance.add(word[0].i)
-    return appearance
+    # A listed word that stands beside one that goes, goes too, whatever it is taken for.
+    for token in doc:
+        if token.dep_ == "conj" and token.head.i in appearance and names_of(token) & lexicon.drop:
+            appearance.add(token.i)
+    # "long haired" goes as a whole, also where both describe the same noun.
+    for word, following in pairwise(words):
+        is_bound = following[0].i in appearance and names_of(following[-1]) & lexicon.bound
+        if is_bound and word[-1].pos_ in ("ADJ", "ADV", "NOUN", "PROPN"):
+            appearance.update(token.i for token in word)
+    return appearance - _in_terms(doc, lexicon)
 
 
-def _words(doc: Doc) -> Iterator[list[Token]]:
+def _in_terms(doc: Doc, lexicon: Lexicon) -> set[int]:
+    """Indices of the tokens of all terms of the lexicon, such as "gray matter"."""
+    longest = max(map(len, lexicon.terms), default=0)
+    found: set[int] = set()
+    for first in range(len(doc)):
+        for last in range(first + 1, min(first + longest, len(doc)) + 1):
+            forms = (token.lower_ for token in doc[first:last]), (t.lemma_ for t in doc[first:last])
+            if any(tuple(form) in lexicon.terms for form in forms):
+                found.update(range(first, last))
+    return found
+
+
+def words_of(doc: Doc) -> Iterator[list[Token]]:
     """Each word as the list of its tokens. A hyphenated word has several tokens."""
     word: list[Token] = []
     for token in doc:
         is_adjacent = word and not word[-1].whitespace_ and not token.is_space
-        if is_adjacent and (token.text in _WORD_JOINERS or word[-1].text in _WORD_JOINERS):
+        if is_adjacent and (token.text in WORD_JOINERS or word[-1].text in WORD_JOINERS):
             word.append(token)
         else:
             if word:
@@ -56,7 +88,7 @@ def _words(doc: Doc) -> Iterator[list[Token]]:
 
 def _is_appearance(word: list[Token], lexicon: Lexicon, listed_only: bool) -> bool:
     """Whether a word, which may be hyphenated, describes appearance."""
-    parts = [token for token in word if token.text not in _WORD_JOINERS]
+    parts = [token for token in word if token.text not in WORD_JOINERS]
     if not parts or not any(part.is_alpha for part in parts):
         return False
     if len(parts) == 1:
@@ -92,9 +124,22 @@ def _is_appearance_token(token: Token, lexicon: Lexicon, listed_only: bool) -> b
         return is_listed or not (is_noun or listed_only)
     if not is_listed or token.pos_ not in ("NOUN", "PROPN", "VERB"):
         return False
-    if governor.dep_ in MODIFIER and governor.head.i > token.i:
+    if (governor.dep_ in MODIFIER and governor.head.i > token.i) or _precedes_noun(token, lexicon):
         return True
     return token.pos_ != "VERB" and _is_bare_attribute(token, governor, lexicon)
+
+
+def _precedes_noun(token: Token, lexicon: Lexicon) -> bool:
+    """Whether a listed word stands right before a noun, whatever the parser hangs it on."""
+    if token.tag_ not in ("NN", "NNP", "VBN") or token.i + 1 == len(token.doc):
+        return False
+    following = token.nbor()
+    if following.is_sent_start or not token.whitespace_:
+        return False
+    is_colour = names_of(token) & lexicon.colours
+    return following.pos_ in ("NOUN", "PROPN") or (
+        bool(is_colour) and (following.pos_ == "ADJ" or following.tag_ == "VBN")
+    )
 
 
 def _is_bare_attribute(token: Token, governor: Token, lexicon: Lexicon) -> bool:
@@ -134,8 +179,9 @@ def governor_of(token: Token) -> Token:
 def is_content(token: Token, lexicon: Lexicon) -> bool:
     """Whether a token carries structure: a thing, an action, a number, a place, shape or size.
 
-    Nouns, verbs and numbers do. Adjectives and adverbs do if ``lexicon.keep`` lists them.
+    Nouns, verbs and numbers do. Adjectives and adverbs do if the lexicon keeps them.
     """
     if token.pos_ in ("ADJ", "ADV"):
-        return bool(names_of(token) & lexicon.keep)
+        is_unlisted = not names_of(token) & (lexicon.keep | lexicon.drop)
+        return bool(names_of(token) & lexicon.keep) or (lexicon.keeps_unlisted and is_unlisted)
     return token.pos_ in _CONTENT and any(character.isalnum() for character in token.text)

@@ -23,18 +23,27 @@ class Lexicon:
         drop: colours, materials and textures; includes ``colours``.
         colours: names of colours.
         shades: words that belong to the colour right after them, such as "deep" in "deep red".
+        bound: words that belong to the word right before them, such as "haired" in "long haired".
         carriers: verbs that are removed with their complement, such as "made" in "made of wood".
+        terms: names that stay whole whatever their words are, each as its words: "gray matter".
+        keeps_unlisted: whether adjectives and adverbs that no list names stay.
     """
 
     keep: frozenset[str]
     drop: frozenset[str]
     colours: frozenset[str]
     shades: frozenset[str]
+    bound: frozenset[str]
     carriers: frozenset[str]
+    terms: frozenset[tuple[str, ...]]
+    keeps_unlisted: bool
 
 
 def load_lexicon(names: Sequence[str | Path]) -> Lexicon:
     """Read several lexicons and join them into one.
+
+    The last lexicon that has the key ``unlisted`` says what happens to adjectives and adverbs that
+    no list names. Where none has it, they are removed.
 
     Args:
         names: names of packaged lexicons, such as ``general``, or paths of YAML files with the
@@ -54,7 +63,10 @@ def load_lexicon(names: Sequence[str | Path]) -> Lexicon:
         drop=drop,
         colours=frozenset(word for file in files for word in file["drop"].get("colour", [])),
         shades=frozenset(word for file in files for word in file["shades"]),
+        bound=frozenset(word for file in files for word in file["bound"]),
         carriers=frozenset(word for file in files for word in file["carriers"]),
+        terms=frozenset(tuple(term.lower().split()) for file in files for term in file["terms"]),
+        keeps_unlisted=[f["unlisted"] for f in files if f["unlisted"]][-1:] == ["keep"],
     )
 
 
@@ -71,7 +83,8 @@ def _read_lexicon(name: str | Path) -> dict:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"the lexicon {path} cannot be read: {error}") from error
-    default: dict = {"keep": {}, "drop": {}, "shades": [], "carriers": []}
+    default: dict = {"keep": {}, "drop": {}}
+    default |= {"unlisted": ""} | {key: [] for key in ("shades", "bound", "carriers", "terms")}
     if not isinstance(content, dict) or not content.keys() <= default.keys():
         raise ValueError(f"the lexicon {path} must have the keys {', '.join(default)}, or some")
     file = default | content
@@ -81,11 +94,13 @@ def _read_lexicon(name: str | Path) -> dict:
         for key in default
     ):
         raise ValueError(f"the lexicon {path} must hold lists of words (quote `on` and `off`)")
+    if file["unlisted"] not in ("", "keep", "drop"):
+        raise ValueError(f"the lexicon {path} must say `unlisted: keep` or `unlisted: drop`")
     return file
 
 
-def _all_words(words: list[str] | dict[str, list[str]]) -> list[str]:
-    """The words of a list, or of all lists of a mapping."""
-    if isinstance(words, list):
-        return words
+def _all_words(words: str | list[str] | dict[str, list[str]]) -> list[str]:
+    """The words of a list, or of all lists of a mapping; a word alone as a list."""
+    if not isinstance(words, dict):
+        return [words] if isinstance(words, str) else words
     return [word for group in words.values() for word in group]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from structxlip.captions.appearance import appearance_of, is_content
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 _WORD = re.compile(r"\S+")
+# A word that begins with the sound of a vowel: "apple", "hour", "MRI", "8", but not "one", "unit".
+_VOWEL_SOUND = re.compile(
+    r"(?:[aio](?!ne\b|nce\b)|e(?!u)|u(?!n[iy]|s[aeu]|t[ei])|hour|honest|heir|8|11\b|18\b"
+    r"|(?-i:[AEFHILMNORSX](?:[A-Z0-9]+\b|\b|-)))",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,18 @@ _Piece = tuple[str, int, int]  # a text, and the first and last token that it re
 
 
 def _remaining(doc: Doc, removed: set[int]) -> list[_Piece]:
-    """One piece for each token that remains."""
-    return [(t.text, t.i, t.i) for t in doc if t.i not in removed and not t.is_space]
+    """One piece for each token that remains. "an orange hat" becomes "a hat"."""
+    tokens = [t for t in doc if t.i not in removed and not t.is_space]
+    pieces = [(t.text, t.i, t.i) for t in tokens]
+    for place, (token, following) in enumerate(pairwise(tokens)):
+        if token.lower_ in ("a", "an") and token.i + 1 in removed:
+            pieces[place] = (_article(token.text, following.text), token.i, token.i)
+    return pieces
+
+
+def _article(article: str, word: str) -> str:
+    """ "a" or "an", in the case of ``article``, as it stands before a word."""
+    return article[0] + ("n" if _VOWEL_SOUND.match(word) else "")
 
 
 def _masked(doc: Doc, removed: set[int], mask_word: str) -> list[_Piece]:
