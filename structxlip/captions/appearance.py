@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from structxlip.captions.lexicon import Lexicon
+from structxlip.captions.tree import Tree
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
@@ -17,19 +18,23 @@ _NOUN_ROLES = frozenset({"nsubj", "nsubjpass", "dobj", "pobj", "dative"})
 MODIFIER = frozenset({"amod", "compound", "nmod"})
 
 
-def appearance_of(doc: Doc, lexicon: Lexicon, *, listed_only: bool) -> set[int]:
-    """Indices of the tokens of ``doc`` that describe appearance.
+def appearance_of(tree: Tree, lexicon: Lexicon, *, listed_only: bool) -> set[int]:
+    """Indices of the tokens of a parsed caption that describe appearance.
 
     Args:
-        doc: a caption parsed by spaCy.
+        tree: the parse.
         lexicon: the words to keep and to drop.
         listed_only: find only words of ``lexicon.drop``. Otherwise also every adjective and adverb
             that is not in ``lexicon.keep``, unless ``lexicon.keeps_unlisted``.
     """
+    doc = tree.doc
     words = list(words_of(doc))
     listed_only = listed_only or lexicon.keeps_unlisted
     appearance = {
-        token.i for word in words if _is_appearance(word, lexicon, listed_only) for token in word
+        token.i
+        for word in words
+        if _is_appearance(tree, word, lexicon, listed_only)
+        for token in word
     }
     colour_words = lexicon.colours | lexicon.shades
     # Of colours in a row the parser may take one for the thing: "three *tan* and white dogs".
@@ -86,17 +91,18 @@ def words_of(doc: Doc) -> Iterator[list[Token]]:
     yield word
 
 
-def _is_appearance(word: list[Token], lexicon: Lexicon, listed_only: bool) -> bool:
+def _is_appearance(tree: Tree, word: list[Token], lexicon: Lexicon, listed_only: bool) -> bool:
     """Whether a word, which may be hyphenated, describes appearance."""
     parts = [token for token in word if token.text not in WORD_JOINERS]
     if not parts or not any(part.is_alpha for part in parts):
         return False
     if len(parts) == 1:
-        return _is_appearance_token(parts[0], lexicon, listed_only)
+        return _is_appearance_token(tree, parts[0], lexicon, listed_only)
     if "".join(token.lower_ for token in word) in lexicon.keep:
         return False
-    head_parts = [part for part in parts if part.head not in word or part.head is part] or parts
-    governor = governor_of(head_parts[-1])
+    inside = range(word[0].i, word[-1].i + 1)
+    head_parts = [p for p in parts if p.head.i not in inside or p.head.i == p.i] or parts
+    governor = tree.governor(head_parts[-1])
     if head_parts[-1].pos_ not in ("ADJ", "ADV") and governor.dep_ not in MODIFIER:
         return False
     if names_of(parts[-1]) & lexicon.drop:
@@ -108,11 +114,11 @@ def _is_appearance(word: list[Token], lexicon: Lexicon, listed_only: bool) -> bo
     )
 
 
-def _is_appearance_token(token: Token, lexicon: Lexicon, listed_only: bool) -> bool:
+def _is_appearance_token(tree: Tree, token: Token, lexicon: Lexicon, listed_only: bool) -> bool:
     """Whether a word of a single token describes appearance."""
     names = names_of(token)
     is_listed = bool(names & lexicon.drop)
-    governor = governor_of(token)
+    governor = tree.governor(token)
     if token.pos_ in ("ADJ", "ADV"):
         if names & lexicon.keep or token.dep_ in ("prt", "neg", "cc", "mark", "preconj"):
             return False
@@ -126,7 +132,7 @@ def _is_appearance_token(token: Token, lexicon: Lexicon, listed_only: bool) -> b
         return False
     if (governor.dep_ in MODIFIER and governor.head.i > token.i) or _precedes_noun(token, lexicon):
         return True
-    return token.pos_ != "VERB" and _is_bare_attribute(token, governor, lexicon)
+    return token.pos_ != "VERB" and _is_bare_attribute(tree, token, governor, lexicon)
 
 
 def _precedes_noun(token: Token, lexicon: Lexicon) -> bool:
@@ -142,10 +148,10 @@ def _precedes_noun(token: Token, lexicon: Lexicon) -> bool:
     )
 
 
-def _is_bare_attribute(token: Token, governor: Token, lexicon: Lexicon) -> bool:
+def _is_bare_attribute(tree: Tree, token: Token, governor: Token, lexicon: Lexicon) -> bool:
     """Whether a colour or material stands alone as a complement: "in blue", "made of wood"."""
     if token.tag_ in ("NNS", "NNPS") or any(
-        child.dep_ in ("det", "poss") and child.lower_ != "all" for child in token.children
+        child.dep_ in ("det", "poss") and child.lower_ != "all" for child in tree.children(token)
     ):
         return False
     head = governor.head
@@ -156,7 +162,9 @@ def _is_bare_attribute(token: Token, governor: Token, lexicon: Lexicon) -> bool:
             return is_colour or (after_carrier and head.head.lemma_ != "be")
         return after_carrier and head.lower_ in ("of", "from")
     if governor.dep_ in ("dobj", "oprd", "attr", "acomp"):
-        has_expletive = any(child.dep_ == "expl" for child in head.children)  # "there is glass"
+        has_expletive = any(
+            child.dep_ == "expl" for child in tree.children(head)
+        )  # "there is glass"
         return head.lemma_ in lexicon.carriers and not has_expletive
     return False
 
@@ -164,16 +172,6 @@ def _is_bare_attribute(token: Token, governor: Token, lexicon: Lexicon) -> bool:
 def names_of(token: Token) -> set[str]:
     """The forms under which a lexicon may list a token: the token and its lemma, in lower case."""
     return {token.lower_, token.lemma_.lower()}
-
-
-def governor_of(token: Token) -> Token:
-    """The first conjunct of the coordination that holds ``token``; ``token`` itself without one.
-
-    The parse gives the grammatical role of all conjuncts to the first one.
-    """
-    while token.dep_ == "conj":
-        token = token.head
-    return token
 
 
 def is_content(token: Token, lexicon: Lexicon) -> bool:

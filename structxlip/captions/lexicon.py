@@ -20,6 +20,7 @@ class Lexicon:
 
     Attributes:
         keep: adjectives and adverbs of space, shape, size and quantity.
+        places: the words of space in ``keep``; as nouns they make prepositions: "in front of".
         drop: colours, materials and textures; includes ``colours``.
         colours: names of colours.
         shades: words that belong to the colour right after them, such as "deep" in "deep red".
@@ -30,6 +31,7 @@ class Lexicon:
     """
 
     keep: frozenset[str]
+    places: frozenset[str]
     drop: frozenset[str]
     colours: frozenset[str]
     shades: frozenset[str]
@@ -60,6 +62,7 @@ def load_lexicon(names: Sequence[str | Path]) -> Lexicon:
         raise ValueError(f"lexicons both keep and drop: {', '.join(sorted(keep & drop))}")
     return Lexicon(
         keep=keep,
+        places=frozenset(word for file in files for word in file["keep"].get("spatial", [])),
         drop=drop,
         colours=frozenset(word for file in files for word in file["drop"].get("colour", [])),
         shades=frozenset(word for file in files for word in file["shades"]),

@@ -16,6 +16,7 @@ from structxlip.captions.chunks import Chunk, sliding_chunks
 from structxlip.captions.dangling import SOFT_PUNCTUATION, with_dangling
 from structxlip.captions.lexicon import Lexicon
 from structxlip.captions.phrases import phrases_of
+from structxlip.captions.tree import Tree
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -102,9 +103,10 @@ def structure_caption(
         )
     if not mask_word or mask_word != " ".join(mask_word.split()):
         raise ValueError(f"mask_word must be words with single spaces, not {mask_word!r}")
-    removed = appearance_of(doc, lexicon, listed_only=method == "lexicon")
+    tree = Tree(doc)
+    removed = appearance_of(tree, lexicon, listed_only=method == "lexicon")
     if mode == "drop":
-        removed = with_dangling(doc, removed, lexicon)
+        removed = with_dangling(tree, removed, lexicon)
     if not any(is_content(token, lexicon) for token in doc if token.i not in removed):
         removed = set()
     downweighted: set[int] = set()
@@ -112,7 +114,7 @@ def structure_caption(
         removed, downweighted = set(), removed
     pieces = _masked(doc, removed, mask_word) if mode == "mask" else _remaining(doc, removed)
     text, spans = _join(doc, pieces)
-    found = phrases_of(doc, removed, text, spans, lexicon) if chunks == "phrases" else []
+    found = phrases_of(tree, removed, text, spans, lexicon) if chunks == "phrases" else []
     found = found[:max_chunks] or sliding_chunks(text, max_chunks=max_chunks)
     return StructuralCaption(text, tuple(found), _weights(text, spans, downweighted, downweight))
 
@@ -165,17 +167,17 @@ def _masked(doc: Doc, removed: set[int], mask_word: str) -> list[_Piece]:
 
 def _join(doc: Doc, pieces: Iterable[_Piece]) -> tuple[str, dict[int, tuple[int, int]]]:
     """The text of all pieces, and for each token the characters (start, end) of its piece."""
-    text = ""
+    parts: list[str] = []
     spans: dict[int, tuple[int, int]] = {}
-    last = -1
+    length, last = 0, -1
     for piece, start, end in pieces:
-        if text and _needs_space(doc, last, start):
-            text += " "
-        for i in range(start, end + 1):
-            spans[i] = (len(text), len(text) + len(piece))
-        text += piece
-        last = end
-    return text, spans
+        if parts and _needs_space(doc, last, start):
+            parts.append(" ")
+            length += 1
+        spans |= dict.fromkeys(range(start, end + 1), (length, length + len(piece)))
+        parts.append(piece)
+        length, last = length + len(piece), end
+    return "".join(parts), spans
 
 
 def _weights(
@@ -185,17 +187,14 @@ def _weights(
 
     It is ``downweight`` where every letter and digit belongs to a downweighted token, and else 1.
     """
-    low_spans = [spans[i] for i in downweighted]
+    letters = [character.isalnum() for character in text]
+    low = [False] * len(text)
+    for i in downweighted:
+        start, end = spans[i]
+        low[start:end] = letters[start:end]
     return tuple(
-        downweight
-        if all(
-            any(start <= i < end for start, end in low_spans)
-            for i in range(*word.span())
-            if text[i].isalnum()
-        )
-        and re.search(r"\w", word[0])
-        else 1.0
-        for word in _WORD.finditer(text)
+        downweight if any(low[a:b]) and low[a:b] == letters[a:b] else 1.0
+        for a, b in (word.span() for word in _WORD.finditer(text))
     )
 
 
