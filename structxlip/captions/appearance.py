@@ -10,7 +10,7 @@ from structxlip.captions.lexicon import Lexicon
 from structxlip.captions.tree import Tree
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc, Token
+    from spacy.tokens import Token
 
 WORD_JOINERS = frozenset("-–/")
 _CONTENT = frozenset({"NOUN", "PROPN", "VERB", "NUM"})
@@ -27,8 +27,7 @@ def appearance_of(tree: Tree, lexicon: Lexicon, *, listed_only: bool) -> set[int
         listed_only: find only words of ``lexicon.drop``. Otherwise also every adjective and adverb
             that is not in ``lexicon.keep``, unless ``lexicon.keeps_unlisted``.
     """
-    doc = tree.doc
-    words = list(words_of(doc))
+    words = list(words_of(tree))
     listed_only = listed_only or lexicon.keeps_unlisted
     appearance = {
         token.i
@@ -43,7 +42,7 @@ def appearance_of(tree: Tree, lexicon: Lexicon, *, listed_only: bool) -> set[int
         if (
             joint[0].lower_ in ("and", "or", "&", "/")
             and len(first) == len(second) == 1
-            and all(names_of(doc[i]) & lexicon.colours for i in pair)
+            and all(names_of(tree.tokens[i]) & lexicon.colours for i in pair)
             and pair & appearance
         ):
             appearance |= pair
@@ -54,7 +53,7 @@ def appearance_of(tree: Tree, lexicon: Lexicon, *, listed_only: bool) -> set[int
         if is_colour and following[-1].i in appearance and names_of(following[-1]) & colour_words:
             appearance.add(word[0].i)
     # A listed word that stands beside one that goes, goes too, whatever it is taken for.
-    for token in doc:
+    for token in tree.tokens:
         if token.dep_ == "conj" and token.head.i in appearance and names_of(token) & lexicon.drop:
             appearance.add(token.i)
     # "long haired" goes as a whole, also where both describe the same noun.
@@ -62,25 +61,27 @@ def appearance_of(tree: Tree, lexicon: Lexicon, *, listed_only: bool) -> set[int
         is_bound = following[0].i in appearance and names_of(following[-1]) & lexicon.bound
         if is_bound and word[-1].pos_ in ("ADJ", "ADV", "NOUN", "PROPN"):
             appearance.update(token.i for token in word)
-    return appearance - _in_terms(doc, lexicon)
+    return appearance - _in_terms(tree, lexicon)
 
 
-def _in_terms(doc: Doc, lexicon: Lexicon) -> set[int]:
+def _in_terms(tree: Tree, lexicon: Lexicon) -> set[int]:
     """Indices of the tokens of all terms of the lexicon, such as "gray matter"."""
     longest = max(map(len, lexicon.terms), default=0)
+    openings = {term[0] for term in lexicon.terms}
     found: set[int] = set()
-    for first in range(len(doc)):
-        for last in range(first + 1, min(first + longest, len(doc)) + 1):
-            forms = (token.lower_ for token in doc[first:last]), (t.lemma_ for t in doc[first:last])
-            if any(tuple(form) in lexicon.terms for form in forms):
-                found.update(range(first, last))
+    for words in ([t.lower_ for t in tree.tokens], [t.lemma_.lower() for t in tree.tokens]):
+        for first, word in enumerate(words):
+            if word in openings:
+                for last in range(first + 1, first + longest + 1):
+                    if tuple(words[first:last]) in lexicon.terms:
+                        found.update(range(first, last))
     return found
 
 
-def words_of(doc: Doc) -> Iterator[list[Token]]:
+def words_of(tree: Tree) -> Iterator[list[Token]]:
     """Each word as the list of its tokens. A hyphenated word has several tokens."""
     word: list[Token] = []
-    for token in doc:
+    for token in tree.tokens:
         is_adjacent = word and not word[-1].whitespace_ and not token.is_space
         if is_adjacent and (token.text in WORD_JOINERS or word[-1].text in WORD_JOINERS):
             word.append(token)

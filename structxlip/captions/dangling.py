@@ -9,7 +9,7 @@ from structxlip.captions.lexicon import Lexicon
 from structxlip.captions.tree import Tree
 
 if TYPE_CHECKING:
-    from spacy.tokens import Span, Token
+    from spacy.tokens import Token
 
 SOFT_PUNCTUATION = frozenset(",;:-–")
 _BRACKETS = {"(": ")", "[": "]", '"': '"', "“": "”", "'": "'"}
@@ -33,9 +33,9 @@ def with_dangling(tree: Tree, appearance: set[int], lexicon: Lexicon) -> set[int
         appearance: indices of the appearance words, from ``appearance_of``.
         lexicon: its ``carriers`` are the verbs that need a complement.
     """
-    doc, removed = tree.doc, set(appearance)
+    removed = set(appearance)
     cut: set[int] = set()  # removed with all that is below
-    for token in (doc[i] for i in sorted(appearance)):
+    for token in (tree.tokens[i] for i in sorted(appearance)):
         rights = tree.rights(token)
         dangling = [child for child in tree.lefts(token) if _is_bound(tree, child, token, removed)]
         dangling += [child for child in rights if child.lower_ in _COMPARING]
@@ -45,11 +45,12 @@ def with_dangling(tree: Tree, appearance: set[int], lexicon: Lexicon) -> set[int
             removed.update(t.i for t in tree.subtree(child, without=cut))
             cut.add(child.i)
     # From right to left: a complement stands to the right of its word, so it is decided first.
-    for token in reversed(doc):
+    for token in reversed(tree.tokens):
         if token.i not in removed and _lost_complement(tree, token, removed, lexicon):
             removed.add(token.i)
             removed.update(c.i for c in tree.children(token) if _goes_with_verb(c, token))
-    for sentence in doc.sents:
+    for span in tree.doc.sents:
+        sentence = tree.tokens[span.start : span.end]
         removed.update(token.i for token in sentence if _joins_nothing(tree, token, removed))
         _remove_punctuation(tree, sentence, removed)
         _remove_stranded(sentence, removed, lexicon)
@@ -134,7 +135,7 @@ def _has_subject(tree: Tree, token: Token, removed: set[int]) -> bool:
     return any(c.dep_ in ("nsubj", "nsubjpass") and c.i not in removed for c in children)
 
 
-def _remove_punctuation(tree: Tree, sentence: Span, removed: set[int]) -> None:
+def _remove_punctuation(tree: Tree, sentence: list[Token], removed: set[int]) -> None:
     """Add to ``removed`` the soft punctuation and empty brackets beside removed words."""
     left: Token | None = None  # the nearest token that remains
     for token in sentence:
@@ -147,7 +148,7 @@ def _remove_punctuation(tree: Tree, sentence: Span, removed: set[int]) -> None:
 
 
 def _lost_punctuation(
-    tree: Tree, sentence: Span, token: Token, left: Token | None, removed: set[int]
+    tree: Tree, sentence: list[Token], token: Token, left: Token | None, removed: set[int]
 ) -> set[int]:
     """The sign to remove beside removed words, alone or with its partner; else none.
 
@@ -166,7 +167,7 @@ def _lost_punctuation(
     return {token.i} if leads or _is_list_comma(tree, token, removed) else set()
 
 
-def _remove_stranded(sentence: Span, removed: set[int], lexicon: Lexicon) -> None:
+def _remove_stranded(sentence: list[Token], removed: set[int], lexicon: Lexicon) -> None:
     """Add to ``removed`` the function words beside removed words that lead nowhere.
 
     The parse of an unusual sentence may hide from the other rules what a word belonged to.
@@ -182,7 +183,7 @@ def _remove_stranded(sentence: Span, removed: set[int], lexicon: Lexicon) -> Non
 
 
 def _is_stranded(
-    sentence: Span, token: Token, right: Token | None, removed: set[int], lexicon: Lexicon
+    sentence: list[Token], token: Token, right: Token | None, removed: set[int], lexicon: Lexicon
 ) -> bool:
     """Whether a word leads nowhere; ``right`` is the nearest one after it that remains."""
     lost_right = token.i + 1 in removed
@@ -204,13 +205,13 @@ def _is_beside(token: Token, removed: set[int]) -> bool:
     return token.i - 1 in removed or token.i + 1 in removed
 
 
-def _nearest(sentence: Span, i: int, step: int, removed: set[int]) -> Token | None:
+def _nearest(sentence: list[Token], i: int, step: int, removed: set[int]) -> Token | None:
     """The nearest token of the sentence that remains, from ``i`` to the left (-1) or right (1)."""
-    i += step
-    while sentence.start <= i < sentence.end:
-        token = sentence.doc[i]
-        if i not in removed and not token.is_space:
-            return token
+    start = sentence[0].i
+    i += step - start
+    while 0 <= i < len(sentence):
+        if start + i not in removed and not sentence[i].is_space:
+            return sentence[i]
         i += step
     return None
 

@@ -12,7 +12,7 @@ from structxlip.captions.lexicon import Lexicon
 from structxlip.captions.tree import Tree
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc, Token
+    from spacy.tokens import Token
 
 _IN_PHRASE = MODIFIER | {"det", "nummod", "poss", "predet", "quantmod", "case", "advmod"}
 _NOUN_ROLES = frozenset(
@@ -36,9 +36,8 @@ def phrases_of(
     Returns:
         The phrases, sorted by their start and then by their end.
     """
-    doc = tree.doc
     noun_starts = _noun_starts(tree, removed)
-    word_ends = _word_ends(doc)
+    word_ends = _word_ends(tree)
     chunks: set[Chunk] = set()
     inner_words: set[int] = set()  # of a compound preposition; they form no phrase of their own
 
@@ -57,9 +56,9 @@ def phrases_of(
         chunks.add(Chunk(left, right, kind))
 
     def is_word(i: int) -> bool:
-        return i in spans and not doc[i].is_punct
+        return i in spans and not tree.tokens[i].is_punct
 
-    for token in doc:
+    for token in tree.tokens:
         is_preposition = token.dep_ in PREPOSITION or (token.pos_ == "ADP" and token.dep_ != "prt")
         is_part_of_word = word_ends[token.i] != (token.i, token.i)
         is_free = token.i not in removed and token.i not in inner_words
@@ -85,22 +84,24 @@ def _noun_starts(tree: Tree, removed: set[int]) -> dict[int, int]:
     """
     starts: dict[int, int] = {}
     end = -1  # of the last chunk
-    for token in tree.doc:
+    for token in tree.tokens:
         has_role = tree.governor(token).dep_ in _NOUN_ROLES
         if token.pos_ in ("NOUN", "PROPN", "PRON") and has_role and token.left_edge.i > end:
             end = token.i
             starts[end] = token.left_edge.i
     held = {i for noun, start in starts.items() for i in range(start, noun + 1)}
-    for noun in reversed(tree.doc):
+    for noun in reversed(tree.tokens):
         if noun.i not in held and _is_noun(noun, removed):
             start = noun.i
             while (
-                start and start - 1 not in held and _describes(tree.doc[start - 1], start, noun.i)
+                start
+                and start - 1 not in held
+                and _describes(tree.tokens[start - 1], start, noun.i)
             ):
                 start -= 1
             starts[noun.i] = start
             held.update(range(start, noun.i + 1))
-    return {i: start for i, start in starts.items() if _is_noun(tree.doc[i], removed)}
+    return {i: start for i, start in starts.items() if _is_noun(tree.tokens[i], removed)}
 
 
 def _is_noun(token: Token, removed: set[int]) -> bool:
@@ -117,9 +118,9 @@ def _describes(token: Token, start: int, noun: int) -> bool:
     return is_joined or (token.dep_ in _IN_PHRASE and start <= token.head.i <= noun)
 
 
-def _word_ends(doc: Doc) -> list[tuple[int, int]]:
+def _word_ends(tree: Tree) -> list[tuple[int, int]]:
     """The first and the last token of the word of each token. A hyphenated word has several."""
-    return [(word[0].i, word[-1].i) for word in words_of(doc) for _ in word]
+    return [(word[0].i, word[-1].i) for word in words_of(tree) for _ in word]
 
 
 def _path_to_noun(

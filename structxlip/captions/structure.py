@@ -19,7 +19,7 @@ from structxlip.captions.phrases import phrases_of
 from structxlip.captions.tree import Tree
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc
+    from spacy.tokens import Doc, Token
 
 _WORD = re.compile(r"\S+")
 # A word that begins with the sound of a vowel: "apple", "hour", "MRI", "8", but not "one", "unit".
@@ -107,13 +107,13 @@ def structure_caption(
     removed = appearance_of(tree, lexicon, listed_only=method == "lexicon")
     if mode == "drop":
         removed = with_dangling(tree, removed, lexicon)
-    if not any(is_content(token, lexicon) for token in doc if token.i not in removed):
+    if not any(is_content(token, lexicon) for token in tree.tokens if token.i not in removed):
         removed = set()
     downweighted: set[int] = set()
     if mode == "downweight":
         removed, downweighted = set(), removed
-    pieces = _masked(doc, removed, mask_word) if mode == "mask" else _remaining(doc, removed)
-    text, spans = _join(doc, pieces)
+    pieces = _masked(tree, removed, mask_word) if mode == "mask" else _remaining(tree, removed)
+    text, spans = _join(tree, pieces)
     found = phrases_of(tree, removed, text, spans, lexicon) if chunks == "phrases" else []
     found = found[:max_chunks] or sliding_chunks(text, max_chunks=max_chunks)
     return StructuralCaption(text, tuple(found), _weights(text, spans, downweighted, downweight))
@@ -124,9 +124,9 @@ def structure_caption(
 _Piece = tuple[str, int, int]  # a text, and the first and last token that it replaces
 
 
-def _remaining(doc: Doc, removed: set[int]) -> list[_Piece]:
+def _remaining(tree: Tree, removed: set[int]) -> list[_Piece]:
     """One piece for each token that remains. "an orange hat" becomes "a hat"."""
-    tokens = [t for t in doc if t.i not in removed and not t.is_space]
+    tokens = [t for t in tree.tokens if t.i not in removed and not t.is_space]
     pieces = [(t.text, t.i, t.i) for t in tokens]
     for place, (token, following) in enumerate(pairwise(tokens)):
         if token.lower_ in ("a", "an") and token.i + 1 in removed:
@@ -139,7 +139,7 @@ def _article(article: str, word: str) -> str:
     return article[0] + ("n" if _VOWEL_SOUND.match(word) else "")
 
 
-def _masked(doc: Doc, removed: set[int], mask_word: str) -> list[_Piece]:
+def _masked(tree: Tree, removed: set[int], mask_word: str) -> list[_Piece]:
     """One piece for each token that remains, and one mask word for each run of removed tokens.
 
     Commas and conjunctions between removed words belong to their run: "red, white and blue" becomes
@@ -148,7 +148,7 @@ def _masked(doc: Doc, removed: set[int], mask_word: str) -> list[_Piece]:
     pieces: list[_Piece] = []
     between: list[_Piece] = []  # "," and "and" since the last mask; a mask that follows joins them
     in_run = False
-    for token in doc:
+    for token in tree.tokens:
         if token.is_space:
             continue
         if token.i not in removed:
@@ -165,13 +165,13 @@ def _masked(doc: Doc, removed: set[int], mask_word: str) -> list[_Piece]:
     return pieces + between
 
 
-def _join(doc: Doc, pieces: Iterable[_Piece]) -> tuple[str, dict[int, tuple[int, int]]]:
+def _join(tree: Tree, pieces: Iterable[_Piece]) -> tuple[str, dict[int, tuple[int, int]]]:
     """The text of all pieces, and for each token the characters (start, end) of its piece."""
     parts: list[str] = []
     spans: dict[int, tuple[int, int]] = {}
     length, last = 0, -1
     for piece, start, end in pieces:
-        if parts and _needs_space(doc, last, start):
+        if parts and _needs_space(tree.tokens, last, start):
             parts.append(" ")
             length += 1
         spans |= dict.fromkeys(range(start, end + 1), (length, length + len(piece)))
@@ -198,11 +198,11 @@ def _weights(
     )
 
 
-def _needs_space(doc: Doc, left: int, right: int) -> bool:
+def _needs_space(tokens: list[Token], left: int, right: int) -> bool:
     """Whether a space belongs between two tokens that are neighbours after the removal."""
     if right == left + 1:
-        return bool(doc[left].whitespace_)
-    if any(token.is_space for token in doc[left + 1 : right]):
+        return bool(tokens[left].whitespace_)
+    if any(token.is_space for token in tokens[left + 1 : right]):
         return True
-    has_punctuation = doc[left].is_punct or doc[right].is_punct
-    return not has_punctuation or bool(doc[left].whitespace_ and doc[right - 1].whitespace_)
+    has_punctuation = tokens[left].is_punct or tokens[right].is_punct
+    return not has_punctuation or bool(tokens[left].whitespace_ and tokens[right - 1].whitespace_)

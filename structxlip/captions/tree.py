@@ -18,15 +18,17 @@ class Tree:
 
     Attributes:
         doc: the caption.
+        tokens: its tokens; spaCy makes them again each time that it is asked.
     """
 
     def __init__(self, doc: Doc) -> None:
         self.doc = doc
-        self._children: list[list[Token]] = [[] for _ in doc]
-        for token in doc:
+        self.tokens = list(doc)
+        self._children: list[list[Token]] = [[] for _ in self.tokens]
+        for token in self.tokens:
             if token.head.i != token.i:
                 self._children[token.head.i].append(token)
-        self._governors: list[int | None] = [None] * len(doc)
+        self._governors: list[int | None] = [None] * len(self.tokens)
 
     def children(self, token: Token) -> list[Token]:
         """The dependents of a token, in the order of the text."""
@@ -65,9 +67,9 @@ class Tree:
         while token.dep_ == "conj" and token.head.i != token.i:
             chain.append(token.i)
             if (known := self._governors[token.i]) is not None:
-                token = self.doc[known]
+                token = self.tokens[known]
                 break
-            token = token.head
+            token = self.tokens[token.head.i]
         for i in chain:
             self._governors[i] = token.i
         return token
