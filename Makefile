@@ -7,6 +7,9 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 # One Ray head for all stages, started only when a stage is out of date.
 REPRO = dvc status --quiet --with-deps $(1) || structxlip with-ray dvc repro $(1)
 
+# DVC asks for a git repository unless it is told that there is none.
+NO_GIT = git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
+
 .PHONY: demo demo-photos demo-paper up down test lint docs lock
 
 demo: $(READY)
@@ -49,6 +52,7 @@ $(READY): pyproject.toml requirements.lock
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	@$(VENV)/bin/pip install --quiet --constraint requirements.lock torch torchvision
 	@$(VENV)/bin/pip install --quiet --constraint requirements.lock --editable '.[offline,dev]'
+	@$(NO_GIT)
 	@touch $@
 
 lock:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, cycle, islice
+from itertools import cycle, islice
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from structxlip.cues.detectors.canny import thresholds
 from structxlip.cues.prepare import grey_square
 from structxlip.data.images import decode_rgb
 from structxlip.data.shards import ROW_GROUP_PAIRS
-from structxlip.incremental.derived import MakeRows, WorkUnit, cut_units, make_unit_worker
+from structxlip.incremental.derived import MakeRows, WorkUnit, cut_units, make_unit_worker, name_of
 from structxlip.incremental.ray_map import map_on_ray
 from structxlip.incremental.row_groups import RowGroup, row_groups
 from structxlip.stages import captions, edges
@@ -101,10 +101,9 @@ def stage_rate(work: StageWork, workers: int, rounds: int) -> float:
     The clock starts when each worker has done its first unit.
     """
     make_worker, rates = partial(make_unit_worker, work.make_worker), []
-    numbers = count()  # names for units: equal units with one name would count as tried again
     for _ in range(rounds):
         if workers:
-            tables = map_on_ray(work.units * workers, make_worker, lambda _: str(next(numbers)))
+            tables = map_on_ray(work.units * workers, make_worker, name_of)
         else:
             tables = map(make_worker(), work.units)
         ends = [(time.perf_counter(), table.num_rows) for table in tables][max(workers, 1) - 1 :]

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from structxlip.config import Arm, Params, load_params
-from structxlip.errors import UserError
+from structxlip.errors import UserError, find_user_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,13 +26,17 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file."
 DatasetOption = Annotated[str, typer.Option("--dataset", help="An entry under `datasets:`.")]
 ArmOption = Annotated[Arm, typer.Option("--arm", help="What is trained.")]
 PARAMS = Path("params.yaml")
+DEBUG = "STRUCTXLIP_DEBUG"
 
 
 @app.callback()
 def common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help=f"Show the traceback of errors, as {DEBUG}=1 does.")
+    ] = False,
 ) -> None:
-    os.environ["STRUCTXLIP_DEBUG"] = "1" if debug else ""
+    if debug:
+        os.environ[DEBUG] = "1"  # for the stages that this command starts, too
 
 
 def _stage(name: str, params_file: Path, dataset: str, arm: Arm | None = None) -> None:
@@ -217,16 +221,17 @@ def with_ray(
 
 
 def main() -> None:
-    """Run the command line. A mistake of the user is one sentence and an exit code."""
+    """Run the command line. What the user can correct is one sentence and an exit code."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         app()
-    except UserError as error:
-        if os.environ.get("STRUCTXLIP_DEBUG"):
+    except Exception as error:
+        mistake = find_user_error(error)
+        if mistake is None or os.environ.get(DEBUG):
             raise
-        sys.stderr.write(f"structxlip: {error}\n")
-        sys.exit(error.exit_code)
+        sys.stderr.write(f"structxlip: {mistake}\n")
+        sys.exit(mistake.exit_code)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,14 @@
-"""The exception for mistakes that the user can correct."""
+"""The exception for mistakes that the user can correct, and foreign errors told as such."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -12,3 +22,68 @@ class UserError(Exception):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+# How the libraries that hide the error number of the system say that nothing more can be written:
+# safetensors and Arrow, SQLite, and `tempfile` where every folder that it may use is full.
+FULL = ("no space left on device", "disk quota exceeded", "disk is full", "no usable temporary dir")
+READ_ONLY = ("read-only file system", "readonly database", "unable to open database file")
+
+
+def find_user_error(error: BaseException) -> UserError | None:
+    """The ``UserError`` in an error that other programs have wrapped, such as Ray.
+
+    A full disk, a folder that is read-only and a file without permission are mistakes of the
+    set-up, whoever noticed them. Returns None where there is nothing that a user can correct.
+    """
+    chain = list(_chain(error))
+    found = [link for link in chain if isinstance(link, UserError)]
+    return found[0] if found else next(filter(None, map(_refused_write, chain)), None)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, then all errors that it was raised from, or that it carries from Ray's workers."""
+    seen: set[int] = set()
+    queue: list[object] = [error]
+    while queue:
+        current = queue.pop(0)
+        if not isinstance(current, BaseException) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        queue += [current.__cause__, current.__context__, getattr(current, "cause", None)]
+        queue += list(getattr(current, "worker_failures", {}).values())
+
+
+def _refused_write(error: BaseException) -> UserError | None:
+    """An error of the system as a sentence, where it is about a disk, a folder or a permission."""
+    number, text = getattr(error, "errno", None), str(error).lower()
+    name = getattr(error, "filename", None)
+    place = Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
+    if number in (errno.ENOSPC, errno.EDQUOT) or any(words in text for words in FULL):
+        return UserError(
+            f"the disk is full: {_fullest(place)} takes no more; free some space there, then run "
+            f"the same command again"
+        )
+    if number == errno.EROFS or any(words in text for words in READ_ONLY):
+        return UserError(
+            f"{place or Path.cwd()} cannot be written, it is read-only; run this in a folder that "
+            f"can be written"
+        )
+    if isinstance(error, PermissionError) and place:
+        return UserError(
+            f"the permissions of {place} do not let this user read or write it; change them, or "
+            f"run this in another folder"
+        )
+    return None
+
+
+def _fullest(place: Path | None) -> Path:
+    """The folder that takes no more: that of a file, or the fuller one of this folder and the one
+    for temporary files."""
+    if place is not None:
+        return place.absolute().parent
+    folders = [Path.cwd()]
+    with suppress(OSError):  # no folder for temporary files can be written
+        folders.append(Path(tempfile.gettempdir()))
+    return min(folders, key=lambda folder: shutil.disk_usage(folder).free)

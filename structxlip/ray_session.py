@@ -5,45 +5,57 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from structxlip.errors import UserError
+from structxlip.progress import say
 
 PROBE_TIMEOUT_S = 5.0
+# Ray's longest path of a socket, below its folder for temporary files, and the most bytes that a
+# system allows: macOS 103, Linux 107.
+SOCKET = "/ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+SOCKET_BYTES = 103
+SHORT_FOLDER = "/tmp"
 # Ray Train would watch for a cloud that takes the machine away. A local machine has none.
 WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 # Messages of Ray's C++ core about what Ray Data itself does, once for each of its workers.
 CORE_NOISE = (b"has constructor arguments in the object store and max_restarts > 0",)
-# Python loggers of Ray whose warnings do not concern a user of this project.
-QUIET_LOGGERS = (
+# Python loggers of Ray that do not concern a user of this project, below these levels. The cleaner
+# frees what a training had reserved if its controller dies; here the end of the session frees it.
+QUIET_LOGGERS = {
     # Warns every second where there is no dashboard.
-    "ray.train.v2._internal.execution.controller.placement_group_cleaner",
+    "ray.train.v2._internal.execution.controller.placement_group_cleaner": logging.CRITICAL,
+    # Shows a traceback where a machine under load is slow to stop the cleaner.
+    "ray.train.v2._internal.callbacks.placement_group_callback": logging.CRITICAL,
     # Tells of every other Ray instance on the machine, again and again.
-    "ray._private.services",
-)
+    "ray._private.services": logging.ERROR,
+}
+# The thread of that cleaner. It fails where there are other Ray instances on the machine.
+QUIET_THREAD = "PlacementGroupCleanerMonitor"
 
 
 @contextmanager
 def ray_session() -> Iterator[int]:
     """Connect to Ray and yield the number of its CPUs.
 
-    Raises ``UserError`` at once when RAY_ADDRESS answers to nothing (Ray alone takes 80 s).
+    Raises ``UserError`` at once when RAY_ADDRESS answers to nothing (Ray alone takes 80 s), and
+    when the cluster there asks for a token that this machine does not have.
     """
+    settings: dict[str, Any] = {
+        "logging_level": logging.ERROR,
+        "runtime_env": {"worker_process_setup_hook": "structxlip.ray_session.quieten"},
+    }
+    if address := os.environ.get("RAY_ADDRESS"):
+        _join(address, settings)
+    else:
+        _start(settings)
     import ray
 
-    address = os.environ.get("RAY_ADDRESS")
-    _probe(address)
-    if not address:
-        os.environ.setdefault(WATCHER, "0")
-    # The address is always given: without one, Ray joins any cluster that it finds traces of.
-    ray.init(
-        address=address or "local",
-        include_dashboard=None if address else False,
-        logging_level=logging.ERROR,
-        runtime_env={"worker_process_setup_hook": "structxlip.ray_session.quieten"},
-    )
     quieten()
     try:
         yield max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -80,9 +92,15 @@ def core_noise_filtered() -> Iterator[None]:
 
 
 def quieten() -> None:
-    """Silence ``QUIET_LOGGERS``, in the driver and in every Ray worker."""
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    """Silence ``QUIET_LOGGERS`` and ``QUIET_THREAD``, in the driver and in every Ray worker."""
+    for name, level in QUIET_LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
+    threading.excepthook = _report_thread
+
+
+def _report_thread(error: threading.ExceptHookArgs) -> None:
+    if error.thread is None or error.thread.name != QUIET_THREAD:
+        threading.__excepthook__(error)
 
 
 @contextmanager
@@ -91,18 +109,64 @@ def ray_head() -> Iterator[dict[str, str]]:
 
     It is the cluster at RAY_ADDRESS, or else a local one that starts and ends here.
     """
-    import ray
-
     if address := os.environ.get("RAY_ADDRESS"):
         yield {"RAY_ADDRESS": address}
         return
     with ray_session():
+        import ray
+
         address = ray.get_runtime_context().gcs_address
         yield {"RAY_ADDRESS": address, WATCHER: os.environ[WATCHER]}
 
 
-def _probe(address: str | None) -> None:
-    if not address or ":" not in address.removeprefix("ray://"):
+def _start(settings: dict[str, Any]) -> None:
+    """Start Ray on this machine."""
+    os.environ.setdefault(WATCHER, "0")
+    _shorten_temporary_folder()
+    import ray
+
+    # The address is always given: without one, Ray joins any cluster that it finds traces of.
+    ray.init(address="local", include_dashboard=False, **settings)
+
+
+def _shorten_temporary_folder() -> None:
+    """Let Ray keep its sockets elsewhere where the path of the temporary folder is too long."""
+    own = os.environ.get("RAY_TMPDIR")
+    folder = own or os.environ.get("TMPDIR") or SHORT_FOLDER
+    if len(os.fsencode(folder + SOCKET)) <= SOCKET_BYTES:
+        return
+    if own or not os.access(SHORT_FOLDER, os.W_OK):
+        raise UserError(
+            f"Ray's sockets have no room in {folder}: a path may have {SOCKET_BYTES} bytes; set "
+            f"RAY_TMPDIR to a folder of at most {SOCKET_BYTES - len(SOCKET)}"
+        )
+    say(f"Ray's files go to {SHORT_FOLDER}/ray: the path in TMPDIR is too long for its sockets")
+    os.environ["RAY_TMPDIR"] = SHORT_FOLDER
+
+
+def _join(address: str, settings: dict[str, Any]) -> None:
+    """Connect to the cluster at an address."""
+    _probe(address)
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    # A head that finds a token asks for it. Who joins sends it only where this variable says so,
+    # which Ray reads when it is imported.
+    if "ray" not in sys.modules and ("RAY_AUTH_TOKEN" in os.environ or token.is_file()):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray
+
+    try:
+        ray.init(address=address, **settings)
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        if "uthentication" not in f"{error} {error.__cause__}":
+            raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address} ({error})") from error
+        raise UserError(
+            f"the Ray cluster at RAY_ADDRESS={address} asks for its token; copy ~/.ray/auth_token "
+            f"from its first machine, and leave RAY_AUTH_MODE unset or set it to token"
+        ) from error
+
+
+def _probe(address: str) -> None:
+    if ":" not in address.removeprefix("ray://"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
@@ -112,19 +176,3 @@ def _probe(address: str | None) -> None:
             f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start it, or unset "
             f"RAY_ADDRESS to run on this machine"
         ) from None
-
-
-def find_user_error(error: BaseException) -> UserError | None:
-    """The ``UserError`` that Ray has wrapped into an error; None when there is none."""
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        current = queue.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        if isinstance(current, UserError):
-            return current
-        queue += [current.__cause__, current.__context__, getattr(current, "cause", None)]
-        queue += list(getattr(current, "worker_failures", {}).values())
-    return None

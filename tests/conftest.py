@@ -14,7 +14,9 @@ from hypothesis import settings
 
 from structxlip.config import Params, load_params
 from tests.clips import IMAGE_PX, write_tiny_clip
+from tests.cluster import RayCluster, ray_cluster
 from tests.operation import ROOT, TINY_DVC, TINY_STAGE, Project
+from tests.pipeline import run_pipeline
 from tests.store import Artifacts, write_artifacts
 
 settings.register_profile("any machine", deadline=None)  # no test depends on time
@@ -47,6 +49,19 @@ def operated(tiny_project: Project) -> Project:
         done = tiny_project.services("up")
         assert done.returncode == 0, done.stderr
     return tiny_project
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RayCluster]:
+    """Two Ray nodes that ask for a token."""
+    with ray_cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, cluster: RayCluster) -> Project:
+    """A small project in which the whole pipeline has run on the cluster."""
+    return run_pipeline(tmp_path_factory.mktemp("project"), cluster)
 
 
 @pytest.fixture(scope="session")

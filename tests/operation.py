@@ -144,9 +144,9 @@ class Project:
             check=False,
         )
 
-    def services(self, command: str) -> subprocess.CompletedProcess[str]:
+    def services(self, command: str, **changes: str) -> subprocess.CompletedProcess[str]:
         """`make up` and `make down`."""
-        return self.run("python", "-m", "tasks.services", command)
+        return self.run("python", "-m", "tasks.services", command, **changes)
 
     def run_deployment(
         self, *options: str, environment: dict[str, str] = NO_RAY

@@ -99,6 +99,7 @@ def write_artifacts(folder: Path, model: Model) -> Artifacts:
     table = pa.table(
         {
             "id": ids,
+            "cue": ["canny"] * PAIRS,
             "edges": [encode_edges(edges) for edges in maps],
             "has_structure": [i % 5 > 0 for i in range(PAIRS)],
             "regions": [REGIONS[: i % 3] for i in range(PAIRS)],

@@ -9,11 +9,12 @@ from structxlip.cues.detectors import (
 )
 from structxlip.cues.detectors.canny import canny
 from structxlip.cues.detectors.learned import LearnedDetector
-from structxlip.cues.png import decode_edges, encode_edges, given_edges
+from structxlip.cues.png import GIVEN, decode_edges, encode_edges, given_edges
 from structxlip.cues.quality import edge_density, has_structure, unevenness, usable_map
 from structxlip.cues.regions import Region, edge_regions
 
 __all__ = [
+    "GIVEN",
     "LEARNED",
     "Detector",
     "LearnedDetector",

@@ -21,6 +21,14 @@ def shards(directory: Path) -> list[Path]:
     return paths
 
 
+def read_shards(directory: Path, columns: list[str]) -> pa.Table:
+    """Some columns of all shards of an artifact. (``read_table`` would import pandas, for 1 s.)"""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pa.concat_tables(pq.ParquetFile(path).read(columns) for path in shards(directory))
+
+
 def pair_schema() -> pa.Schema:
     """The columns of ``data/<dataset>/pairs``."""
     import pyarrow as pa

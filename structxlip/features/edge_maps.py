@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.cues import decode_edges
-from structxlip.data.shards import shards
+from structxlip.data.shards import read_shards
 from structxlip.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def cues_of(directory: Path) -> list[str]:
+    """The cues of the maps with structure in ``data/<dataset>/edges``, in alphabetical order."""
+    table = read_shards(directory, ["cue", "has_structure"])
+    return sorted(set(table.filter(table["has_structure"])["cue"].to_pylist()))
+
+
+class Column:
+    """The values of a column, by their number. Its chunks stay apart: joined, they could pass the
+    2 GiB that Arrow's offsets reach."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self.chunks = column.chunks
+        self.starts = np.cumsum([0, *map(len, self.chunks)])
+
+    def __getitem__(self, row: int) -> Any:
+        chunk = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.chunks[chunk][row - int(self.starts[chunk])].as_py()
 
 
 class EdgeMaps:
@@ -27,20 +50,15 @@ class EdgeMaps:
     plain_captions = False  # the branch is trained with structural captions; see ``View``
 
     def __init__(self, directory: Path, ids: NDArray[np.str_]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        columns = ["id", "edges", "has_structure", "regions"]
-        table = pa.concat_tables(pq.read_table(p, columns=columns) for p in shards(directory))
-        if not np.array_equal(table["id"].to_numpy(), ids):
+        table = read_shards(directory, ["id", "edges", "has_structure", "regions"])
+        if table["id"].to_pylist() != ids.tolist():
             raise UserError(f"{directory} does not fit the features; run `dvc repro`")
-        self.png = table["edges"].combine_chunks()
-        self.regions = table["regions"].combine_chunks()
-        self.has_structure: NDArray[np.bool_] = table["has_structure"].to_numpy()
+        self.png, self.regions = Column(table["edges"]), Column(table["regions"])
+        self.has_structure = np.array(table["has_structure"].to_pylist(), np.bool_)
 
     def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The maps of some pairs, ``[n, 1, S, S]`` in {0, 1}; a map without structure is all 0."""
-        maps = np.stack([decode_edges(self.png[row].as_py()) for row in rows.tolist()])
+        maps = np.stack([decode_edges(self.png[row]) for row in rows.tolist()])
         return (maps & self.has_structure[rows, None, None])[:, None].astype(np.float32)
 
     def crops(
@@ -61,7 +79,7 @@ class EdgeMaps:
         crops = np.zeros((len(rows), most, 1, side_px, side_px), np.float32)
         mask = np.zeros((len(rows), most), np.bool_)
         for i, row in enumerate(rows.tolist()):
-            regions = self.regions[row].as_py() if self.has_structure[row] else []
+            regions = self.regions[row] if self.has_structure[row] else []
             for k, box in enumerate(regions[:most]):
                 part = maps[i, 0, box["y"] : box["y"] + box["h"], box["x"] : box["x"] + box["w"]]
                 shrinks = min(part.shape) > side_px

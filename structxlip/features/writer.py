@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -73,9 +74,7 @@ class FeatureWriter:
 
         def arrays(mode: Literal["r+", "w+"]) -> dict[str, np.memmap]:
             return {
-                name: np.lib.format.open_memmap(
-                    directory / f"{name}.npy", mode, np.dtype(row.dtype), (count, *row.shape)
-                )
+                name: _open_array(directory / f"{name}.npy", mode, row.dtype, (count, *row.shape))
                 for name, (count, row) in rows.items()
             }
 
@@ -84,7 +83,12 @@ class FeatureWriter:
             self.arrays = arrays("r+")
         except (OSError, ValueError):  # no earlier run to go on from
             self._note.unlink(missing_ok=True)
-            self.filled, self.arrays = dict.fromkeys(rows, 0), arrays("w+")
+            self.filled = dict.fromkeys(rows, 0)
+            try:
+                self.arrays = arrays("w+")
+            except OSError:  # the disk is too small; leave it as it was
+                shutil.rmtree(directory)
+                raise
         self._flushed_s = time.monotonic()
 
     def append(self, **values: bytes) -> None:
@@ -115,6 +119,20 @@ class FeatureWriter:
             os.fsync(file.fileno())
         partial.replace(self._note)
         self._flushed_s = time.monotonic()
+
+
+def _open_array(
+    path: Path, mode: Literal["r+", "w+"], dtype: str, shape: tuple[int, ...]
+) -> np.memmap:
+    """Map a new or an old array, with all of its place on the disk taken.
+
+    A file with holes would end the process by a signal, without a word, when the disk is full.
+    """
+    array = np.lib.format.open_memmap(path, mode, np.dtype(dtype), shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _offsets(counts: Iterable[int]) -> NDArray[np.int64]:

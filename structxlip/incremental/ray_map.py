@@ -31,7 +31,7 @@ def map_units(
     *,
     description: str,
     samples: Callable[[Unit], int],
-    name: Callable[[Unit], str] = str,
+    name: Callable[[Unit], str],
 ) -> Generator[pa.Table, None, None]:
     """Apply a worker to units of work on all processors; yield the tables in order.
 
@@ -79,7 +79,7 @@ def _tables(
 def map_on_ray(
     units: Sequence[Unit],
     make_worker: Callable[[], Worker[Unit]],
-    name: Callable[[Unit], str] = str,
+    name: Callable[[Unit], str],
 ) -> Iterator[pa.Table]:
     """Apply a worker to all units through Ray Data, on the processors of a Ray session."""
     with ray_session() as cpus, core_noise_filtered():
@@ -90,7 +90,10 @@ def map_on_ray(
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
         attempts = ray.remote(num_cpus=0)(_AttemptCounter).remote()
-        items = [{"name": name(unit), "unit": pickle.dumps(unit)} for unit in units]
+        items = [
+            {"index": index, "name": name(unit), "unit": pickle.dumps(unit)}
+            for index, unit in enumerate(units)
+        ]
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
             _RayWorker,  # type: ignore[arg-type]
             fn_constructor_args=(make_worker, attempts, Path.cwd()),
@@ -114,13 +117,13 @@ class _AttemptCounter:
     """Counts how often each unit was begun. Ray itself would try for ever."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[int] = Counter()
         self.stopped = False
 
-    def begin(self, name: str) -> int:
-        """The number of this attempt, from 1; 0 when the map has stopped."""
-        self.counts[name] += 1
-        return 0 if self.stopped else self.counts[name]
+    def begin(self, index: int) -> int:
+        """The number of this attempt at a unit, from 1; 0 when the map has stopped."""
+        self.counts[index] += 1
+        return 0 if self.stopped else self.counts[index]
 
     def stop(self) -> None:
         self.stopped = True
@@ -136,16 +139,16 @@ class _RayWorker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         unit = pickle.loads(row["unit"])
         try:
-            if not self._begin(row["name"]):
+            if not self._begin(row["index"], row["name"]):
                 return {"table": b"", "error": b""}
             return {"table": _to_bytes(self.worker(unit)), "error": b""}
         except UserError as error:  # Ray would pass on its text alone
             return {"table": b"", "error": pickle.dumps(error)}
 
-    def _begin(self, name: str) -> bool:
+    def _begin(self, index: int, name: str) -> bool:
         import ray
 
-        attempt: int = ray.get(self.attempts.begin.remote(name))
+        attempt: int = ray.get(self.attempts.begin.remote(index))
         if attempt > MAX_ATTEMPTS:
             raise UserError(
                 f"{MAX_ATTEMPTS} workers died over {name}, most often for want of memory; give "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from structxlip.config import Edges
-from structxlip.cues import configured_detector, usable_map
+from structxlip.cues import GIVEN, configured_detector, given_edges, usable_map
 from structxlip.data.images import decode_rgb
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
@@ -29,6 +29,10 @@ class Embedder:
         directory: a folder that the stage `train` wrote.
         alpha: weight of the fused edge branch; 0 uses the image alone.
 
+    Attributes:
+        cues: of the edge maps that the model was trained on; `given` means maps that came with the
+            images.
+
     Raises ``UserError`` for a folder that holds no model.
     """
 
@@ -36,34 +40,73 @@ class Embedder:
         self.model = load_model(directory)
         described = json.loads((directory / "preprocess.json").read_text())
         self.edges = Edges.model_validate(described["edges"])
+        self.cues: list[str] = described.get("cues", [self.edges.cue])
         if self.edges.weights:
             weights = directory / Path(self.edges.weights).name
             self.edges = self.edges.model_copy(update={"weights": str(weights)})
-        self.detect = configured_detector(self.edges) if alpha else None
+        if alpha:
+            self.detect = configured_detector(self.edges)
         self.alpha = alpha
         self.image_encoder, self.text_encoder = self.model.encoders()
 
-    def embed_images(self, encoded: Sequence[bytes]) -> NDArray[np.float32]:
+    def embed_images(
+        self, encoded: Sequence[bytes], edges: Sequence[bytes | None] | None = None
+    ) -> NDArray[np.float32]:
         """Unit embeddings ``[N, D]`` of encoded images; no images give ``[0, D]``.
 
+        Args:
+            encoded: the images.
+            edges: the encoded edge map of each image, for a model that was trained on such maps;
+                None for an image without one. With ``alpha`` 0 they are not read.
+
         Raises:
-            UserError: one image alone, or an entry that is not bytes.
-            BadImage: bytes that are no usable image; it says which, counted from 0.
+            UserError: one image alone, an entry that is not bytes, or an image with an edge map
+                where the model has learned from a cue, or without one where it has not.
+            BadImage: bytes that are no usable image or map; it says which, counted from 0.
         """
         images = _listed(encoded, bytes, "embed_images takes a list of encoded images as bytes")
+        maps = [None] * len(images) if edges is None else list(edges)
+        if len(maps) != len(images):
+            raise UserError(f"there are {len(maps)} edge maps for {len(images)} images")
         starts = range(0, len(images), BLOCK)
-        return self._joined([self._embed_block(images[i : i + BLOCK], i) for i in starts])
+        return self._joined(
+            [self._embed_block(images[i : i + BLOCK], maps[i : i + BLOCK], i) for i in starts]
+        )
 
-    def _embed_block(self, encoded: Sequence[bytes], first: int) -> Tensor:
+    def _embed_block(
+        self, encoded: Sequence[bytes], edges: Sequence[bytes | None], first: int
+    ) -> Tensor:
         pixels = [_decoded(data, first + place) for place, data in enumerate(encoded)]
         features = torch.from_numpy(self.image_encoder.encode(pixels))
         maps = None
-        if self.detect is not None:
-            edges = map(self.detect, pixels)
-            # A map without structure adds nothing, as in evaluation.
-            usable = [found * usable_map(found, self.edges) for found in edges]
-            maps = torch.from_numpy(np.stack(usable)[:, None].astype(np.float32))
+        if self.alpha:
+            found = [
+                self._edge_map(*pair, first + place)
+                for place, pair in enumerate(zip(pixels, edges, strict=True))
+            ]
+            maps = torch.from_numpy(np.stack(found)[:, None].astype(np.float32))
         return self.model.embed_images(features, maps, self.alpha)
+
+    def _edge_map(
+        self, rgb: NDArray[np.uint8], given: bytes | None, place: int
+    ) -> NDArray[np.bool_]:
+        """The edge map of an image; one without structure is empty and adds nothing, as in
+        evaluation."""
+        if given is not None:
+            if GIVEN not in self.cues:
+                raise UserError(
+                    f"image {place} brings an edge map, but the model reads maps of the cue "
+                    f"{' and '.join(self.cues)}, which it makes itself; leave the map out"
+                )
+            edges = given_edges(_decoded(given, place, "its edge map: "), self.edges.size_px)
+        elif self.cues == [GIVEN]:
+            raise UserError(
+                f"image {place} needs its edge map: the model was trained on maps that came with "
+                f"the images; send the map too, or use alpha 0"
+            )
+        else:
+            edges = self.detect(rgb)
+        return edges & usable_map(edges, self.edges)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings ``[M, D]`` of texts; no texts give ``[0, D]``.
@@ -94,8 +137,8 @@ def _listed(values: Any, kind: type, rule: str) -> list[Any]:
     return listed
 
 
-def _decoded(data: bytes, place: int) -> NDArray[np.uint8]:
+def _decoded(data: bytes, place: int, what: str = "") -> NDArray[np.uint8]:
     try:
         return decode_rgb(data)
     except BadImage as error:
-        raise BadImage(error.reason, f"image {place}: {error.detail}") from None
+        raise BadImage(error.reason, f"image {place}: {what}{error.detail}") from None

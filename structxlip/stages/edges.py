@@ -11,6 +11,7 @@ import numpy as np
 
 from structxlip.config import Edges, Params
 from structxlip.cues import (
+    GIVEN,
     LEARNED,
     built_in_cues,
     configured_detector,
@@ -102,7 +103,7 @@ def make_worker(pairs: Path, settings: Edges) -> MakeRows:
         cue, found, error = settings.cue, blank, None
         try:
             if pair["edges"] is not None:
-                cue, found = "given", given_edges(decode_rgb(pair["edges"]), settings.size_px)
+                cue, found = GIVEN, given_edges(decode_rgb(pair["edges"]), settings.size_px)
             else:
                 found = detect(decode_rgb(pair["image"]))
         except Exception as raised:  # one image without edges is listed, not fatal

@@ -17,7 +17,7 @@ import numpy as np
 
 from structxlip.config import Model, Params
 from structxlip.data.images import decode_rgb
-from structxlip.data.shards import shards
+from structxlip.data.shards import read_shards, shards
 from structxlip.features.store import StoreSpec
 from structxlip.features.writer import FeatureWriter
 from structxlip.incremental.artifacts import DATA, replace_directory
@@ -70,6 +70,7 @@ def features(params: Params, dataset: str) -> None:
         partial(_worker, pairs, captions, settings),
         description=f"features {dataset}",
         samples=lambda group: group.pairs,
+        name=str,
     )
     with closing(made):
         for table in made:
@@ -86,9 +87,7 @@ def _writer(
 
     Other folders there are removed: they belong to other data or settings.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     images, texts = load_encoders(**settings.encoder_settings())
     ids, splits, caption_counts, sources = [], [], [], []
@@ -97,9 +96,7 @@ def _writer(
         splits += rows["split"].to_pylist()
         caption_counts += pc.list_value_length(rows["captions"]).to_pylist()
         sources.append(row_key(str(rows.to_pylist()).encode()))
-    parsed = pa.concat_tables(
-        pq.read_table(path, columns=["text", "chunks", "names_side"]) for path in shards(captions)
-    )
+    parsed = read_shards(captions, ["text", "chunks", "names_side"])
     chunk_counts = pc.list_value_length(parsed["chunks"]).to_pylist()
     name = _signature(settings, *sources, *shards(captions))
     for path in home.glob("*"):

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from structxlip.config import Arm, Params
+from structxlip.features.edge_maps import cues_of
 from structxlip.incremental.artifacts import DATA, MODELS, atomic_directory
 from structxlip.ray_session import ray_session
 from structxlip.tracking.training_log import TrainingLog
@@ -40,7 +41,12 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
         pd.DataFrame(history).to_parquet(directory / "history.parquet")
         if weights := recipe.edges.weights:  # the folder holds everything that the model needs
             shutil.copyfile(weights, directory / Path(weights).name)
-        described = {"edges": recipe.edges.model_dump(), "dataset": dataset, "arm": arm}
+        described = {
+            "edges": recipe.edges.model_dump(),
+            "cues": cues_of(run.edges) if run.arm_settings.is_structural else [],
+            "dataset": dataset,
+            "arm": arm,
+        }
         (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
     run.checkpoints().remove()
 

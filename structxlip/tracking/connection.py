@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from structxlip.config import Params
+
+# What MLflow's loggers say below these levels concerns nobody.
+LOGGERS = {
+    "alembic": logging.WARNING,
+    "mlflow": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,  # the errors that it raises
+    "mlflow.utils.git_utils": logging.ERROR,  # that there is no git
+}
 
 
 def connect() -> Any:
@@ -18,12 +28,29 @@ def connect() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 take minutes
     import mlflow
 
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
     warnings.filterwarnings("ignore", module="mlflow")
-    own = f"sqlite:///{Path('mlflow.db').resolve()}"
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or own)
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        database = Path("mlflow.db").resolve()
+        if not database.exists():
+            _create(mlflow, database)
+        uri = f"sqlite:///{database}"
+    mlflow.set_tracking_uri(uri)
     return mlflow
+
+
+def _create(mlflow: Any, database: Path) -> None:
+    """Let MLflow make its database, which is complete or absent.
+
+    MLflow makes it in many steps and never mends a part of one, such as a full disk leaves.
+    """
+    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=database.parent) as folder:
+        file = Path(folder, database.name)
+        mlflow.MlflowClient(f"sqlite:///{file}").search_experiments(max_results=1)
+        with suppress(FileExistsError):  # another process was quicker
+            os.link(file, database)
 
 
 def experiment_id(mlflow: Any, dataset: str) -> str:

@@ -42,7 +42,8 @@ def score_model(model: Any, test: TestSplit) -> float:
     """Mean R@1 of both ways, in percent, of a loaded pyfunc model on bytes and texts."""
     import pandas as pd
 
-    images = model.predict(pd.DataFrame({"image": test.images}))["embedding"]
+    rows = pd.DataFrame({"image": test.images, "edges": test.edges}).dropna(axis=1, how="all")
+    images = model.predict(rows)["embedding"]
     texts = model.predict(pd.DataFrame({"text": test.texts}))["embedding"]
     embeddings = np.array(images.tolist()), np.array(texts.tolist())
     found = retrieval_metrics(*embeddings, test.text_to_image, ks=(1,), groups=test.groups)

@@ -90,16 +90,16 @@ def register_model(
 def _log_model(mlflow: Any, name: str, params: Params, model: Path, alpha: float) -> str:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
     arm_alpha = alpha if params.register_.arm == "structxlip" else 0.0
+    described = json.loads((model / "preprocess.json").read_text())
+    cues = described["cues"] if arm_alpha else []
     package = Path(__file__).parents[1]
     signature = ModelSignature(
+        # The model itself checks the cells, and says what is wrong with which.
         inputs=Schema(
-            [
-                ColSpec(DataType.binary, "image", required=False),
-                ColSpec(DataType.string, "text", required=False),
-            ]
+            [ColSpec(AnyType(), name, required=False) for name in ("image", "text", "edges")]
         ),
         outputs=Schema([ColSpec(Array(DataType.double), "embedding")]),
     )
@@ -111,6 +111,7 @@ def _log_model(mlflow: Any, name: str, params: Params, model: Path, alpha: float
             python_model=str(package / "serving" / "pyfunc_model.py"),
             artifacts={"model": str(model.resolve()), "settings": str(settings)},
             signature=signature,
+            metadata={"alpha": arm_alpha, "cues": cues},
             code_paths=[str(package)],
             pip_requirements=_requirements(model),
             registered_model_name=name,

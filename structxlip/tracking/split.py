@@ -20,14 +20,16 @@ class TestSplit:
 
     Attributes:
         images: encoded, ``N`` of them.
+        edges: the encoded edge map that the source brought along with each image, or None.
         texts: ``M`` captions.
         text_to_image: ``[M]``, the image of each caption.
         groups: ``[N]``; images that share a caption have the same group.
-        digest: of ids, images, captions and groups; equal digests are the same split with the same
-            right answers.
+        digest: of ids, images, edge maps, captions and groups; equal digests are the same split
+            with the same right answers.
     """
 
     images: list[bytes]
+    edges: list[bytes | None]
     texts: list[str]
     text_to_image: NDArray[np.int64]
     groups: NDArray[np.int64]
@@ -38,7 +40,7 @@ def read_test_split(pairs: Path) -> TestSplit:
     """The test split of a pair store."""
     import pyarrow.dataset as ds
 
-    columns = ["id", "image", "captions", "sha256"]
+    columns = ["id", "image", "edges", "captions", "sha256"]
     rows = (
         ds.dataset(shards(pairs)).to_table(columns, filter=ds.field("split") == "test").to_pylist()
     )
@@ -48,8 +50,10 @@ def read_test_split(pairs: Path) -> TestSplit:
     digest = hashlib.blake2b(digest_size=16)
     for row, group in zip(rows, groups.tolist(), strict=True):
         digest.update(json.dumps([row["id"], row["sha256"], row["captions"], group]).encode())
+        digest.update(row["edges"] or b"")
     return TestSplit(
         images=[row["image"] for row in rows],
+        edges=[row["edges"] for row in rows],
         texts=texts,
         text_to_image=text_to_image,
         groups=groups,

@@ -48,7 +48,8 @@ class TrainingLog:
             call()
         except Exception as error:  # from MLflow, its store, or the network
             if not self.retry_at:
-                say(f"MLflow does not take the metrics of the training, which goes on: {error}")
+                why = (str(error).splitlines() or [type(error).__name__])[0]  # SQL would follow
+                say(f"MLflow does not take the metrics of the training, which goes on: {why}")
             self.retry_at = time.monotonic() + RETRY_S
 
     def _send(self) -> None:

@@ -47,11 +47,15 @@ class Checkpoints:
         with tempfile.TemporaryDirectory() as directory:
             # Local files are written in place: a kill would leave a temporary folder behind.
             file = Path(self.folder if self.is_local else directory) / partial
-            torch.save(state, file)
-            name = f"{kind}-{step:08d}-{_digest(file)}.pt"
-            if not self.is_local:
-                self.fs.put_file(str(file), f"{self.folder}/{partial}")
-            self.fs.mv(f"{self.folder}/{partial}", f"{self.folder}/{name}")
+            try:
+                with file.open("wb") as stream:  # with a path, PyTorch hides that a disk is full
+                    torch.save(state, stream)
+                name = f"{kind}-{step:08d}-{_digest(file)}.pt"
+                if not self.is_local:
+                    self.fs.put_file(str(file), f"{self.folder}/{partial}")
+                self.fs.mv(f"{self.folder}/{partial}", f"{self.folder}/{name}")
+            finally:
+                file.unlink(missing_ok=True)
         # The newest step checkpoint may still name the best epoch before this one.
         kept = self.keep + (kind == BEST)
         for old in self.files(kind)[kept:]:

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 
-from structxlip.errors import UserError
+from structxlip.errors import UserError, find_user_error
 from structxlip.models.structxlip import StructXLIP
 from structxlip.progress import say
-from structxlip.ray_session import find_user_error
 from structxlip.training.checkpoints import Checkpoints
 from structxlip.training.export import load_trained
 from structxlip.training.loop import StepResult, TrainingState
@@ -238,6 +237,9 @@ def _run_worker(config: dict[str, Any]) -> None:
         return  # Ray has started all workers again; the driver raises the mistake
     try:
         train_worker(run, config["checkpoints"], world, mailbox.put.remote)
-    except UserError as mistake:
-        ray.get(mailbox.put_mistake.remote(mistake))
+    except Exception as error:
+        if mistake := find_user_error(error):
+            ray.get(mailbox.put_mistake.remote(mistake))
+            # The driver says it in one sentence; Ray Train would print the traceback too.
+            logging.getLogger("ray.train.v2._internal.util").setLevel(logging.CRITICAL)
         raise

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from structxlip.captions import names_side
 from structxlip.errors import UserError
-from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.edge_maps import Column, EdgeMaps
 from structxlip.features.store import FeatureStore
 from structxlip.features.writer import FeatureWriter
 from tests.store import PAIRS, SIDED, TEXT_DIM, Artifacts
@@ -115,11 +122,66 @@ def test_a_store_that_is_not_full_is_refused(artifacts: Artifacts, tmp_path: Pat
         writer.close()
 
 
+def test_a_new_store_takes_its_place_on_the_disk_at_once(
+    artifacts: Artifacts, tmp_path: Path
+) -> None:
+    """Into a hole of a file, the first write to a full disk would end the process."""
+    FeatureWriter(
+        tmp_path,
+        artifacts.store.spec,
+        ids=["one"],
+        splits=["train"],
+        caption_counts=[1],
+        chunk_counts=[1],
+        caption_texts=["a"],
+        names_side=[False],
+    )
+    for path in tmp_path.glob("*.npy"):
+        status = path.stat()
+        assert status.st_blocks * 512 >= status.st_size, path
+
+
 def test_a_map_without_structure_is_empty(artifacts: Artifacts) -> None:
     maps = artifacts.maps
     found = maps.maps(np.arange(10))
     assert found.shape == (10, 1, 32, 32)
     assert found.any(axis=(1, 2, 3)).tolist() == maps.has_structure[:10].tolist()
+
+
+def test_more_than_2_gib_of_maps_are_read_one_by_one() -> None:
+    """Chunks of 0.8 GiB share one buffer, a file with holes: nothing is held in memory."""
+    size = 800 * 2**20
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+        zeros = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    offsets = np.array([0, 3, size], np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(zeros)]
+    big = pa.Array.from_buffers(pa.binary(), 2, buffers)
+    empty, small = pa.array([], pa.binary()), pa.array([b"last"])
+    column = pa.chunked_array([big, empty, big, big, small])
+    with pytest.raises(pa.ArrowInvalid, match="overflow"):
+        column.combine_chunks()
+    found = Column(column)
+    assert [found[row] for row in (0, 2, 4, 6)] == [bytes(3)] * 3 + [b"last"]
+
+
+@given(st.lists(st.lists(st.binary(max_size=3), max_size=4), min_size=1))
+def test_a_column_is_the_list_of_its_values(chunks: list[list[bytes]]) -> None:
+    column = pa.chunked_array([pa.array(chunk, pa.binary()) for chunk in chunks])
+    found = Column(column)
+    assert [found[row] for row in range(len(column))] == column.to_pylist()
+
+
+def test_edge_maps_are_read_without_pandas(artifacts: Artifacts) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features.store import FeatureStore
+EdgeMaps(Path({str(artifacts.edges)!r}), FeatureStore(Path({str(artifacts.features)!r})).ids)
+sys.exit("pandas" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_is_not_there_or_does_not_fit_is_one_sentence(

@@ -38,13 +38,13 @@ def on_ray(cluster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.chdir(tmp_path)
 
 
-def run(make_worker: Callable[[], Worker[int]], units: int = 8) -> list[dict[str, object]]:
+def run(
+    make_worker: Callable[[], Worker[int]],
+    units: int = 8,
+    name: Callable[[int], str] = lambda unit: f"piece {unit}",
+) -> list[dict[str, object]]:
     tables = map_units(
-        range(units),
-        make_worker,
-        description="work",
-        samples=lambda _: 1,
-        name=lambda unit: f"piece {unit}",
+        range(units), make_worker, description="work", samples=lambda _: 1, name=name
     )
     return [row for table in tables for row in table.to_pylist()]
 
@@ -98,6 +98,14 @@ def test_work_that_kills_every_worker_is_given_up(on_ray: None, tmp_path: Path) 
     assert len((tmp_path / "killed").read_text()) == MAX_ATTEMPTS
 
 
+def test_units_of_one_name_are_counted_apart(on_ray: None) -> None:
+    def make_worker() -> Worker[int]:
+        return lambda unit: pa.table({"unit": [unit]})
+
+    rows = run(make_worker, units=2 * MAX_ATTEMPTS, name=lambda _: "a piece")
+    assert [row["unit"] for row in rows] == list(range(2 * MAX_ATTEMPTS))
+
+
 def test_a_mistake_of_the_user_is_raised_as_itself(on_ray: None) -> None:
     def make_worker() -> Worker[int]:
         def work(unit: int) -> pa.Table:
@@ -120,6 +128,7 @@ def test_who_stops_early_leaves_nothing_of_ray_behind(on_ray: None) -> None:
         lambda: lambda unit: pa.table({"unit": [unit]}),
         description="work",
         samples=lambda _: 1,
+        name=str,
     )
     assert next(tables).to_pylist() == [{"unit": 0}]
     tables.close()

@@ -12,58 +12,11 @@ from statistics import median
 import open_clip
 import pyarrow.parquet as pq
 import pytest
-from ruamel.yaml import YAML
 
 from tests.operation import BIN, Project
+from tests.pipeline import set_params
 
-pytestmark = pytest.mark.e2e
-SMALL = {
-    "datasets": {"scenes": {"train": 96, "val": 24, "test": 32, "image_px": 96}},
-    "recipes": {
-        "frozen": {
-            "model": {"image_px": 96, "max_tokens": 64},
-            "edges": {"size_px": 64, "max_regions": 8},
-            "train": {"epochs": 12, "batch_size": 32, "warmup_epochs": 1},
-            "evaluation": {"bootstrap_samples": 100},
-        }
-    },
-    "machine": {"workers": 2},
-}
-
-
-def set_params(project: Project, changes: dict[str, object]) -> None:
-    yaml = YAML()
-    path = project.folder / "params.yaml"
-    content = yaml.load(path.read_text())
-
-    def merge(into: dict[str, object], new: dict[str, object]) -> None:
-        for key, value in new.items():
-            if isinstance(value, dict):
-                merge(into[key], value)  # type: ignore[arg-type]
-            else:
-                into[key] = value
-
-    merge(content, changes)
-    with path.open("w") as file:
-        yaml.dump(content, file)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A small copy of this project, in which `make up`, a run of the deployment and `make down`
-    have done everything."""
-    project = Project.create(tmp_path_factory.mktemp("project"))
-    project.copy("structxlip", "assets", "dvc.yaml")
-    set_params(project, SMALL)
-    try:
-        up = project.services("up")
-        assert up.returncode == 0, up.stdout + up.stderr
-        done = project.run_deployment(environment={})
-        assert done.returncode == 0, done.stdout + done.stderr
-    finally:
-        assert project.services("down").returncode == 0
-    assert project.processes() == []
-    return project
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("pipeline")]
 
 
 def test_artifacts_are_complete(project: Project) -> None:
@@ -93,6 +46,9 @@ def test_artifacts_are_complete(project: Project) -> None:
     assert {"edge_text_loss", "region_chunk_loss", "edge_image_loss"} < set(history)
     vanilla = pq.read_table(project.folder / "models/scenes/vanilla/history.parquet").column_names
     assert not any(name.startswith(("edge", "region")) for name in vanilla)
+    for arm, cues in (("vanilla", []), ("structxlip", ["canny"])):
+        described = (project.folder / "models/scenes" / arm / "preprocess.json").read_text()
+        assert json.loads(described)["cues"] == cues
     assert not list((project.folder / ".cache/train").iterdir()), (
         "checkpoints of finished runs stay"
     )
@@ -137,12 +93,13 @@ image = pq.read_table("data/scenes/pairs/part-00000.parquet")["image"][0].as_py(
 rows = pd.DataFrame({"image": [image, None], "text": [None, "a circle above a square"]})
 found = np.array(model.predict(rows)["embedding"].tolist())
 np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-print(found.shape, model.metadata.signature.inputs.input_names())
-logged = mlflow.MlflowClient().list_artifacts(model.metadata.run_id, "report")
+metadata = model.metadata
+print(found.shape, metadata.signature.inputs.input_names(), metadata.metadata["cues"])
+logged = mlflow.MlflowClient().list_artifacts(metadata.run_id, "report")
 print(*(file.path for file in logged))
 """
     done = project.run("python", "-c", code)
-    assert "(2, 256) ['image', 'text']" in done.stdout, done.stderr
+    assert "(2, 256) ['image', 'text', 'edges'] ['canny']" in done.stdout, done.stderr
     for name in ("report.html", "metrics.json", "losses.svg", "recall.svg"):
         assert f"report/{name}" in done.stdout
 

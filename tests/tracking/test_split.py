@@ -10,20 +10,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from structxlip.data.shards import pair_schema
 from structxlip.tracking import split
 from structxlip.tracking.gate import score_model
 
 CAPTIONS = [["A red ball"], ["a blue cube", "A cube"], ["a RED ball"], ["no test pair"]]
 
 
-def read(folder: Path, captions: list[list[str]]) -> split.TestSplit:
+def read(folder: Path, captions: list[list[str]], edges: bytes | None = None) -> split.TestSplit:
     folder.mkdir()
     rows = [
-        {"id": f"{i}", "split": "test", "image": b"%d" % i, "captions": texts, "sha256": f"{i}"}
+        {
+            "id": f"{i}",
+            "split": "test",
+            "image": b"%d" % i,
+            "edges": edges,
+            "captions": texts,
+            "sha256": f"{i}",
+        }
         for i, texts in enumerate(captions)
     ]
     rows[-1]["split"] = "train"
-    pq.write_table(pa.Table.from_pylist(rows), folder / "part-00000.parquet")
+    table = pa.Table.from_pylist(rows, schema=pair_schema())
+    pq.write_table(table, folder / "part-00000.parquet")
     return split.read_test_split(folder)
 
 
@@ -39,6 +48,7 @@ def test_the_digest_is_of_what_a_score_depends_on(tmp_path: Path) -> None:
     digest = read(tmp_path / "a", CAPTIONS).digest
     assert read(tmp_path / "b", [*CAPTIONS[:3], ["other"]]).digest == digest  # of no test pair
     assert read(tmp_path / "c", [["A red bell"], *CAPTIONS[1:]]).digest != digest
+    assert read(tmp_path / "d", CAPTIONS, edges=b"map").digest != digest
 
 
 class Perfect:

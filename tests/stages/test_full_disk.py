@@ -1,0 +1,63 @@
+"""A disk that fills up while a stage writes, or is read-only: one sentence, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.operation import ROOT, Project
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("pipeline")]
+# Each stage, and the KiB that are left: too few for what it writes, or None on a read-only disk.
+CASES: list[tuple[str, int | None]] = [
+    ("ingest", 0),
+    ("edges", 16),
+    ("captions", 16),
+    ("features", 512),  # room for the small files, not for the arrays
+    ("train", 256),  # room for Ray's own files, not for a checkpoint
+    ("evaluate", 64),
+    ("register", 600),  # not even for the database of MLflow
+    ("register", 4096),  # not for the model
+    ("edges", None),
+]
+
+
+def test_a_full_disk_is_one_sentence(project: Project, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(
+        [
+            *mount_namespace(),
+            *(sys.executable, "-m", "tests.full_disk", project.folder, disk, json.dumps(CASES)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for case, ending in zip(CASES, json.loads(done.stdout), strict=True):
+        lines = ending["said"].splitlines()
+        assert ending["code"] == 1, (case, ending)
+        assert ending["whole"], case
+        assert len(lines) <= 4, (case, lines)  # `train` tells its progress
+        if case[1] is None:
+            assert lines[-1].endswith("is read-only; run this in a folder that can be written")
+        else:
+            assert lines[-1] == (
+                f"structxlip: the disk is full: {disk} takes no more; free some space there, then "
+                f"run the same command again"
+            )
+
+
+def mount_namespace() -> list[str]:
+    """The command by which a program may mount file systems that it alone sees."""
+    for as_root in ([], ["--user", "--map-root-user"]):
+        command = ["unshare", *as_root, "--mount"]
+        if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+            return command
+    raise AssertionError("this system lets nobody mount a file system")
