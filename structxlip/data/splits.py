@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Split = Literal["train", "val", "test"]
@@ -24,43 +25,66 @@ SPLIT_NAMES = {
 }
 
 
-def hash_split(group: str, fractions: Mapping[str, float], *, seed: int) -> str:
-    """The split of a group by a hash of its name: stable when other groups come or go.
-
-    ``fractions`` maps splits to shares that sum to 1.
-    """
+def hash_position(group: str, *, seed: int) -> float:
+    """A hash of the name of a group, in [0, 1)."""
     digest = hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=8).digest()
-    position, edge = int.from_bytes(digest, "big") / 2**64, 0.0
-    for split, fraction in fractions.items():
-        edge += fraction
-        if position < edge:
-            return split
-    return split
+    return int.from_bytes(digest, "big") / 2**64
 
 
-def assign_split(
-    split: str | None,
-    group: str,
-    *,
-    given: frozenset[str],
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
-) -> str:
-    """The split of a pair.
+@dataclass(frozen=True)
+class SplitRule:
+    """The rule by which pairs get their splits.
 
-    Args:
-        split: the source's own, or None.
-        group: what must stay within one split.
-        given: the splits that the source gives; the others are cut from its training pairs by a
-            hash of the group.
+    A pair keeps the split that its source gives. The splits that the source does not give are cut
+    from its training pairs by a hash of the group, so that nothing moves when data grows.
+
+    Attributes:
+        given: the splits that the source gives.
         val_fraction: share of the groups for a validation split that is cut.
         test_fraction: share of the groups for a test split that is cut.
         seed: of the hash.
+        filled: the splits of single groups; see ``fill``.
     """
-    if split not in (None, "train"):
-        return split
-    own = given if split else frozenset()
-    fractions = {"test": test_fraction, "val": val_fraction}
-    fractions = {name: share for name, share in fractions.items() if name not in own}
-    return hash_split(group, fractions | {"train": 1 - sum(fractions.values())}, seed=seed)
+
+    given: frozenset[str]
+    val_fraction: float
+    test_fraction: float
+    seed: int
+    filled: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, split: str | None, group: str) -> str:
+        """The split of a pair from the source's own, or None, and its group."""
+        if split not in (None, "train"):
+            return split
+        if group in self.filled:
+            return self.filled[group]
+        position, edge = hash_position(group, seed=self.seed), 0.0
+        for name, fraction in self._cut(split).items():
+            edge += fraction
+            if position < edge:
+                return name
+        return "train"
+
+    def fill(self, pairs: Iterable[tuple[str | None, str]]) -> SplitRule:
+        """The rule for a source of few groups, of which the hash may give a split none.
+
+        Such a split gets the group whose hash is nearest, where train keeps one.
+
+        Args:
+            pairs: the split, or None, and the group of every pair.
+        """
+        known = [(split, group) for split, group in pairs if split in (None, "train")]
+        found = {self(split, group) for split, group in known}
+        cut = {name for split, _ in known for name in self._cut(split)}
+        spare = sorted(
+            {group for split, group in known if self(split, group) == "train"},
+            key=lambda group: hash_position(group, seed=self.seed),
+        )
+        empty = [name for name in ("test", "val") if name in cut - found]
+        return replace(self, filled=dict(zip(spare[:-1], empty, strict=False)))
+
+    def _cut(self, split: str | None) -> dict[str, float]:
+        """The shares of the splits that are cut, for pairs with or without a split."""
+        own = self.given if split else frozenset()
+        fractions = {"test": self.test_fraction, "val": self.val_fraction}
+        return {name: share for name, share in fractions.items() if name not in own}

@@ -8,9 +8,12 @@ from structxlip.config import Params
 from structxlip.data.ingestion import index_held_out, write_pairs
 from structxlip.data.pairs import RawPair
 from structxlip.data.sources import open_source
-from structxlip.data.splits import SPLITS, assign_split
+from structxlip.data.splits import SPLITS, SplitRule
 from structxlip.incremental.artifacts import DATA, atomic_artifact
 from structxlip.progress import progress, say
+
+# Of more pairs the hash gives every split some.
+FEW_PAIRS = 1000
 
 
 def ingest(params: Params, dataset: str) -> None:
@@ -18,15 +21,18 @@ def ingest(params: Params, dataset: str) -> None:
     entry, settings = params.dataset(dataset), params.ingest
     source = open_source(entry, seed=params.seed)
 
+    rule = SplitRule(
+        given=source.splits,
+        val_fraction=settings.val_fraction,
+        test_fraction=settings.test_fraction,
+        seed=params.seed,
+    )
+    if source.size <= FEW_PAIRS:
+        again = open_source(entry, seed=params.seed)
+        rule = rule.fill((raw.split, raw.group) for raw in again.pairs)
+
     def split_for(raw: RawPair) -> str:
-        return assign_split(
-            raw.split,
-            raw.group,
-            given=source.splits,
-            val_fraction=settings.val_fraction,
-            test_fraction=settings.test_fraction,
-            seed=params.seed,
-        )
+        return rule(raw.split, raw.group)
 
     for warning in source.warnings:
         say(f"ingest {dataset}: {warning}")

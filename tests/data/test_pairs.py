@@ -21,7 +21,7 @@ from structxlip.data.ingestion import IngestReport, write_pairs
 from structxlip.data.pairs import RawPair
 from structxlip.data.quarantine import BadImage
 from structxlip.data.shards import shards
-from structxlip.data.splits import hash_split
+from structxlip.data.splits import SplitRule
 from structxlip.errors import UserError
 
 
@@ -141,17 +141,10 @@ def test_any_bytes_decode_or_are_bad(data: bytes) -> None:
     assert outcome == 3 or outcome in reasons
 
 
-@given(st.lists(st.text(), unique=True, min_size=1), st.integers(0, 9))
-def test_split_of_a_group_is_stable(groups: list[str], seed: int) -> None:
-    fractions = {"val": 0.2, "train": 0.8}
-    first = {group: hash_split(group, fractions, seed=seed) for group in groups}
-    assert first == {group: hash_split(group, fractions, seed=seed) for group in reversed(groups)}
-
-
 def test_split_shares() -> None:
-    fractions = {"test": 0.1, "val": 0.2, "train": 0.7}
-    splits = [hash_split(str(i), fractions, seed=0) for i in range(5000)]
-    for split, fraction in fractions.items():
+    rule = SplitRule(frozenset(), val_fraction=0.2, test_fraction=0.1, seed=0)
+    splits = [rule(None, str(i)) for i in range(5000)]
+    for split, fraction in {"test": 0.1, "val": 0.2, "train": 0.7}.items():
         assert splits.count(split) / 5000 == pytest.approx(fraction, abs=0.02)
 
 

@@ -8,18 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structxlip.data.splits import assign_split
+from structxlip.data.splits import SplitRule, hash_position
+
+
+def rule_of(given_splits: set[str]) -> SplitRule:
+    return SplitRule(frozenset(given_splits), val_fraction=0.08, test_fraction=0.1, seed=0)
 
 
 def split_of(group: str, split: str | None, given_splits: set[str]) -> str:
-    return assign_split(
-        split,
-        group,
-        given=frozenset(given_splits),
-        val_fraction=0.08,
-        test_fraction=0.1,
-        seed=0,
-    )
+    return rule_of(given_splits)(split, group)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +47,30 @@ def test_nothing_moves_when_data_comes_or_goes(groups: list[str], more: str) -> 
     before = {group: split_of(group, None, set()) for group in groups}
     after = {group: split_of(group, None, set()) for group in [more, *groups]}
     assert before.items() <= after.items()
+
+
+@given(
+    groups=st.sets(st.text(max_size=4), min_size=1, max_size=12),
+    given_splits=st.sampled_from([set(), {"train"}, {"train", "test"}, {"train", "val"}]),
+)
+def test_a_split_that_the_hash_leaves_empty_gets_the_nearest_group(
+    groups: set[str], given_splits: set[str]
+) -> None:
+    own = "train" if given_splits else None
+    plain = {group: rule_of(given_splits)(own, group) for group in groups}
+    rule = rule_of(given_splits).fill((own, group) for group in groups)
+    filled = {group: rule(own, group) for group in groups}
+
+    empty = [split for split in ("test", "val") if split not in {*given_splits, *plain.values()}]
+    train = [group for group, split in plain.items() if split == "train"]
+    train.sort(key=lambda group: hash_position(group, seed=0))
+    expected = plain | dict(zip(train[:-1], empty, strict=False))
+    assert filled == expected
+    if len(train) > len(empty):
+        assert {"train", "val", "test"} - given_splits <= {"train", *filled.values()}
+
+
+def test_many_groups_are_left_to_the_hash() -> None:
+    plain, groups = rule_of(set()), [f"g{i}" for i in range(500)]
+    rule = plain.fill((None, group) for group in groups)
+    assert rule.filled == {}
