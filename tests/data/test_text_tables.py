@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structxlip.data.sources.text_tables import csv_rows
+from structxlip.data.sources.text_tables import csv_records
 from structxlip.errors import UserError
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
@@ -31,7 +31,7 @@ Rows = list[dict[str, str]]
 
 
 def rows_of(path: Path, *columns: str) -> Rows:
-    return list(csv_rows(path, columns or ("image", "text")))
+    return [{**row.mapping} for row in csv_records(path, columns or ("image", "text"))]
 
 
 def outcome(path: Path) -> Rows | str:
@@ -108,7 +108,8 @@ def test_no_row_is_swallowed_by_the_quotation_marks_of_another(
     else:
         assert [row["image"] for row in found] == [f"{i}.jpg" for i in range(len(texts))]
     if not any(delimiter in text for text in texts):
-        exact = [row["text"] for row in csv_rows(path, ("image", "text"), quotes=False)]
+        rows = csv_records(path, ("image", "text"), quotes=False)
+        exact = [row.get("text") for row in rows]
         assert exact == [text.strip() for text in texts]
 
 
@@ -168,7 +169,7 @@ READ = {
     "column of row numbers": ",image,text\n0,a.jpg,A dog\n",
     "delimiter at each end": "image,text,\na.jpg,A dog,\n",
     "delimiter at the end of rows": "image,text\na.jpg,A dog,\n",
-    "lines of nothing": "\n\nimage,text\n\na.jpg,A dog\n,\n,,,\n   \n",
+    "lines of nothing": "\n\nimage,text\n\na.jpg,A dog\n   \n\n",
     "other columns with the delimiter of another": "image;text;size,weight\na.jpg;A dog;1,5\n",
     "two line ends in a row": "image,text\r\r\na.jpg,A dog\r\r\n",
 }
@@ -179,6 +180,11 @@ def test_what_can_be_read_is(tmp_path: Path, kind: str) -> None:
     (tmp_path / "t.csv").write_bytes(READ[kind].encode())
     found = [(row["image"], row["text"]) for row in rows_of(tmp_path / "t.csv")]
     assert found == [("a.jpg", "A dog")]
+
+
+def test_a_row_of_empty_cells_is_a_record_and_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,text\na.jpg,A dog\n,\n,,,\n")
+    assert [row["image"] for row in rows_of(tmp_path / "t.csv")] == ["a.jpg", "", ""]
 
 
 def test_bytes_that_are_not_utf8_stay_in_their_cell(tmp_path: Path) -> None:

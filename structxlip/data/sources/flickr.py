@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from structxlip.config.datasets import DatasetEntry
-from structxlip.data.pairs import RawPair
+from structxlip.data.pairs import Caption, RawPair, bad_pair
+from structxlip.data.quarantine import BadImage
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, reader
+from structxlip.data.sources.records import Record
 from structxlip.data.sources.text_files import text_lines
-from structxlip.data.sources.text_tables import csv_rows
+from structxlip.data.sources.text_tables import csv_records
 from structxlip.data.splits import Split
 from structxlip.errors import UserError
 
@@ -57,11 +60,8 @@ def open_flickr(dataset: Flickr) -> Source:
     """
     root = Path(dataset.path)
     images = existing(root, dataset.images)
-    files = _Names(path.name for path in images.glob("*"))
-    captions: dict[str, list[str]] = {}
-    for name, caption in _caption_rows(existing(root, dataset.captions)):
-        captions.setdefault(files.found(name), []).append(caption)
-    known = _Names([*files, *captions])
+    captions, nameless = _captions(existing(root, dataset.captions), images)
+    known = _Names([*captions, *(path.name for path in images.glob("*"))])
     splits: dict[str, str] = {}
     for split, listed in dataset.splits.items():
         for name in _listed(existing(root, listed), known):
@@ -72,16 +72,47 @@ def open_flickr(dataset: Flickr) -> Source:
                 )
     names = list(dict.fromkeys([*captions, *splits]))
     kept = [name for name in names if name in splits] if splits else names
+    pairs = (
+        RawPair(
+            id=name,
+            read_image=reader(images, name, roots=dataset.link_roots),
+            captions=captions.get(name, []),
+            group=name,
+            source="flickr",
+            split=splits.get(name),
+        )
+        for name in kept
+    )
     return Source(
-        _pairs(kept, images, dataset, captions, splits),
-        size=len(kept),
+        chain(nameless, pairs),
+        size=len(nameless) + len(kept),
         splits=frozenset(dataset.splits),
         unlisted=len(names) - len(kept),
     )
 
 
+def _captions(path: Path, images: Path) -> tuple[dict[str, list[Caption]], list[RawPair]]:
+    """The captions of each image, and a pair for the quarantine for each row without an image.
+
+    A table of which no image exists has left out the endings.
+    """
+    captions: dict[str, list[Caption]] = {}
+    nameless = []
+    for record in _records(path):
+        try:
+            name = record.file_name("image")
+        except BadImage as bad:
+            nameless.append(bad_pair(record.where, bad, "flickr"))
+        else:
+            captions.setdefault(name, []).extend(record.captions("caption"))
+    files = _Names(path.name for path in images.glob("*"))
+    if not any(name in files for name in captions):
+        captions = {files.found(name): texts for name, texts in captions.items()}
+    return captions, nameless
+
+
 class _Names:
-    """Names of images, which tables and lists may give without their endings."""
+    """Names of images, which may be looked for without their endings."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = dict.fromkeys(names)
@@ -116,44 +147,25 @@ def _listed(path: Path, known: _Names) -> list[str]:
     return listed
 
 
-def _pairs(
-    names: list[str],
-    images: Path,
-    dataset: Flickr,
-    captions: dict[str, list[str]],
-    splits: dict[str, str],
-) -> Iterator[RawPair]:
-    for name in names:
-        yield RawPair(
-            id=name,
-            read_image=reader(images, name, roots=dataset.link_roots),
-            captions=captions.get(name, []),
-            group=name,
-            source="flickr",
-            split=splits.get(name),
-        )
-
-
-def _caption_rows(path: Path) -> Iterator[tuple[str, str]]:
-    """The name of the image and the caption of each row, in any of the published formats."""
+def _records(path: Path) -> Iterator[Record]:
+    """The rows of the captions, in any of the published formats, with `image` and `caption`."""
     first = next(text_lines(path), "")
     if RESULTS_HEADING.fullmatch(first.strip()):
-        yield from _matches(path, RESULTS, skip=1)
-    elif TOKEN.match(first):
-        yield from _matches(path, TOKEN, skip=0)
-    else:
-        for row in csv_rows(path, ("image", "caption"), ALIASES):
-            yield row["image"], row["caption"]
+        return _matches(path, RESULTS, skip=1)
+    if TOKEN.match(first):
+        return _matches(path, TOKEN, skip=0)
+    return csv_records(path, ("image", "caption"), ALIASES)
 
 
-def _matches(path: Path, pattern: re.Pattern[str], skip: int) -> Iterator[tuple[str, str]]:
+def _matches(path: Path, pattern: re.Pattern[str], skip: int) -> Iterator[Record]:
     for number, line in enumerate(text_lines(path), start=1):
         if number <= skip or not line.strip():
             continue
         found = pattern.fullmatch(line.strip())
         if found is None:
             raise UserError(f"{path}, line {number} is not like the others: {line.strip()!r}")
-        caption = found[2]
+        image, caption = found.groups()
         if caption.startswith('"') and caption.endswith('"'):  # a program has written it anew
             caption = caption[1:-1].replace('""', '"')
-        yield found[1].strip(), caption.strip()
+        fields = {"image": image.strip(), "caption": caption.strip()}
+        yield Record(fields, f"{path.name}, line {number}")

@@ -22,10 +22,9 @@ from structxlip.data.sources.records import (
     line_records,
     need_fields,
     pair_of,
-    record_of,
 )
 from structxlip.data.sources.split_names import split_of_folders, split_of_name
-from structxlip.data.sources.text_tables import csv_rows
+from structxlip.data.sources.text_tables import csv_records
 from structxlip.errors import UserError
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -117,8 +116,7 @@ def _records(file: Path, root: Path, dataset: ImageFolder) -> Iterator[Record]:
         need(dict.fromkeys(names_and_rows(file)[0]), columns, file)
         yield from arrow_records(file, columns, where)
     else:
-        for number, row in enumerate(csv_rows(file, columns), start=1):
-            yield record_of(row, f"{where}, row {number}")
+        yield from csv_records(file, columns, name=where)
 
 
 def _pairs(

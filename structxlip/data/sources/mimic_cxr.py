@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,10 +13,11 @@ from structxlip.config.datasets import DatasetEntry
 from structxlip.data.dicom import dicom_to_png
 from structxlip.data.pairs import RawPair
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.base import Source, source_of
+from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, reader
 from structxlip.data.sources.radiology import report_text
-from structxlip.data.sources.text_tables import csv_rows
+from structxlip.data.sources.records import Record, pair_of
+from structxlip.data.sources.text_tables import csv_records
 from structxlip.data.splits import SPLIT_NAMES
 
 ReportSection = Literal["findings", "impression"]
@@ -48,33 +50,54 @@ class MimicCxr(DatasetEntry):
 def open_mimic_cxr(dataset: MimicCxr) -> Source:
     """Read the images in the order of the split table. All images of a patient are in one split.
 
-    Images of other views than ``dataset.views``, and of other splits, are left out and counted.
+    Images of other views than ``dataset.views`` are left out and counted.
     """
     root = Path(dataset.path)
     split_table, view_table = existing(root, dataset.splits), existing(root, dataset.metadata)
     files, reports = existing(root, dataset.files), existing(root, dataset.reports)
     views = {
-        row["dicom_id"]: row["ViewPosition"]
-        for row in csv_rows(view_table, ("dicom_id", "ViewPosition"))
+        record.get("dicom_id"): record.get("ViewPosition")
+        for record in csv_records(view_table, ("dicom_id", "ViewPosition"))
     }
-    rows = list(csv_rows(split_table, ("dicom_id", "study_id", "subject_id", "split")))
-    seen = [row for row in rows if not dataset.views or views.get(row["dicom_id"]) in dataset.views]
-    pairs = [_pair(row, files, reports, dataset) for row in seen if row["split"] in SPLIT_NAMES]
-    return source_of(pairs, len(rows) - len(pairs))
+    records, given, unlisted = [], set(), 0
+    for record in csv_records(split_table, ("dicom_id", "study_id", "subject_id", "split")):
+        try:
+            split = _split(record, views, dataset)
+        except BadImage:
+            split = ""  # a pair for the quarantine
+        if split is None:
+            unlisted += 1
+        else:
+            records.append(record)
+            given.add(split)
+    make = partial(_pair, files=files, reports=reports, dataset=dataset)
+    pairs = (pair_of(record, "mimic_cxr", make) for record in records)
+    return Source(pairs, len(records), frozenset(filter(None, given)), unlisted)
 
 
-def _pair(row: Mapping[str, str], files: Path, reports: Path, dataset: MimicCxr) -> RawPair:
-    study, patient = f"s{row['study_id']}", f"p{row['subject_id']}"
-    folder, roots = Path(patient[:3]) / patient, dataset.link_roots
-    report = _report(reader(reports, f"{folder}/{study}.txt", roots=roots))
-    text = report_text(report, dataset.sections)
+def _split(record: Record, views: Mapping[str, str], dataset: MimicCxr) -> str | None:
+    """The split of an image; None where it has another view than those wanted, or no known split.
+
+    Raises ``BadImage`` for a record without a name or a split.
+    """
+    image, split = record.name("dicom_id"), SPLIT_NAMES.get(record.name("split").lower())
+    return split if not dataset.views or views.get(image) in dataset.views else None
+
+
+def _pair(record: Record, files: Path, reports: Path, dataset: MimicCxr) -> RawPair:
+    image, patient = record.name("dicom_id"), f"p{record.name('subject_id')}"
+    study = f"{patient[:3]}/{patient}/s{record.name('study_id')}"
+    read = partial(reader, roots=dataset.link_roots)
+    text = report_text(_report(read(reports, f"{study}.txt")), dataset.sections)
     return RawPair(
-        id=row["dicom_id"],
-        read_image=_image(files, f"{folder}/{study}/{row['dicom_id']}", dataset),
+        id=image,
+        read_image=partial(
+            _image, read(files, f"{study}/{image}.dcm"), read(files, f"{study}/{image}.jpg")
+        ),
         captions=[text] if text else [],
         group=patient,
         source="mimic_cxr",
-        split=SPLIT_NAMES[row["split"]],
+        split=SPLIT_NAMES.get(record.name("split").lower()),
     )
 
 
@@ -86,16 +109,9 @@ def _report(read: Callable[[], bytes]) -> str:
         return ""
 
 
-def _image(files: Path, name: str, dataset: MimicCxr) -> Callable[[], bytes]:
-    """A function that reads an image, DICOM where there is a DICOM file, else JPG."""
-    dicom = reader(files, f"{name}.dcm", roots=dataset.link_roots)
-    jpg = reader(files, f"{name}.jpg", roots=dataset.link_roots)
-
-    def read() -> bytes:
-        try:
-            found = dicom()
-        except FileNotFoundError:
-            return jpg()
-        return dicom_to_png(found)
-
-    return read
+def _image(read_dicom: Callable[[], bytes], read_jpg: Callable[[], bytes]) -> bytes:
+    """The bytes of an image, DICOM where there is a DICOM file, else JPG."""
+    try:
+        return dicom_to_png(read_dicom())
+    except FileNotFoundError:
+        return read_jpg()

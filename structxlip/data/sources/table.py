@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -18,16 +17,10 @@ from structxlip.data.quarantine import BadImage
 from structxlip.data.sources.arrow_files import arrow_records
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, need, readable, reader
-from structxlip.data.sources.records import (
-    Record,
-    as_name,
-    line_records,
-    need_fields,
-    pair_of,
-)
+from structxlip.data.sources.records import Record, line_records, need_fields, pair_of
 from structxlip.data.sources.templates import captions_from, columns_of
 from structxlip.data.sources.text_files import PACKED_SUFFIXES
-from structxlip.data.sources.text_tables import csv_rows
+from structxlip.data.sources.text_tables import csv_records
 from structxlip.data.splits import SPLIT_NAMES, SPLITS
 from structxlip.errors import UserError
 
@@ -70,42 +63,50 @@ def open_table(dataset: Table) -> Source:
     """
     root = Path(dataset.path)
     path, folder = existing(root, dataset.table), existing(root, dataset.images)
-    named = [name for name in (dataset.image, dataset.id, dataset.split, dataset.group) if name]
-    columns = [*named, *(name for text in dataset.captions for name in columns_of(text))]
-    if not _is_parquet(path):
-        need_fields(_rows(path, dataset, columns), columns, path)
     runs: Counter[str] = Counter()  # runs of consecutive rows, by id
     given: set[str | None] = set()
-    for key, rows in _by_id(path, dataset, columns):
-        runs[key] += 1
-        for row in rows:
-            with suppress(BadImage):  # such a row is listed when its pair is made
-                given.add(_split(row, dataset, path))
-    scattered = {key for key, count in runs.items() if count > 1}
-    pairs = _pairs(path, dataset, columns, scattered, folder)
+    for identifier, rows in _by_id(path, dataset):
+        runs[identifier] += 1
+        given |= {_given_split(row, dataset, path) for row in rows}
+    scattered = {identifier for identifier, count in runs.items() if count > 1}
+    pairs = _pairs(path, dataset, scattered, folder)
     return Source(pairs, len(runs), frozenset(split for split in given if split))
 
 
-def _pairs(
-    path: Path, dataset: Table, columns: list[str], scattered: set[str], folder: Path
-) -> Iterator[RawPair]:
-    """One pair for each id. ``scattered``: the keys whose rows are not consecutive."""
+def _pairs(path: Path, dataset: Table, scattered: set[str], folder: Path) -> Iterator[RawPair]:
+    """One pair for each id. ``scattered``: the ids whose rows are not consecutive."""
     scattered_captions: dict[str, list[Caption]] = defaultdict(list)
-    for key, rows in _by_id(path, dataset, columns) if scattered else ():
-        if key in scattered:
-            scattered_captions[key] += _captions(rows, dataset)
-    yielded: set[str] = set()
-    for key, rows in _by_id(path, dataset, columns, images=True):
-        if key in yielded:
-            continue
+    for identifier, rows in _by_id(path, dataset) if scattered else ():
+        if identifier in scattered:
+            scattered_captions[identifier] += _captions(rows, dataset)
+    for identifier, rows in _by_id(path, dataset, images=True):
+        if identifier in scattered and identifier not in scattered_captions:
+            continue  # the pair of this id was yielded at its first run of rows
         first, *others = rows
-        if key in scattered:
-            yielded.add(key)
-            captions = scattered_captions.pop(key)
-        else:
-            captions = _captions([first, *others], dataset)
-        make = partial(_pair, captions=captions, dataset=dataset, path=path, folder=folder)
+        captions = scattered_captions.pop(identifier, None)
+        make = partial(
+            _pair,
+            captions=_captions([first, *others], dataset) if captions is None else captions,
+            path=path,
+            folder=folder,
+            dataset=dataset,
+        )
         yield pair_of(first, "table", make)
+
+
+def _pair(
+    record: Record, captions: list[Caption], path: Path, folder: Path, dataset: Table
+) -> RawPair:
+    identifier = _id(record, dataset)
+    grouped = dataset.group and not is_missing(record.get(dataset.group))
+    return RawPair(
+        id=identifier,
+        read_image=_image(record, folder, dataset),
+        captions=captions,
+        group=(record.name(dataset.group) if grouped else "") if dataset.group else identifier,
+        source="table",
+        split=_split(record, dataset, path),
+    )
 
 
 def _captions(rows: Iterable[Record], dataset: Table) -> list[Caption]:
@@ -118,59 +119,43 @@ def _captions(rows: Iterable[Record], dataset: Table) -> list[Caption]:
     ]
 
 
-def _pair(
-    row: Record, captions: list[Caption], dataset: Table, path: Path, folder: Path
-) -> RawPair:
-    name = row.name(dataset.id) if dataset.id else row.file_name(dataset.image)
-    group = name
-    if dataset.group:  # rows without a group are one group together
-        group = "" if is_missing(row.get(dataset.group)) else row.name(dataset.group)
-    return RawPair(
-        id=name,
-        read_image=_image(row, dataset, folder),
-        captions=captions,
-        group=group,
-        source="table",
-        split=_split(row, dataset, path),
-    )
-
-
 def _by_id(
-    path: Path, dataset: Table, columns: list[str], *, images: bool = False
+    path: Path, dataset: Table, *, images: bool = False
 ) -> Iterator[tuple[str, Iterator[Record]]]:
-    """The runs of consecutive rows with the same id, each with a key that is unique to the id.
+    """The runs of consecutive rows with the same id. ``images``: also read embedded images.
 
-    A row whose id is none has a key of its own. ``images``: also read embedded images.
+    A row without an id is a run of its own.
     """
 
-    def key(row: Record) -> str:
-        name = as_name(row.get(dataset.id or dataset.image)) if row.readable else None
-        return f"row {row.where}" if name is None else f"id {name}"
+    def key(record: Record) -> str:
+        try:
+            return _id(record, dataset)
+        except BadImage:
+            return record.where
 
-    yield from groupby(_rows(path, dataset, columns, images=images), key=key)
-
-
-def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() == ".parquet"
+    yield from groupby(_records(path, dataset, images=images), key)
 
 
-def _rows(
-    path: Path, dataset: Table, columns: list[str], *, images: bool = False
-) -> Iterator[Record]:
+def _id(record: Record, dataset: Table) -> str:
+    return record.name(dataset.id) if dataset.id else record.file_name(dataset.image)
+
+
+def _records(path: Path, dataset: Table, *, images: bool) -> Iterator[Record]:
+    named = [name for name in (dataset.image, dataset.id, dataset.split, dataset.group) if name]
+    columns = [*named, *(name for text in dataset.captions for name in columns_of(text))]
     packed = path.suffix.lower() in PACKED_SUFFIXES
     kind = (Path(path.stem) if packed else path).suffix.lower()
     if kind == ".parquet":
-        yield from _parquet_rows(path, dataset, columns, images=images)
-    elif kind in (".jsonl", ".jsonlines", ".ndjson"):
-        yield from line_records(path)
-    elif kind in (".csv", ".tsv", ".txt"):
-        for number, row in enumerate(csv_rows(path, columns, quotes=dataset.quotes), start=1):
-            yield Record(row, f"{path.name}, row {number}")
-    else:
-        raise UserError(f"{path} must be .csv, .tsv, .jsonl or .parquet", 2)
+        return _parquet_records(path, dataset, columns, images=images)
+    if kind in (".jsonl", ".jsonlines", ".ndjson"):
+        need_fields(line_records(path), columns, path)
+        return line_records(path)
+    if kind in (".csv", ".tsv", ".txt"):
+        return csv_records(path, columns, quotes=dataset.quotes)
+    raise UserError(f"{path} must be .csv, .tsv, .jsonl or .parquet", 2)
 
 
-def _parquet_rows(
+def _parquet_records(
     path: Path, dataset: Table, columns: list[str], *, images: bool
 ) -> Iterator[Record]:
     import pyarrow.parquet as pq
@@ -181,10 +166,9 @@ def _parquet_rows(
     embedded = _is_bytes(schema.field(dataset.image).type)
     if embedded and dataset.id is None:
         raise UserError(f"{path} holds the images themselves, so it needs an id column", 2)
-    read = [
-        name for name in dict.fromkeys(columns) if images or name != dataset.image or not embedded
-    ]
-    yield from arrow_records(path, read, path.name)
+    left_out = {dataset.image} if embedded and not images else set()
+    read = [name for name in dict.fromkeys(columns) if name not in left_out]
+    return arrow_records(path, read, path.name)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -195,25 +179,32 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return any(check(kind) for check in checks)
 
 
-def _split(row: Record, dataset: Table, path: Path) -> str | None:
-    """The split of a row; None where the column is empty.
-
-    Raises ``UserError`` for the name of another split, and ``BadImage`` for what is no name.
-    """
-    if dataset.split is None or is_missing(row.get(dataset.split)):
+def _split(record: Record, dataset: Table, path: Path) -> str | None:
+    """The split of a row; None where the column is empty. ``UserError`` for an unknown split."""
+    if dataset.split is None or is_missing(record.get(dataset.split)):
         return None
-    name = row.name(dataset.split)
-    if (split := SPLIT_NAMES.get(name.lower())) is None:
-        raise UserError(f"{path}: the split {name!r} must be one of {', '.join(SPLITS)}")
+    name = record.name(dataset.split)
+    split = SPLIT_NAMES.get(name.strip().lower())
+    if split is None:
+        raise UserError(
+            f"{path.parent / record.where}: the split {name!r} must be one of {', '.join(SPLITS)}"
+        )
     return split
 
 
-def _image(row: Record, dataset: Table, folder: Path) -> Callable[[], bytes]:
+def _given_split(record: Record, dataset: Table, path: Path) -> str | None:
+    try:
+        return _split(record, dataset, path)
+    except BadImage:
+        return None
+
+
+def _image(record: Record, folder: Path, dataset: Table) -> Callable[[], bytes]:
     """A function that returns the bytes of an image: embedded in the table, or in a file."""
-    value = row.get(dataset.image)
+    value = record.get(dataset.image)
     if isinstance(value, dict):  # as `datasets` writes them
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
         return lambda: value
-    place = f"{dataset.image} in {row.where}"
+    place = f"{dataset.image} in {record.where}"
     return reader(folder, value, roots=dataset.link_roots, place=place)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from math import isfinite
 from typing import Any
 
-from structxlip.data.pairs import (
-    Caption,
-    captions_in,
-    described,
-    is_missing,
-    printed_list,
-    says_nothing,
-)
+from structxlip.data.pairs import Caption, described, is_missing
 from structxlip.data.quarantine import BadCaption, storable
 from structxlip.data.sources.records import Record
 from structxlip.data.text import plain_text
 from structxlip.errors import UserError
+
+LARGE = 10**16  # larger numbers are printed with an exponent
 
 
 def columns_of(template: str) -> list[str]:
@@ -35,39 +29,30 @@ def columns_of(template: str) -> list[str]:
 
 
 def captions_from(template: str, record: Record, *, html: bool = False) -> list[Caption]:
-    """The captions that a template makes of a record.
+    """The captions of a record: those in the column that a template names, or one that it makes.
 
-    A template that is one column alone may find a list there: several captions. What is no caption
-    becomes a ``BadCaption``. ``html``: captions are HTML, which becomes text.
+    Null values and NaN are empty. Where all values are empty, so is the caption: the template's own
+    words say nothing about an image. Braces in a value are text. A format such as ``{price:.2f}``
+    also formats a number that is written as text; other texts stay as they are. A value that is
+    neither text nor number makes a ``BadCaption``, `not_text`.
+
+    ``html``: captions are HTML, which becomes text.
     """
-    pieces = _pieces(template)
-    if len(pieces) == 1 and pieces[0][0] == "" and pieces[0][2:] in (("", None), ("s", None)):
-        found = record.captions(pieces[0][1] or template)
+    columns = columns_of(template)
+    if _pieces(template) == [("", columns[0], "", None)]:
+        captions = record.captions(columns[0])
     else:
-        try:
-            found = captions_in(filled(template, record.mapping), record.where)
-        except BadCaption as bad:
-            found = [bad]
-    return [_plain(text) if html and isinstance(text, str) else text for text in found]
+        captions = [_filled(template, record)]
+    return [_plain(text) if html and isinstance(text, str) else text for text in captions]
 
 
-def _plain(html: str) -> str:
-    """The text of HTML; bytes that are not UTF-8 stay, so that the caption is listed."""
-    return plain_text(html) if storable(html) == html else html
-
-
-def filled(template: str, record: Mapping[str, Any]) -> str:
-    """Fill a caption template with the columns of a record.
-
-    Null, NaN and absent values are empty. Where all values are empty, so is the caption: the
-    template's own words say nothing about an image. Braces in a value are text. A format such as
-    ``{price:.2f}`` also formats a number that is written as text; other texts stay as they are.
-
-    Raises ``BadCaption`` with the reason `not_text` for a value that is neither text nor number.
-    """
+def _filled(template: str, record: Record) -> Caption:
     texts, empty = [], True
     for literal, column, form, conversion in _pieces(template):
-        value = "" if column is None else _value(column, record.get(column), form, conversion)
+        try:
+            value = "" if column is None else _value(record, column, form, conversion)
+        except BadCaption as bad:
+            return bad
         texts += [literal, value]
         empty = empty and not _has_words(value)
     return "" if empty else "".join(texts)
@@ -99,16 +84,25 @@ def _check(column: str | None, form: str, conversion: str | None) -> None:
         raise ValueError(f"unknown format {form!r}")
 
 
-def _value(column: str, value: Any, form: str, conversion: str | None) -> str:
-    if is_missing(value) or (isinstance(value, str) and says_nothing(value)):
+def _value(record: Record, column: str, form: str, conversion: str | None) -> str:
+    """The text of a column; ``BadCaption`` where it is neither text nor number."""
+    value = record.get(column)
+    value = value.isoformat() if isinstance(value, date) else value
+    found = [value] if _is_number(value) else record.captions(column)
+    if not found or is_missing(value) or getattr(found[0], "reason", "") == "empty_caption":
         return ""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal, date)):
-        raise BadCaption("not_text", f"has {described(value)} in {column}")
-    if (isinstance(value, float) and not isfinite(value)) or printed_list(value):
-        raise BadCaption("not_text", f"has {described(value)} in {column}")
-    converted = string.Formatter().convert_field(value, conversion)
+    if len(found) > 1 or isinstance(found[0], BadCaption):
+        place = f"{column} in {record.where}"
+        raise BadCaption("not_text", f"needs a text in {place}, not {described(value)}")
+    converted = string.Formatter().convert_field(found[0], conversion)
     texts = (_formatted(reading, form) for reading in _readings(converted))
-    return next((text for text in texts if text is not None), f"{value}")
+    return next((text for text in texts if text is not None), str(found[0]))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that people write with digits alone, so none such as 1e308."""
+    known = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+    return known and not is_missing(value) and abs(value) < LARGE
 
 
 def _formatted(value: Any, form: str) -> str | None:
@@ -126,6 +120,11 @@ def _readings(value: Any) -> Iterator[Any]:
         if number.is_integer():
             yield int(number)
         yield number
+
+
+def _plain(html: str) -> str:
+    """The text of HTML; bytes that are not UTF-8 stay, so that the caption is listed."""
+    return plain_text(html) if storable(html) == html else html
 
 
 def _has_words(text: str) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from structxlip.data.sources.records import Record
 from structxlip.data.sources.text_files import text_lines
 from structxlip.errors import UserError
 
@@ -15,16 +16,18 @@ MAX_CELL = 2**24  # characters; a longer cell comes of a quotation mark that is 
 _SEP = re.compile(r'"?sep=(.)"?')  # the line before the heading that names Excel the delimiter
 
 
-def csv_rows(
+def csv_records(
     path: Path,
     columns: Iterable[str],
     aliases: Mapping[str, str] | None = None,
     *,
     quotes: bool = True,
-) -> Iterator[dict[str, str]]:
-    """The rows of a table whose first line names its columns. The table is streamed.
+    name: str = "",
+) -> Iterator[Record]:
+    """The rows of a table whose first line names its columns, as records. The table is streamed.
 
-    White space around a cell does not count. Lines of empty cells are skipped.
+    White space around a cell does not count. Blank lines are skipped; a line of empty cells is a
+    record like any other.
 
     Args:
         path: the table; ``text_lines`` says what files it may be.
@@ -32,6 +35,7 @@ def csv_rows(
             The delimiter is the one that finds all of them in the first line.
         aliases: other names of columns, in lower case, and the names that they get.
         quotes: whether cells may stand in quotation marks; False where a mark is always text.
+        name: of the file in messages; empty for its own.
 
     Raises:
         UserError: with the number of the line, when the first line lacks a column or names one
@@ -41,23 +45,24 @@ def csv_rows(
     lines = _Lines(path)
     names, delimiter = _heading(lines, list(columns), aliases or {})
     first = names.index(next(iter(columns), names[0]))
-    for cells in _records(lines, delimiter, first, quotes=quotes):
-        if not any(cells):
+    for cells in _rows(lines, delimiter, first, quotes=quotes):
+        if cells in ([], [""]):
             continue
         if len(cells) != len(names) and any(cells[len(names) :] or [True]):
             raise UserError(
                 f"{lines.where} has {len(cells)} cells and the first line {len(names)}; write a "
                 f'cell that holds a {DELIMITERS.get(delimiter, delimiter)} or a line break in "…"'
             )
-        yield dict(zip(names, cells, strict=False))
+        fields = dict(zip(names, cells, strict=False))
+        yield Record(fields, f"{name or path.name}, line {lines.start}")
 
 
 class _Lines:
-    """The lines of a file, of which the last record is known."""
+    """The lines of a file, of which those of the last row are known."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.record: list[str] = []
+        self.row: list[str] = []
         self._count = 0
         self._lines = text_lines(path)
 
@@ -67,21 +72,21 @@ class _Lines:
     def __next__(self) -> str:
         line = next(self._lines)
         self._count += 1
-        self.record.append(line)
+        self.row.append(line)
         return line
 
     @property
     def start(self) -> int:
-        """The number of the first line of the record."""
-        return self._count - len(self.record) + 1
+        """The number of the first line of the row."""
+        return self._count - len(self.row) + 1
 
     @property
     def where(self) -> str:
         return f"{self.path}, line {self.start}"
 
 
-def _records(lines: _Lines, delimiter: str, first: int, *, quotes: bool) -> Iterator[list[str]]:
-    """The cells of each record. ``first``: the column that tells whether a line is a row."""
+def _rows(lines: _Lines, delimiter: str, first: int, *, quotes: bool) -> Iterator[list[str]]:
+    """The cells of each row. ``first``: the column that tells whether a line is a row."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     rows = csv.reader(
         lines,
@@ -91,14 +96,14 @@ def _records(lines: _Lines, delimiter: str, first: int, *, quotes: bool) -> Iter
         strict=True,
     )
     while True:
-        lines.record.clear()
+        lines.row.clear()
         try:
             cells = [cell.strip() for cell in next(rows)]
         except StopIteration:
             return
         except csv.Error as error:
             raise UserError(f"{lines.where}: {_not_closed(str(error))}") from None
-        for number, line in enumerate(lines.record[1:], start=lines.start + 1):
+        for number, line in enumerate(lines.row[1:], start=lines.start + 1):
             if _is_row(line, cells, delimiter, first):
                 raise UserError(f"{lines.where}: {_not_closed(f'line {number} would be a part')}")
         yield cells
@@ -113,10 +118,10 @@ def _not_closed(reason: str) -> str:
 
 
 def _is_row(line: str, cells: Sequence[str], delimiter: str, first: int) -> bool:
-    """Whether a line within a record of the given cells is a row of its own.
+    """Whether a line within a row of the given cells is a row of its own.
 
     It has as many cells. Texts may hold that many commas, if not tabs, so its name must look like
-    the name of the record too.
+    that of the row too.
     """
     own = line.split(delimiter)
     if len(own) != len(cells) or len(cells) == 1:
