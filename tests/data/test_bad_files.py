@@ -180,5 +180,13 @@ def test_place(tmp_path: Path, kind: str) -> None:
     assert outcome(tmp_path, reader(folder, name)) == expected
 
 
+def test_a_name_that_is_not_utf8_is_listed(tmp_path: Path) -> None:
+    assert outcome(tmp_path, reader(tmp_path, "caf\udce9.png", place="t.csv, line 2")) == (
+        "missing_image"
+    )
+    (found,) = pq.read_table(tmp_path / "out/quarantine.parquet").to_pylist()
+    assert found["detail"] == r"caf\udce9.png is a file that does not exist (t.csv, line 2)"
+
+
 def test_at_least_forty_kinds() -> None:
     assert len(IMAGES) + len(PLACES) >= 40
