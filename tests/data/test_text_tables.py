@@ -117,11 +117,18 @@ REFUSED = {
     "quote that is never closed": ('image,text\na.jpg,A\nb.jpg,"B\nc.jpg,C\n', "line 3: a quot"),
     "quote closed by the next one": ('image,text\na.jpg,"A\nb.jpg,"B"\n', "line 2: a quotation"),
     "quote closed by the end of another row": (
-        'image,text\na.jpg,"A\nb.jpg,one 6"\n', r"line 2: .* \(line 3 would be a part\)",
+        'image,text\na.jpg,"A\nb.jpg,one 6"\n', "line 2: .* another row: 'b.jpg,one 6\"'",
     ),
-    "numbers as names": ('image,text\n12,"A\n7,one 6"\n', r"line 2: .* \(line 3 would be"),
+    "quote closed by the end of another row of the same image": (
+        'image,text\na.jpg,"A\na.jpg,one 6"\n', "line 2: .* another row: 'a.jpg,one 6\"'",
+    ),
+    "more marks and commas": ('image,text\na.jpg,"\nb.jpg,,"""\n', "line 2: .* another row"),
+    "captions before names": (
+        'text,image\n"A dog,a.jpg\nA cat, red",b.jpg\n', "line 2: .* row: '\"A dog,a.jpg'",
+    ),
+    "numbers as names": ('image,text\n12,"A\n7,one 6"\n', "line 2: .* another row: '7,one"),
     "names without a look, in a table of tabs": (
-        'image\ttext\na\t"A\nb\tone 6"\n', r"line 2: .* \(line 3 would be a part\)",
+        'image\ttext\na\t"A\nb\tone 6"\n', "line 2: .* another row",
     ),
     "text after a quoted cell": ('image,text\na.jpg,"A" dog\n', "line 2: a quotation mark opens"),
     "cell without end": ('image,text\na.jpg,"' + "A dog. " * 2_500_000, "line 2: a quot.* larger"),
@@ -192,10 +199,21 @@ def test_bytes_that_are_not_utf8_stay_in_their_cell(tmp_path: Path) -> None:
     assert [row["text"] for row in rows_of(tmp_path / "t.csv")] == ["caf\udce9", "A dog"]
 
 
-def test_a_caption_of_several_lines_with_commas_is_one_caption(tmp_path: Path) -> None:
-    text = "A dog runs.\nIt has a ball, red.\nSee b.jpg, too."
-    (tmp_path / "t.csv").write_text(f'image,text\na.jpg,"{text}"\n')
-    assert [row["text"] for row in rows_of(tmp_path / "t.csv")] == [text]
+@given(CAPTIONS, DELIMITERS, st.permutations(["image", "text", "split"]))
+def test_captions_of_several_lines_stand_in_any_column(
+    folder: Path, captions: list[str], delimiter: str, columns: list[str]
+) -> None:
+    rows = [
+        {"image": f"{i}.jpg", "text": f"{text}\nIt runs, fast; see a b.jpg|\n", "split": "train"}
+        for i, text in enumerate(captions)
+    ]
+    path = folder / "lines.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    right = expected([row["text"] for row in rows])
+    assert rows_of(path) == [one | {"split": "train"} for one in right]
 
 
 def test_a_long_caption_is_read(tmp_path: Path) -> None:

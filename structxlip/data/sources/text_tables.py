@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from structxlip.data.sources.records import Record
@@ -98,15 +98,15 @@ def _rows(lines: _Lines, delimiter: str, first: int, *, quotes: bool) -> Iterato
     while True:
         lines.row.clear()
         try:
-            cells = [cell.strip() for cell in next(rows)]
+            cells = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
             raise UserError(f"{lines.where}: {_not_closed(str(error))}") from None
-        for number, line in enumerate(lines.row[1:], start=lines.start + 1):
-            if _is_row(line, cells, delimiter, first):
-                raise UserError(f"{lines.where}: {_not_closed(f'line {number} would be a part')}")
-        yield cells
+        if len(lines.row) > 1 and (swallowed := _swallowed(lines.row, cells, delimiter, first)):
+            reason = f"it would hold another row: {swallowed.strip()!r}"
+            raise UserError(f"{lines.where}: {_not_closed(reason)}")
+        yield [cell.strip() for cell in cells]
 
 
 def _not_closed(reason: str) -> str:
@@ -117,17 +117,29 @@ def _not_closed(reason: str) -> str:
     )
 
 
-def _is_row(line: str, cells: Sequence[str], delimiter: str, first: int) -> bool:
+def _swallowed(row: list[str], cells: list[str], delimiter: str, first: int) -> str | None:
+    """The line of a row of several lines that is a row of its own, if there is one.
+
+    The line that holds the name of the row is none: the first, or the last where the name follows
+    the cells of several lines.
+    """
+    broken = [number for number, cell in enumerate(cells) if "\n" in cell]
+    others = row[first <= broken[-1] : len(row) - (first >= broken[0])]
+    return next((line for line in others if _is_row(line, cells, delimiter, first)), None)
+
+
+def _is_row(line: str, cells: list[str], delimiter: str, first: int) -> bool:
     """Whether a line within a row of the given cells is a row of its own.
 
-    It has as many cells. Texts may hold that many commas, if not tabs, so its name must look like
-    that of the row too.
+    It has as many cells or more. Texts may hold that many commas, if not tabs, so its name, at its
+    place from the left or from the right, must look like that of the row too.
     """
     own = line.split(delimiter)
-    if len(own) != len(cells) or len(cells) == 1:
+    if len(own) < len(cells) or len(cells) == 1:
         return False
-    look = _look(cells[first])
-    return delimiter == "\t" or (look is not None and look == _look(own[first]))
+    look = _look(cells[first].replace(" ", "_"))
+    names = (own[first], own[first - len(cells)])
+    return delimiter == "\t" or (look is not None and look in map(_look, names))
 
 
 def _look(name: str) -> str | None:
