@@ -53,7 +53,7 @@ def clean_caption(text: str) -> str:
     words = visible.split()
     if not words:
         raise BadCaption("empty_caption", "has no words")
-    if not _says_something(visible):
+    if not says_something(visible):
         raise BadCaption("empty_caption", f"has no letter and no digit: {' '.join(words)[:20]!r}")
     if len(words) > MAX_WORDS:
         raise BadCaption("oversized_caption", f"has {len(words)} words")
@@ -62,7 +62,7 @@ def clean_caption(text: str) -> str:
     if len(words) >= REPETITIONS and len({word.casefold() for word in words}) == 1:
         raise BadCaption("repeated_word", f"says {words[0]!r} {len(words)} times")
     clean = " ".join(words)
-    if not _says_something(plain_text(clean)):
+    if not says_something(plain_text(clean)):
         raise BadCaption("only_markup", "is HTML without text")
     return clean
 
@@ -95,13 +95,13 @@ def _instead(tag: re.Match[str]) -> str:
 def _as_sentences(blocks: list[str]) -> str:
     """Blocks of text as sentences of one line. Blocks that say nothing are left out."""
     lines = [_BULLET.sub("", " ".join(block.split())) for block in blocks]
-    lines = [line for line in lines if _says_something(line)] if len(lines) > 1 else lines
+    lines = [line for line in lines if says_something(line)] if len(lines) > 1 else lines
     ended = [
         line if line.rstrip("\"'”’»)").endswith(tuple(_ENDS)) else f"{line}." for line in lines
     ]
     return " ".join([*ended[:-1], *lines[-1:]])
 
 
-def _says_something(text: str) -> bool:
+def says_something(text: str) -> bool:
     """Whether a text has a letter or a digit that shows."""
     return any(c.isalnum() and c not in _BLANK_LETTERS for c in text)

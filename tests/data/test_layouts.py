@@ -217,7 +217,7 @@ def test_fashion_products(tmp_path: Path) -> None:
     write(tmp_path, {"products.jsonl": json.dumps(record), "images/5.jpg": b"5"})
     ((identifier, split, _, (caption,), _),) = told(opened("fashion_products", tmp_path))
     assert (identifier, split) == ("5", None)
-    assert " ".join(caption.split()) == "Blue shirt. Fit Regular & long"
+    assert " ".join(caption.split()) == "Blue shirt. Fit. Regular & long"
 
 
 def test_structxlip_json(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from functools import cache
 from typing import Any
 
 from structxlip.data.pairs import Caption, described, is_missing
-from structxlip.data.quarantine import BadCaption, storable
+from structxlip.data.quarantine import BadCaption
 from structxlip.data.sources.records import Record
-from structxlip.data.text import plain_text
+from structxlip.data.text import plain_text, says_something
 from structxlip.errors import UserError
 
 LARGE = 10**16  # larger numbers are printed with an exponent
@@ -43,7 +43,7 @@ def captions_from(template: str, record: Record, *, html: bool = False) -> list[
         captions = record.captions(columns[0])
     else:
         captions = [_filled(template, record)]
-    return [_plain(text) if html and isinstance(text, str) else text for text in captions]
+    return [plain_text(text) if html and isinstance(text, str) else text for text in captions]
 
 
 def _filled(template: str, record: Record) -> Caption:
@@ -54,7 +54,7 @@ def _filled(template: str, record: Record) -> Caption:
         except BadCaption as bad:
             return bad
         texts += [literal, value]
-        empty = empty and not _has_words(value)
+        empty = empty and not says_something(plain_text(value))
     return "" if empty else "".join(texts)
 
 
@@ -120,13 +120,3 @@ def _readings(value: Any) -> Iterator[Any]:
         if number.is_integer():
             yield int(number)
         yield number
-
-
-def _plain(html: str) -> str:
-    """The text of HTML; bytes that are not UTF-8 stay, so that the caption is listed."""
-    return plain_text(html) if storable(html) == html else html
-
-
-def _has_words(text: str) -> bool:
-    """Whether a text has a letter or a digit that is no HTML."""
-    return any(character.isalnum() for character in (_plain(text) if "<" in text else text))
