@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import subprocess
 import sys
@@ -19,6 +20,10 @@ from structxlip.losses import (
     RegionChunkAttentionLoss,
     RegionChunkLoss,
     SigmoidContrastiveLoss,
+    contrastive,
+    gather,
+    region_chunk,
+    region_chunk_attention,
 )
 from structxlip.losses.gather import gather_rows
 
@@ -36,7 +41,7 @@ def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return first, second, valid, chunks
 
 
-def losses(part: slice, gather: bool, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+def losses(part: slice | Tensor, gather: bool, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
     """Each loss of a part of the batch, with the gradient of a shared linear layer."""
     first, second, valid, chunks = (value[part] for value in inputs())
     # As a collator would: the widest of this worker.
@@ -128,6 +133,24 @@ def test_two_workers_are_one(folder: Path, rank: int) -> None:
 def test_features_of_other_sizes_are_an_error_on_every_worker(folder: Path, rank: int) -> None:
     said = (folder / f"{rank}.txt").read_text()
     assert said == "features must have one size on all workers, got [[4], [5]]"
+
+
+@pytest.mark.parametrize("place", range(7))
+def test_a_loss_gathers_where_it_is_asked_to(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a worker with the same rows, it is the loss of all rows twice."""
+    half = slice(2, None)
+    (alone, _) = losses(half, False, layer())[place]
+    for module in (contrastive, gather, region_chunk, region_chunk_attention):
+        monkeypatch.setattr(module, "gather_rows", lambda rows: torch.cat([rows, rows]))
+    (not_asked, _) = losses(half, False, layer())[place]
+    torch.testing.assert_close(not_asked, alone, rtol=0, atol=0)
+    (together, _) = losses(half, True, layer())[place]
+    monkeypatch.undo()
+    twice = torch.tensor([2, 3, 4, 5, 2, 3, 4, 5])
+    (expected, _) = losses(twice, False, layer())[place]
+    if place == 6:  # the same pair on another worker is another group
+        expected = alone + math.log(2)
+    torch.testing.assert_close(together, expected)
 
 
 if __name__ == "__main__":  # one of the two workers
