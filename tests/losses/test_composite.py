@@ -79,7 +79,9 @@ def test_weight_schedule() -> None:
     shape = {"warm": 2, "decay_start": 4, "decay_end": 8, "floor": 0.2}
     values = [weight_schedule(0.5, epoch, **shape) for epoch in (0, 1, 2, 4, 6, 8, 20)]
     assert values == pytest.approx([0, 0.25, 0.5, 0.5, 0.5 * 0.6, 0.1, 0.1])
-    assert weight_schedule(0.5, 100) == 0.5
+    assert weight_schedule(0.5, 0) == weight_schedule(0.5, 100) == 0.5
+    assert weight_schedule(0.5, 9, decay_start=1, decay_end=5) == 0.5
+    assert weight_schedule(0.5, 9, decay_start=1) == weight_schedule(0.5, 9, decay_end=5) == 0.5
 
 
 def test_a_composite_without_any_weight_is_refused() -> None:
