@@ -85,3 +85,22 @@ def test_mean_recall_and_its_standard_error() -> None:
     assert mean_recall({"image_to_text/R@1": 1.0, "text_to_image/R@1": 4.0}) == 2.5
     hits = np.array([1] * 30 + [0] * 90)
     assert recall_standard_error(25.0, 120) == pytest.approx(100 * hits.std() / math.sqrt(120))
+
+
+def test_what_is_not_said_is_a_thousand_samples_of_the_usual_recalls() -> None:
+    images, texts, owner = split(30, 50, 3)
+    before = retrieval_ranks(images, texts, owner)
+    after = retrieval_ranks(images, texts + images[owner], owner)
+    found = bootstrap_delta(before, after, owner)
+    assert found == bootstrap_delta(before, after, owner, ks=(1, 5, 10), samples=1000, seed=0)
+
+
+def test_the_gain_of_several_seeds_is_their_mean() -> None:
+    images, texts, owner = split(30, 50, 3)
+    ranks = [retrieval_ranks(images, texts + i * images[owner], owner) for i in range(4)]
+    together = bootstrap_delta(ranks[:2], ranks[2:], owner, samples=50)
+    apart = [bootstrap_delta(ranks[i], ranks[i + 2], owner, samples=50) for i in range(2)]
+    for key, delta in together.items():
+        assert delta["mean"] == pytest.approx(sum(found[key]["mean"] for found in apart) / 2)
+    with pytest.raises(ValueError, match="shorter"):
+        bootstrap_delta(ranks[:2], ranks[2:3], owner)
