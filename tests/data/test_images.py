@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from structxlip.data.images import decode_rgb
+from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
 from structxlip.data.quarantine import BadImage
 
 ROUGH = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
@@ -82,9 +82,9 @@ def encoded(image: Image.Image, kind: str, **how: Any) -> bytes:
 # --- Orientation
 
 
-@settings(max_examples=60)
+@pytest.mark.parametrize("turn", UPRIGHT)
+@settings(max_examples=12)
 @given(
-    turn=st.integers(1, 8),
     kind=st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF"]),
     where=st.sampled_from(["exif", "xmp attribute", "xmp element"]),
     size=st.tuples(st.integers(8, 40), st.integers(8, 40)),
@@ -228,6 +228,15 @@ def test_what_would_be_nearly_black_is_refused(data: bytes) -> None:
         decode_rgb(data)
 
 
+def test_dark_and_bright_enough() -> None:
+    values = np.full((30, 30), 36 * 257, np.uint16)
+    values[0, :8] = 65535  # fewer than one pixel in a hundred
+    assert set(grey_of(deep(values)).ravel()) == {36, 255}
+    values[values < 65535] = 31 * 257
+    with pytest.raises(BadImage, match="dark_image"):
+        decode_rgb(deep(values))
+
+
 def test_a_dark_photograph_of_8_bits_is_good() -> None:
     assert decode_rgb(deep(np.zeros((9, 9), np.uint8))).max() == 0
 
@@ -306,6 +315,25 @@ def test_bombs_and_sizes_of_zero_are_refused() -> None:
     ):
         with pytest.raises(BadImage, match="corrupt_image: "):
             decode_rgb(data)
+
+
+def test_the_largest_picture() -> None:
+    out = io.BytesIO()
+    Image.new("1", (10_001, 10_000)).save(out, "PNG")
+    with pytest.raises(BadImage, match="oversized_image: 10001 x 10000 pixels"):
+        decode_rgb(out.getvalue())
+
+
+@pytest.mark.parametrize(("size", "expected"), [((600, 300), (150, 75)), ((3, 300), (2, 150))])
+def test_thumbnails_keep_their_shape(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert thumbnail(np.asarray(PICTURE.resize(size))).shape == (*expected[::-1], 3)
+
+
+def test_a_jpeg_for_a_page_has_the_colours() -> None:
+    rgb = np.asarray(PICTURE)
+    whole = decode_rgb(encode_jpeg(rgb))
+    assert np.abs(whole.astype(int) - rgb).mean() < 4
+    assert np.abs(whole.mean(axis=(0, 1)) - rgb.mean(axis=(0, 1))).max() < 1
 
 
 def test_a_huge_colour_profile_does_not_matter() -> None:
