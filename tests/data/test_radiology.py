@@ -45,6 +45,7 @@ REPORTS = {
     "empty repeat": (f" FINDINGS: {CLEAR}\n FINDINGS:\n \n IMPRESSION: {NONE}", f"{CLEAR} {NONE}"),
     "empty first": (f" IMPRESSION:\n \n IMPRESSION: {NONE}", NONE),
     "title that looks like findings": (f" CHEST, PA AND LATERAL:\n \n FINDINGS: {CLEAR}", CLEAR),
+    "time in a title": (f" PORTABLE CHEST, ___, 3:20 A.M.\n \n IMPRESSION: {NONE}", NONE),
     "removed by de-identification": (f" FINDINGS:  ___\n \n IMPRESSION:  {NONE}", NONE),
     "two sections": (f" FINDINGS: {CLEAR}\n \n CHEST, TWO VIEWS: Calm.", f"{CLEAR} Calm."),
     "capitals within findings": (

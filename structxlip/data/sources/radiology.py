@@ -43,7 +43,8 @@ _PATTERNS = {
     r"|(pa|ap) and lat|lateral and (pa|ap)|frontal (and|(semi-)?upright)": _VIEWS,
 }
 _LIKENESS = 0.85  # of a misspelt heading, such as "IMPRSSION"
-_HEADING = re.compile(r"^[ \t]*([A-Za-z][\w ,/()&'#.-]{1,70}?)[ \t]*(:|$)", re.MULTILINE)
+# A colon before a digit is that of a time: "PORTABLE CHEST, 3:20 A.M.".
+_HEADING = re.compile(r"^[ \t]*([A-Za-z][\w ,/()&'#.-]{1,70}?)[ \t]*(:(?!\d)|$)", re.MULTILINE)
 _TITLE = re.compile(r"^[ \t]*(?:(?:FINAL|INTERIM|PRELIMINARY) REPORT|_+)[ \t]*$", re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
