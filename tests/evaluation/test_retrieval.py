@@ -107,6 +107,18 @@ def test_recall_is_that_of_clip_benchmark() -> None:
         )
 
 
+def test_the_usual_recalls_are_at_1_5_and_10() -> None:
+    given_split = split(30, 40, 4)
+    usual = retrieval_metrics(*given_split, ks=(1, 5, 10))
+    assert list(usual) == [
+        f"{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
+    ]
+    assert len(set(usual.values())) == 6
+    assert retrieval_metrics(*given_split) == retrieval_ranks(*given_split).recall() == usual
+    named = retrieval_ranks(*given_split).recall(prefix="strict/")
+    assert named == {f"strict/{key}": value for key, value in usual.items()}
+
+
 def test_ties_count_against_the_model() -> None:
     same = np.ones((3, 2), np.float32)
     assert set(retrieval_metrics(same, same, np.arange(3), ks=(1, 2)).values()) == {0.0}

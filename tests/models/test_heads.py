@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from structxlip.errors import UserError
 from structxlip.models.build import load_model
-from structxlip.models.heads import HeadsConfig, HeadsOnTowers
+from structxlip.models.heads import HeadsConfig, HeadsOnTowers, ProjectionHead
+from structxlip.models.structxlip import Batch
 
 CONFIG = HeadsConfig(
     image_tower="packaged:a",
@@ -88,3 +90,106 @@ def test_aligned_heads_start_as_the_zero_shot_model() -> None:
     torch.testing.assert_close(model.embed_texts(text), normalize(text, dim=-1))
     with pytest.raises(UserError, match=r"set model\.embed_dim to 5"):
         HeadsOnTowers(replace(CONFIG, aligned=True))
+
+
+def gelu(values: Tensor) -> Tensor:
+    return values * (1 + torch.erf(values / math.sqrt(2))) / 2
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@torch.no_grad()
+def test_a_head_is_its_definition(residual: bool) -> None:
+    torch.manual_seed(0)
+    head = ProjectionHead(5, 5, 9, 0.5, residual=residual).eval()
+    assert bool(head.mlp[3].weight.any()) != residual  # it starts at the identity
+    assert bool(head.mlp[3].bias.any()) != residual
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    features, mean, std = torch.randn(4, 5), torch.randn(5), torch.tensor([2.0, 1.0, 3.0, 0.5, 0.0])
+    first, _, dropout, last = head.mlp
+
+    def naive() -> Tensor:
+        standard = (features - head.mean) / head.std
+        projected = gelu(standard @ first.weight.T + first.bias) @ last.weight.T + last.bias
+        norms = features.square().sum(dim=1, keepdim=True).sqrt()
+        return features + norms * projected if residual else projected
+
+    assert (head.mean.tolist(), head.std.tolist()) == ([0.0] * 5, [1.0] * 5)
+    torch.testing.assert_close(head(features), naive())
+    head.set_statistics(mean, std)
+    assert torch.equal(head.mean, mean)
+    assert head.std.tolist() == pytest.approx([2.0, 1.0, 3.0, 0.5, 1e-4])  # of a constant feature
+    torch.testing.assert_close(head(features), naive())
+    assert (dropout.p, first.out_features, last.out_features) == (0.5, 9, 5)
+    assert {"mean", "std"} < set(head.state_dict())
+
+
+@torch.no_grad()
+def test_the_features_of_a_batch_are_those_of_its_parts(model: HeadsOnTowers) -> None:
+    model.text_head.set_statistics(torch.randn(7), torch.rand(7) + 1)
+    maps = (torch.rand(3, 1, 64, 64) < 0.1).float()
+    batch = Batch(
+        image=torch.randn(3, 5),
+        caption=torch.randn(3, 7),
+        structure=torch.randn(3, 7),
+        chunks=torch.randn(3, 2, 7),
+        chunk_mask=torch.rand(3, 2) < 0.5,
+        edges=maps,
+        has_structure=torch.tensor([True, False, True]),
+        group_ids=torch.tensor([0, 1, 0]),
+    )
+    assert model.edge_encoder is not None
+    edge_features, patches = model.edge_encoder(maps)
+    expected = {
+        "image_features": model.image_head(batch["image"]),
+        "text_features": model.text_head(batch["caption"]),
+        "structure_features": model.text_head(batch["structure"]),
+        "chunk_features": model.text_head(batch["chunks"]),
+        "chunk_mask": batch["chunk_mask"],
+        "edge_features": edge_features,
+        "patch_features": patches,
+        "has_structure": batch["has_structure"],
+        "group_ids": batch["group_ids"],
+        "logit_scale": torch.tensor(1 / 0.07),
+    }
+    torch.testing.assert_close(dict(model(batch)), expected)
+    torch.testing.assert_close(model.edge_features(maps), edge_features)
+    assert expected["chunk_features"].shape == (3, 2, 6)
+
+
+@torch.no_grad()
+def test_a_model_without_an_edge_branch_has_no_features_of_edges() -> None:
+    model = HeadsOnTowers(replace(CONFIG, edges=False))
+    given = Batch(image=torch.randn(2, 5), caption=torch.randn(2, 7), group_ids=torch.arange(2))
+    names = {"image_features", "text_features", "logit_scale", "group_ids"}
+    assert set(model(given)) == names
+    assert (model.has_edges, model.embed_dim) == (False, 6)
+
+
+@torch.no_grad()
+def test_a_second_head_reads_the_features_of_images(model: HeadsOnTowers) -> None:
+    """A control: the branch of a model that has no edge maps."""
+    control = HeadsOnTowers(replace(CONFIG, second_head=True)).eval()
+    images = torch.randn(3, 5)
+    assert isinstance(control.edge_encoder, ProjectionHead)
+    torch.testing.assert_close(control.edge_features(images), control.edge_encoder(images))
+    given = Batch(
+        image=images,
+        caption=torch.randn(3, 7),
+        structure=torch.randn(3, 7),
+        chunks=torch.randn(3, 1, 7),
+        chunk_mask=torch.ones(3, 1, dtype=torch.bool),
+        edges=images,
+        has_structure=torch.ones(3, dtype=torch.bool),
+        group_ids=torch.arange(3),
+    )
+    found = control(given)
+    assert "patch_features" not in found
+    torch.testing.assert_close(found["edge_features"], control.edge_encoder(images))
+
+
+def test_the_refusal_of_aligned_towers_is_one_of_parameters() -> None:
+    for dims in ((6, 5), (5, 6), (5, 5)):
+        with pytest.raises(UserError) as refused:
+            HeadsOnTowers(replace(CONFIG, image_dim=dims[0], text_dim=dims[1], aligned=True))
+        assert refused.value.exit_code == 2
