@@ -71,7 +71,7 @@ def test_flickr_refuses_an_image_in_two_splits(flickr: Path) -> None:
 
 CAPTIONS = {
     "a b.jpg": ['He says "go" .', "A dog | a cat .", "A # 1 dog"],
-    "c#1.jpg": ['"Stop" it says', "2 dogs"],
+    "c#1.jpg": ['"Stop" it says , "go"', "2 dogs"],
 }
 COMMA = "image,caption\n" + "".join(
     f'{name},"{text.replace(chr(34), chr(34) * 2)}"\n'
@@ -91,6 +91,7 @@ PUBLISHED = {
     "captions.txt": COMMA,
     "captions.txt with endings left out": COMMA.replace(".jpg", ""),
     "Flickr8k.token.txt": TOKEN,
+    "Flickr8k.token.txt after a blank line": f"\n{TOKEN}\n",
     "results.csv": HEADING + RESULTS,
     "results.csv with its row that lacks a bar": HEADING + RESULTS.replace("1| 2 d", "1   2 d"),
     "results.csv with commas": COMMA.replace("image,caption", "image_name,comment"),

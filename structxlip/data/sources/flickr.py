@@ -149,23 +149,23 @@ def _listed(path: Path, known: _Names) -> list[str]:
 
 def _records(path: Path) -> Iterator[Record]:
     """The rows of the captions, in any of the published formats, with `image` and `caption`."""
-    first = next(text_lines(path), "")
-    if RESULTS_HEADING.fullmatch(first.strip()):
-        return _matches(path, RESULTS, skip=1)
-    if TOKEN.match(first):
-        return _matches(path, TOKEN, skip=0)
+    first = next((line.strip() for line in text_lines(path) if line.strip()), "")
+    if RESULTS_HEADING.fullmatch(first):
+        return _matches(path, RESULTS)
+    if TOKEN.fullmatch(first):
+        return _matches(path, TOKEN)
     return csv_records(path, ("image", "caption"), ALIASES)
 
 
-def _matches(path: Path, pattern: re.Pattern[str], skip: int) -> Iterator[Record]:
-    for number, line in enumerate(text_lines(path), start=1):
-        if number <= skip or not line.strip():
+def _matches(path: Path, pattern: re.Pattern[str]) -> Iterator[Record]:
+    for number, line in enumerate(map(str.strip, text_lines(path)), start=1):
+        if not line or RESULTS_HEADING.fullmatch(line):
             continue
-        found = pattern.fullmatch(line.strip())
+        found = pattern.fullmatch(line)
         if found is None:
-            raise UserError(f"{path}, line {number} is not like the others: {line.strip()!r}")
+            raise UserError(f"{path}, line {number} is not like the others: {line!r}")
         image, caption = found.groups()
-        if caption.startswith('"') and caption.endswith('"'):  # a program has written it anew
+        if pattern is RESULTS and re.fullmatch('".*"', caption):  # a program has written it anew
             caption = caption[1:-1].replace('""', '"')
         fields = {"image": image.strip(), "caption": caption.strip()}
         yield Record(fields, f"{path.name}, line {number}")
