@@ -17,7 +17,7 @@ from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import existing, reader
 from structxlip.data.sources.records import Record
 from structxlip.data.sources.text_files import text_lines
-from structxlip.data.sources.text_tables import csv_records
+from structxlip.data.sources.text_tables import SHOWN, csv_records
 from structxlip.data.splits import Split
 from structxlip.errors import UserError
 
@@ -163,7 +163,7 @@ def _matches(path: Path, pattern: re.Pattern[str]) -> Iterator[Record]:
             continue
         found = pattern.fullmatch(line)
         if found is None:
-            raise UserError(f"{path}, line {number} is not like the others: {line!r}")
+            raise UserError(f"{path}, line {number} is not like the others: {line[:SHOWN]!r}")
         image, caption = found.groups()
         if pattern is RESULTS and re.fullmatch('".*"', caption):  # a program has written it anew
             caption = caption[1:-1].replace('""', '"')

@@ -13,6 +13,7 @@ from structxlip.errors import UserError
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 MAX_CELL = 2**24  # characters; a longer cell comes of a quotation mark that is never closed
+SHOWN = 60  # characters of a line that a message shows
 _SEP = re.compile(r'"?sep=(.)"?')  # the line before the heading that names Excel the delimiter
 
 
@@ -104,7 +105,7 @@ def _rows(lines: _Lines, delimiter: str, first: int, *, quotes: bool) -> Iterato
         except csv.Error as error:
             raise UserError(f"{lines.where}: {_not_closed(str(error))}") from None
         if len(lines.row) > 1 and (swallowed := _swallowed(lines.row, cells, delimiter, first)):
-            reason = f"it would hold another row: {swallowed.strip()!r}"
+            reason = f"it would hold another row: {swallowed.strip()[:SHOWN]!r}"
             raise UserError(f"{lines.where}: {_not_closed(reason)}")
         yield [cell.strip() for cell in cells]
 
