@@ -91,6 +91,16 @@ def test_unevenness_is_that_of_the_cells(edges: NDArray[np.bool_]) -> None:
     assert unevenness(edges) >= 0
 
 
+@pytest.mark.parametrize(("right_every", "expected"), [(7, False), (6, True)])
+def test_the_least_unevenness(right_every: int, expected: bool) -> None:
+    """Lines on the left every 10 pixels, on the right closer: 0.18 and 0.25."""
+    edges = np.zeros((1680, 1680), np.bool_)  # each cell holds whole periods
+    edges[::10, :840] = True
+    edges[::right_every, 840:] = True
+    assert unevenness(edges) == pytest.approx((10 - right_every) / (10 + right_every), abs=1e-3)
+    assert has_structure(edges) == expected
+
+
 def test_parameters_decide() -> None:
     edges = canny(draw(0).image, size_px=128)
     found = unevenness(edges)
