@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spacy.tokens import Token
 
 WORD_JOINERS = frozenset("-–/")
+_JOINTS = frozenset({"and", "or", "&", ","})  # between the colours of a row
 _CONTENT = frozenset({"NOUN", "PROPN", "VERB", "NUM"})
 _NOUN_ROLES = frozenset({"nsubj", "nsubjpass", "dobj", "pobj", "dative"})
 MODIFIER = frozenset({"amod", "compound", "nmod"})
@@ -37,15 +38,14 @@ def appearance_of(tree: Tree, lexicon: Lexicon, *, listed_only: bool) -> set[int
     }
     colour_words = lexicon.colours | lexicon.shades
     # Of colours in a row the parser may take one for the thing: "three *tan* and white dogs".
-    for first, joint, second in zip(words, words[1:], words[2:], strict=False):
-        pair = {first[0].i, second[0].i}
-        if (
-            joint[0].lower_ in ("and", "or", "&", "/")
-            and len(first) == len(second) == 1
-            and all(names_of(tree.tokens[i]) & lexicon.colours for i in pair)
-            and pair & appearance
-        ):
-            appearance |= pair
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    for first, joint, second in (*triples, *reversed(triples)):
+        ends = [word[0] for word in (first, second) if len(word) == 1]
+        is_row = joint[0].lower_ in _JOINTS and len(ends) == 2
+        if is_row and all(names_of(token) & lexicon.colours for token in ends):
+            places = {token.i for token in ends}
+            appearance |= places if places & appearance else set()
+    appearance |= _shares_of_material(tree, lexicon)
     # A shade goes together with its colour: "deep red". From right to left, so that a row of
     # shades goes as a whole.
     for word, following in reversed(list(pairwise(words))):
@@ -62,6 +62,17 @@ def appearance_of(tree: Tree, lexicon: Lexicon, *, listed_only: bool) -> set[int
         if is_bound and word[-1].pos_ in ("ADJ", "ADV", "NOUN", "PROPN"):
             appearance.update(token.i for token in word)
     return appearance - _in_terms(tree, lexicon)
+
+
+def _shares_of_material(tree: Tree, lexicon: Lexicon) -> set[int]:
+    """Indices of the tokens of "80% cotton" and "5% combed wool", whatever their parse."""
+    found: set[int] = set()
+    for percent in tree.tokens[1:]:
+        if percent.text == "%" and tree.tokens[percent.i - 1].like_num:
+            for token in tree.tokens[percent.i + 1 : percent.i + 3]:
+                if token.is_alpha and names_of(token) & lexicon.drop:
+                    found.update(range(percent.i - 1, token.i + 1))
+    return found
 
 
 def _in_terms(tree: Tree, lexicon: Lexicon) -> set[int]:
@@ -125,6 +136,9 @@ def _is_appearance_token(tree: Tree, token: Token, lexicon: Lexicon, listed_only
             return False
         if token.tag_ == "WRB" or token.head.dep_ == "cc":  # "where", "as well as"
             return False
+        # "is ready to jump", "will be unable to see"
+        if not is_listed and any(child.dep_ == "xcomp" for child in tree.rights(token)):
+            return False
         # An adjective in the role of a noun counts as a noun, unless it is a colour: "the blind"
         # stays, "in red" goes.
         is_noun = governor.pos_ == "ADJ" and governor.dep_ in _NOUN_ROLES
@@ -145,7 +159,7 @@ def _precedes_noun(token: Token, lexicon: Lexicon) -> bool:
         return False
     is_colour = names_of(token) & lexicon.colours
     return following.pos_ in ("NOUN", "PROPN") or (
-        bool(is_colour) and (following.pos_ == "ADJ" or following.tag_ == "VBN")
+        bool(is_colour) and (following.pos_ == "ADJ" or following.tag_ in ("VBN", "VBD"))
     )
 
 

@@ -127,7 +127,8 @@ def _joins_nothing(tree: Tree, token: Token, removed: set[int]) -> bool:
         return token.i + 1 in removed
     # Two clauses may lose a verb and still have their subjects: "the cat sits and the dog".
     joins_clauses = _has_subject(tree, left, removed) and _has_subject(tree, right, removed)
-    return not joins_clauses and (left.i in removed or right.i in removed)
+    lost_right = right.i in removed and not _stands_before_noun(right, removed)
+    return not joins_clauses and (left.i in removed or lost_right)
 
 
 def _has_subject(tree: Tree, token: Token, removed: set[int]) -> bool:

@@ -38,11 +38,13 @@ class StructuralCaption:
         text: the caption, one line with single spaces.
         chunks: its chunks, with offsets in characters of ``text``.
         weights: a weight in [0, 1] for each word of ``text.split()``.
+        chunks_left_out: the number of chunks beyond ``max_chunks``.
     """
 
     text: str
     chunks: tuple[Chunk, ...]
     weights: tuple[float, ...]
+    chunks_left_out: int = 0
 
 
 def structure_caption(
@@ -53,7 +55,7 @@ def structure_caption(
     mask_word: str = "[MASK]",
     downweight: float = 0.25,
     chunks: Literal["phrases", "windows"] = "phrases",
-    max_chunks: int = 32,
+    max_chunks: int = 96,
     lexicon: Lexicon,
 ) -> StructuralCaption:
     """Keep the structure of a parsed caption, and drop, mask or downweight its appearance words.
@@ -115,8 +117,10 @@ def structure_caption(
     pieces = _masked(tree, removed, mask_word) if mode == "mask" else _remaining(tree, removed)
     text, spans = _join(tree, pieces)
     found = phrases_of(tree, removed, text, spans, lexicon) if chunks == "phrases" else []
-    found = found[:max_chunks] or sliding_chunks(text, max_chunks=max_chunks)
-    return StructuralCaption(text, tuple(found), _weights(text, spans, downweighted, downweight))
+    found = found or sliding_chunks(text, max_chunks=len(text))
+    weights = _weights(text, spans, downweighted, downweight)
+    left_out = max(len(found) - max_chunks, 0)
+    return StructuralCaption(text, tuple(found[:max_chunks]), weights, left_out)
 
 
 # --- Text and offsets

@@ -97,8 +97,8 @@ class Captions(Section):
     method: Literal["parse", "lexicon"] = Field(
         "parse",
         description="parse: remove every adjective and adverb that no lexicon keeps, and the "
-        "colours, materials and textures that a lexicon lists. lexicon: remove only the listed "
-        "words.",
+        "colours, materials and textures that a lexicon lists; a lexicon with `unlisted: keep`, "
+        "such as medical, leaves the others. lexicon: remove only the listed words.",
     )
     mode: Literal["drop", "mask", "downweight"] = Field(
         "drop",
@@ -118,8 +118,9 @@ class Captions(Section):
         description="phrases: noun phrases and prepositional phrases of the parse. windows: a few "
         "words at a time.",
     )
-    max_chunks: Annotated[int, Field(ge=1, le=64)] = Field(
-        32,
-        description="Most chunks for each caption; later ones are left out. Higher: the end of "
-        "long captions takes part, at the cost of disk.",
+    max_chunks: Annotated[int, Field(ge=1, le=1024)] = Field(
+        96,
+        description="Most chunks for each caption; later ones are left out, and counted in "
+        "data/<dataset>/captions/report.json. Higher: the end of long captions takes part, at the "
+        "cost of disk.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Derivation:
         failed: the reason in the quarantine for rows with an error.
         signature: a hash of everything else that rows depend on; None reuses no earlier row.
         unit: how many samples are worth sending to a worker.
+        summary: reads the shards in a folder; what it returns is written there, to ``report.json``.
     """
 
     stage: str
@@ -57,6 +59,7 @@ class Derivation:
     failed: str
     signature: str | None
     unit: int
+    summary: Callable[[Path], dict[str, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,9 @@ def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> 
             cache.keep(directory / shard)
         fresh.finish()
         write_quarantine(rejected, directory)
+        if derivation.summary:
+            report = json.dumps(derivation.summary(directory), indent=2)
+            (directory / "report.json").write_text(report + "\n", encoding="utf-8")
     cache.remove_older()
 
 

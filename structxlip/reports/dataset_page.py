@@ -20,6 +20,7 @@ from structxlip.progress import say
 from structxlip.reports.pictures import Pictures, figure, read_quarantine, render
 
 EXAMPLES, SAMPLED = 12, 5000
+SHOWN_WORDS = 400  # of an example; to compare long texts takes the square of their length
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def write_dataset_page(
     report = json.loads((data / "pairs" / "report.json").read_text())
     densities, usable, region_sides = _edges(data / "edges")
     texts, chunks = _captions(data / "captions")
+    structure = json.loads((data / "captions" / "report.json").read_text())
     tokens = np.array(lengths.count(_evenly(texts, SAMPLED)))
     rows = np.unique(np.linspace(0, report["pairs"] - 1, EXAMPLES).astype(int))
     pictures = Pictures(data, rows)
@@ -75,6 +77,7 @@ def write_dataset_page(
         dataset=dataset,
         params=params,
         report=report,
+        structure=structure,
         limit=lengths.limit,
         longest=int(tokens.max()),
         median=int(np.median(tokens)),
@@ -91,8 +94,8 @@ def write_dataset_page(
 
 
 def marked(text: str, structure: str) -> list[tuple[str, bool]]:
-    """The words of a caption, each with whether its structural form keeps it."""
-    words, kept = text.split(), structure.split()
+    """The first words of a caption, each with whether its structural form keeps it."""
+    words, kept = text.split()[:SHOWN_WORDS], structure.split()[:SHOWN_WORDS]
     plain = [[word.strip(",.;:()").lower() for word in found] for found in (words, kept)]
     blocks = SequenceMatcher(None, plain[0], plain[1], autojunk=False).get_matching_blocks()
     inside = {block.a + i for block in blocks for i in range(block.size)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import version
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from structxlip.captions import (
     language_model_release,
@@ -53,25 +53,47 @@ def captions(params: Params, dataset: str) -> None:
         failed="not_parsed",
         signature=known,
         unit=UNIT,
+        summary=summary,
     )
     derive(derivation, dataset, max_bad_fraction=params.ingest.max_bad_fraction)
-    total, kept, chunks = _counts(DATA / dataset / "captions")
-    say(f"captions {dataset}: {100 * kept / total:.0f} % of the text kept, {chunks} chunks")
+    report = json.loads((DATA / dataset / "captions" / "report.json").read_text())
+    kept, unchanged = (
+        100 * report[part] / report[whole]
+        for part, whole in (("kept_characters", "characters"), ("unchanged", "captions"))
+    )
+    say(
+        f"captions {dataset}: {kept:.0f} % of the text kept, {unchanged:.0f} % of the captions "
+        f"unchanged, {report['chunks']:,} chunks"
+    )
+    if left_out := report["chunks_left_out"]:
+        say(
+            f"captions {dataset}: captions.max_chunks {settings.max_chunks} leaves out "
+            f"{left_out:,} chunks of {report['captions_with_chunks_left_out']:,} captions"
+        )
 
 
-def _counts(directory: Path) -> NDArray[np.int64]:
-    """The characters of all texts, those of their structural forms, and the number of chunks."""
+def summary(directory: Path) -> dict[str, int]:
+    """What the structural captions in a folder keep, and how many chunks ``max_chunks`` cuts."""
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
-    counts = np.zeros(3, np.int64)
-    for batch in ds.dataset(shards(directory)).to_batches(columns=["text", "structure", "chunks"]):
-        lengths = (
-            pc.utf8_length(batch["text"]),
-            pc.utf8_length(batch["structure"]),
-            pc.list_value_length(batch["chunks"]),
-        )
-        counts += [pc.sum(values).as_py() or 0 for values in lengths]
+    counts = dict.fromkeys(
+        ("captions", "unchanged", "characters", "kept_characters", "chunks", "chunks_left_out"), 0
+    ) | {"captions_with_chunks_left_out": 0}
+    columns = ["text", "structure", "chunks", "chunks_left_out"]
+    for batch in ds.dataset(shards(directory)).to_batches(columns=columns):
+        found = {
+            "captions": len(batch),
+            "unchanged": pc.sum(pc.equal(batch["text"], batch["structure"])).as_py(),
+            "characters": pc.sum(pc.utf8_length(batch["text"])).as_py(),
+            "kept_characters": pc.sum(pc.utf8_length(batch["structure"])).as_py(),
+            "chunks": pc.sum(pc.list_value_length(batch["chunks"])).as_py(),
+            "chunks_left_out": pc.sum(batch["chunks_left_out"]).as_py(),
+            "captions_with_chunks_left_out": pc.sum(
+                pc.greater(batch["chunks_left_out"], 0)
+            ).as_py(),
+        }
+        counts = {name: count + (found[name] or 0) for name, count in counts.items()}
     return counts
 
 
@@ -120,13 +142,14 @@ def make_worker(pairs: Path, settings: Captions) -> MakeRows:
             ("structure", pa.string()),
             ("weights", pa.list_(pa.float32())),
             ("chunks", pa.list_(chunk)),
+            ("chunks_left_out", pa.int32()),
             ("names_side", pa.bool_()),
             (ERROR, pa.string()),
         ]
     )
 
     def row(text: str, parsed: Doc | Exception) -> dict[str, Any]:
-        side = {"names_side": names_side(text)}
+        side = {"names_side": names_side(text), "chunks_left_out": 0}
         try:
             if isinstance(parsed, Exception):
                 raise parsed
@@ -136,7 +159,7 @@ def make_worker(pairs: Path, settings: Captions) -> MakeRows:
             return side | whole | {ERROR: f"{str(error) or type(error).__name__}, in {text[:60]!r}"}
         chunks = [vars(chunk) for chunk in found.chunks]
         kept = {"structure": found.text, "weights": found.weights, "chunks": chunks}
-        return side | kept | {ERROR: None}
+        return side | kept | {"chunks_left_out": found.chunks_left_out, ERROR: None}
 
     def make(group: RowGroup, rows: list[int]) -> pa.Table:
         texts = _texts(group.read(pairs, ["captions"]))
