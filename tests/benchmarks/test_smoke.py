@@ -17,6 +17,7 @@ STRAIGHT = "straight from the formulas"
 TIMEOUT_S = 600
 # The first cells of the rows that each script prints with --smoke; examples print no table.
 ROWS = {
+    "benchmarks/captions.py": ["scenes", "scenes"],
     "benchmarks/cached.py": ["cached", "image tower, captions cached", "both towers"],
     "benchmarks/duplicates.py": [
         *("the same file", "JPEG of quality 75", "JPEG of quality 40", "half as large"),
@@ -114,6 +115,11 @@ def test_the_losses_are_those_of_the_formulas() -> None:
     losses = rows("benchmarks/training.py")[:4]
     assert all(float(value) > 0 for _, value, *_ in losses)
     assert all(float(error) < 1e-5 for _, _, *errors in losses for error in errors)
+
+
+@pytest.mark.e2e
+def test_every_noun_of_the_drawings_is_in_a_chunk() -> None:
+    assert float(rows("benchmarks/captions.py")[0][4]) >= 99
 
 
 @pytest.mark.e2e

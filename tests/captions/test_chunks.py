@@ -97,9 +97,9 @@ def test_refuses_what_is_not_positive(name):
 @pytest.mark.parametrize("part", ["[", ".", "a.", "&a", "(", "word, ", "a "])
 def test_is_linear_in_the_text(part):
     def seconds(times):
-        started = time.perf_counter()
+        started = time.process_time()
         sliding_chunks(part * times)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     few, many = (min(seconds(times) for _ in range(3)) for times in (5_000, 20_000))
-    assert many < 10 * few + 0.1  # four times the text; quadratic would be 16 times
+    assert many < 10 * few + 0.2  # four times the text; quadratic would be 16 times

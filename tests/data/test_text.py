@@ -119,9 +119,9 @@ def test_text_without_markup_stays(text: str) -> None:
 )
 def test_markup_is_read_in_linear_time(part: str) -> None:
     def seconds(times: int) -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         plain_text(part * times)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     few, many = (min(seconds(times) for _ in range(3)) for times in (5_000, 20_000))
-    assert many < 10 * few + 0.1  # four times the text; quadratic would be 16 times
+    assert many < 10 * few + 0.2  # four times the text; quadratic would be 16 times

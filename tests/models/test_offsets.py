@@ -146,11 +146,11 @@ def test_long_texts_take_milliseconds():
     character_offsets(TOKENIZER, short)
     seconds = []
     for text in texts:
-        started = time.perf_counter()
+        started = time.process_time()
         spans = character_offsets(TOKENIZER, text)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     assert len(spans) == 76
     assert character_offsets(TOKENIZER, long) == character_offsets(TOKENIZER, short)
-    cleaning = time.perf_counter()
+    cleaning = time.process_time()
     TOKENIZER.clean_fn(long)
-    assert seconds[-1] < 5 * (time.perf_counter() - cleaning) + 0.1
+    assert seconds[-1] < 5 * (time.process_time() - cleaning) + 0.1
