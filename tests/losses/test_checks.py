@@ -91,6 +91,8 @@ def parts_of_two() -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ),
         (lambda: RegionChunkAttentionLoss(0.0), "temperatures must be above 0"),
         (lambda: RegionChunkLoss(-1.0), "temperature must be above 0"),
+        (lambda: RegionChunkLoss(0.0), "temperature must be above 0"),
+        (lambda: RegionChunkAttentionLoss(0.1, 0.0), "temperatures must be above 0"),
         (
             lambda: RegionChunkLoss()(
                 random(2, 1, 3),

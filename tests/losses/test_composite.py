@@ -11,7 +11,13 @@ import pytest
 import torch
 
 import structxlip.losses
-from structxlip.losses import CompositeLoss, ContrastiveLoss, Features, weight_schedule
+from structxlip.losses import (
+    CompositeLoss,
+    ContrastiveLoss,
+    Features,
+    RegionChunkAttentionLoss,
+    weight_schedule,
+)
 from structxlip.losses.composite import Variant, find_loss
 from tests.losses.test_losses import random
 
@@ -73,6 +79,16 @@ def test_edge_text_leaves_the_logit_scale_alone() -> None:
     (with_edges,) = torch.autograd.grad(terms["loss"], scale)
     (alone,) = torch.autograd.grad(CompositeLoss(6)(given)["loss"], scale)
     torch.testing.assert_close(with_edges, alone)
+
+
+def test_temperatures_that_are_not_said_are_those_of_the_loss() -> None:
+    alone, inside = RegionChunkAttentionLoss(), CompositeLoss(6).region_chunk
+    assert isinstance(inside, RegionChunkAttentionLoss)
+    assert inside.attention_temperature == alone.attention_temperature == 0.1
+    assert inside.temperature == alone.temperature == 0.07
+    other = CompositeLoss(6, attention_temperature=0.2, temperature=0.3).region_chunk
+    assert isinstance(other, RegionChunkAttentionLoss)
+    assert (other.attention_temperature, other.temperature) == (0.2, 0.3)
 
 
 def test_weight_schedule() -> None:
