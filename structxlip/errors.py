@@ -79,11 +79,11 @@ def _refused_write(error: BaseException) -> UserError | None:
 
 
 def _fullest(place: Path | None) -> Path:
-    """The folder that takes no more: that of a file, or the fuller one of this folder and the one
-    for temporary files."""
+    """The folder that takes no more: that of a file, or the fuller one of this folder and those for
+    temporary files."""
     if place is not None:
         return place.absolute().parent
-    folders = [Path.cwd()]
+    folders = [Path.cwd(), Path(os.environ.get("TMPDIR", "."))]
     with suppress(OSError):  # no folder for temporary files can be written
         folders.append(Path(tempfile.gettempdir()))
-    return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+    return min(filter(Path.is_dir, folders), key=lambda folder: shutil.disk_usage(folder).free)

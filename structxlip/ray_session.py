@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ PROBE_TIMEOUT_S = 5.0
 SOCKET = "/ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 SOCKET_BYTES = 103
 SHORT_FOLDER = "/tmp"
+ROOM_BYTES = 2**20  # the least that Ray needs for its own files
 # Ray Train would watch for a cloud that takes the machine away. A local machine has none.
 WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 # Messages of Ray's C++ core about what Ray Data itself does, once for each of its workers.
@@ -122,19 +124,19 @@ def ray_head() -> Iterator[dict[str, str]]:
 def _start(settings: dict[str, Any]) -> None:
     """Start Ray on this machine."""
     os.environ.setdefault(WATCHER, "0")
-    _shorten_temporary_folder()
+    _check_room(_temporary_folder())
     import ray
 
     # The address is always given: without one, Ray joins any cluster that it finds traces of.
     ray.init(address="local", include_dashboard=False, **settings)
 
 
-def _shorten_temporary_folder() -> None:
-    """Let Ray keep its sockets elsewhere where the path of the temporary folder is too long."""
+def _temporary_folder() -> str:
+    """The folder for Ray's files: a short one where the path of the usual one is too long."""
     own = os.environ.get("RAY_TMPDIR")
     folder = own or os.environ.get("TMPDIR") or SHORT_FOLDER
     if len(os.fsencode(folder + SOCKET)) <= SOCKET_BYTES:
-        return
+        return folder
     if own or not os.access(SHORT_FOLDER, os.W_OK):
         raise UserError(
             f"Ray's sockets have no room in {folder}: a path may have {SOCKET_BYTES} bytes; set "
@@ -142,6 +144,18 @@ def _shorten_temporary_folder() -> None:
         )
     say(f"Ray's files go to {SHORT_FOLDER}/ray: the path in TMPDIR is too long for its sockets")
     os.environ["RAY_TMPDIR"] = SHORT_FOLDER
+    return SHORT_FOLDER
+
+
+def _check_room(folder: str) -> None:
+    """Raise ``OSError`` where a folder takes no more files; Ray would wait, and not say why."""
+    if not os.path.isdir(folder):
+        return  # Ray makes it
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ROOM_BYTES))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.path.join(folder, "ray")) from None
 
 
 def _join(address: str, settings: dict[str, Any]) -> None:

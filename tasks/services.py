@@ -30,7 +30,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 from prefect.states import Crashed
 
-from structxlip.errors import UserError
+from structxlip.errors import UserError, find_user_error
 from structxlip.progress import say
 
 PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
@@ -237,12 +237,15 @@ def down() -> None:
 
 
 def main() -> None:
-    """Run the command. A ``UserError`` is printed as one sentence, without a traceback."""
+    """Run the command. What the user can correct is one sentence, without a traceback."""
     try:
         app()
-    except UserError as error:
-        sys.stderr.write(f"structxlip: {error}\n")
-        sys.exit(error.exit_code)
+    except Exception as error:
+        mistake = find_user_error(error)
+        if mistake is None:
+            raise
+        sys.stderr.write(f"structxlip: {mistake}\n")
+        sys.exit(mistake.exit_code)
 
 
 if __name__ == "__main__":

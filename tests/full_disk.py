@@ -58,6 +58,8 @@ def run_stage(stage: str, left_kib: int | None, log: Path) -> Ending:
 
 def run_command(command: list[str], log: Path) -> None:
     """Run the command line in this process, with its output in a file, and end the process."""
+    if not has_room():
+        os.environ["TMPDIR"] = str(Path.cwd())
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -82,6 +84,11 @@ def fill(left_kib: int) -> None:
         os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - left_kib * 1024)
 
 
+def has_room() -> bool:
+    """Whether anything is left on the disk of this folder."""
+    return bool(os.statvfs(".").f_bavail)
+
+
 def remount(mode: str) -> None:
     """Mount the file system of this folder read-only, `ro`, or as before, `rw`."""
     subprocess.run(["mount", "-o", f"remount,{mode},size={DISK_MIB}m", Path.cwd()], check=True)
@@ -91,6 +98,15 @@ def digests() -> dict[str, str]:
     """A hash of every file among the outputs, hidden ones too."""
     files = [path for out in OUTPUTS for path in Path(out).rglob("*") if path.is_file()]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def mount_namespace() -> list[str]:
+    """The command by which a program may mount file systems that it alone sees."""
+    for as_root in ([], ["--user", "--map-root-user"]):
+        command = ["unshare", *as_root, "--mount"]
+        if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+            return command
+    raise AssertionError("this system lets nobody mount a file system")
 
 
 def main() -> None:

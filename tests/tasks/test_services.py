@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.full_disk import mount_namespace
 from tests.operation import NO_RAY, Project
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("operated")]
@@ -49,6 +50,26 @@ def test_down_ends_running_stages_too_and_nothing_else(operated: Project) -> Non
     finally:
         unrelated.kill()
         unrelated.wait()
+
+
+def test_a_folder_that_is_read_only_is_one_sentence(tmp_path: Path) -> None:
+    project = Project.create(tmp_path)
+    mount = 'mount --bind "$PWD" "$PWD" && mount -o remount,bind,ro "$PWD" && cd "$PWD"'
+    command = f"{mount} && exec {sys.executable} -m tasks.services up"
+    refused = subprocess.run(
+        [*mount_namespace(), "sh", "-c", command],
+        cwd=tmp_path,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert refused.stderr.splitlines()[-1] == (
+        f"structxlip: {tmp_path / '.prefect'} cannot be written, it is read-only; run this in a "
+        f"folder that can be written"
+    )
 
 
 def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
