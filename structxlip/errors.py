@@ -65,6 +65,11 @@ def _refused_write(error: BaseException) -> UserError | None:
             f"the disk is full: {_fullest(place)} takes no more; free some space there, then run "
             f"the same command again"
         )
+    if number == errno.EFBIG or "file too large" in text:
+        return UserError(
+            f"{place or 'a file'} may not grow further: there is a limit on the size of files; "
+            f"raise it (`ulimit -f unlimited`), or use another file system"
+        )
     if number == errno.EROFS or any(words in text for words in READ_ONLY):
         return UserError(
             f"{place or Path.cwd()} cannot be written, it is read-only; run this in a folder that "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -58,6 +59,17 @@ def test_a_full_disk_is_known(write: Callable[[Path], None], tmp_path: Path) -> 
     assert str(found).startswith("the disk is full: /")
     assert str(found).endswith("free some space there, then run the same command again")
     assert found.exit_code == 1
+
+
+def test_a_limit_on_the_size_of_files_is_known(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            (tmp_path / "file").write_bytes(bytes(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "there is a limit on the size of files; raise it" in str(find_user_error(caught.value))
 
 
 def test_no_folder_for_temporary_files_is_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

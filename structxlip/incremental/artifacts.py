@@ -19,14 +19,14 @@ DATA, MODELS, REPORTS = Path("data"), Path("models"), Path("reports")
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of ``path`` when the block succeeds.
 
-    When the block raises, or the process is killed, ``path`` stays as it was. The next call removes
-    what a killed process left behind.
+    When the block raises, ``path`` stays as it was. When the process is killed, ``path`` is the old
+    folder, the new one, or absent; the next call removes what the killed process left behind.
     """
     with _staging(path.parent, path.name) as temporary:
         yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        old = temporary.with_name(f"{temporary.name}-old")
+        _swap(temporary, path, old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -50,19 +50,31 @@ def atomic_artifact(path: Path) -> Iterator[Path]:
 def replace_directory(source: Path, target: Path) -> None:
     """Move the finished folder ``source`` to ``target``.
 
-    When the process is killed, ``target`` is the old folder, the new one, or absent; never a part.
+    When it fails, ``target`` is the old folder. When the process is killed, it is the old folder,
+    the new one, or absent; never a part.
     """
     with _staging(target.parent, target.name) as temporary:
-        if target.exists():
-            target.rename(temporary / "old")
         try:
-            source.rename(target)
+            _swap(source, target, temporary / "old")
         except OSError as error:
             if error.errno != errno.EXDEV:  # on another file system it can only be copied
                 raise
             shutil.copytree(source, temporary / "new")
-            (temporary / "new").rename(target)
+            _swap(temporary / "new", target, temporary / "old")
             shutil.rmtree(source)
+
+
+def _swap(source: Path, target: Path, old: Path) -> None:
+    """Rename ``target`` to ``old``, and ``source`` to ``target``; both stay when that fails."""
+    existed = target.exists()
+    if existed:
+        target.rename(old)
+    try:
+        source.rename(target)
+    except OSError:
+        if existed:
+            old.rename(target)
+        raise
 
 
 @contextmanager
