@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,9 +30,16 @@ CASES: list[tuple[str, int | None]] = [
 ]
 
 
-def test_a_full_disk_is_one_sentence(project: Project, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A folder with a short path, in which Ray's sockets find room."""
+    with tempfile.TemporaryDirectory(prefix="disk-", dir="/tmp") as folder:
+        place = Path(folder, "disk")
+        place.mkdir()
+        yield place
+
+
+def test_a_full_disk_is_one_sentence(project: Project, disk: Path) -> None:
     done = subprocess.run(
         [
             *mount_namespace(),
@@ -46,7 +55,8 @@ def test_a_full_disk_is_one_sentence(project: Project, tmp_path: Path) -> None:
         lines = ending["said"].splitlines()
         assert ending["code"] == 1, (case, ending)
         assert ending["whole"], case
-        assert len(lines) <= 4, (case, lines)  # `train` tells its progress
+        told = [line for line in lines if not line.startswith("train scenes")]  # its progress
+        assert len(told) <= 2, (case, told)  # that MLflow takes no metrics, and why it ends
         if case[1] is None:
             assert lines[-1].endswith("is read-only; run this in a folder that can be written")
         else:
