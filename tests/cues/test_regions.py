@@ -34,6 +34,24 @@ def test_a_broken_outline_is_one_region() -> None:
     assert (30, 40, 60, 50) in {region[:4] for region in edge_regions(edges)}
 
 
+@pytest.mark.parametrize(
+    ("gap", "joint"),
+    [
+        (4, (22, 30, 48, 22)),  # bridged on the grid of 64 cells, to 2 pixels
+        (8, (20, 28, 56, 24)),  # bridged on the grid of 32 cells alone, to 4 pixels
+        (16, None),
+    ],
+)
+def test_parts_are_joined_over_gaps_by_the_scales(
+    gap: int, joint: tuple[int, int, int, int] | None
+) -> None:
+    edges = np.zeros((128, 128), np.bool_)
+    edges[30:52, 22:44] = edges[30:52, 44 + gap : 66 + gap] = True
+    boxes = {region[:4] for region in edge_regions(edges)}
+    assert {(22, 30, 22, 22), (44 + gap, 30, 22, 22)} <= boxes
+    assert {box for box in boxes if box[2] > 44} == ({joint} if joint else set())
+
+
 def test_specks_and_frames_are_no_regions() -> None:
     edges = np.zeros((128, 128), np.bool_)
     outline(edges, 0, 0, 128, 128)
