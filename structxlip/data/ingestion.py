@@ -44,6 +44,7 @@ class IngestReport:
     thumbnails: Counter[str] = field(default_factory=Counter)
     bad_pairs: int = 0
     bad_captions: int = 0
+    straddling: dict[str, set[str]] = field(default_factory=dict)  # groups in several splits
 
     @property
     def bad_fraction(self) -> float:
@@ -76,6 +77,7 @@ class IngestReport:
             "captions_seen": self.captions_seen,
             "quarantined": self.by_reason(),
             "bad_fraction": round(self.bad_fraction, 6),
+            "straddling_groups": len(self.straddling),
         }
 
 
@@ -134,6 +136,7 @@ def _valid_rows(
     held_out: HeldOutImages,
 ) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
+    splits: dict[str, str] = {}  # of the groups
     for raw in raw_pairs:
         report.pairs_seen += 1
         report.captions_seen += len(raw.captions)
@@ -161,6 +164,9 @@ def _valid_rows(
         if found := held_out.near_duplicate(split, rgb, raw.captions):
             report.reject(raw.id, f"again_in_{found[0]}", f"nearly the picture of {found[1]}", rgb)
             continue
+        first = splits.setdefault(raw.group, split) if raw.group else split
+        if first != split:
+            report.straddling.setdefault(raw.group, {first}).add(split)
         report.splits[split] += 1
         report.captions += len(captions)
         yield {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from structxlip.config import Params
 from structxlip.data.ingestion import index_held_out, write_pairs
@@ -61,6 +61,8 @@ def ingest(params: Params, dataset: str) -> None:
             split_for=split_for,
             held_out=held_out,
         )
+    if report.straddling:
+        say(f"ingest {dataset}: {_straddle(report.straddling)}")
     counts = report.as_dict()
     unlisted = f", in no split list {source.unlisted}" if source.unlisted else ""
     say(
@@ -77,4 +79,14 @@ def _cut(cut: Sequence[str], given: Collection[str]) -> str:
     return (
         f"the source gives {given_names} alone, so {' and '.join(cut)} "
         f"{'is' if len(cut) == 1 else 'are'} cut from train by a hash of the group"
+    )
+
+
+def _straddle(groups: Mapping[str, Collection[str]]) -> str:
+    """Says that groups are in several splits, which the source gives so."""
+    group, splits = next(iter(groups.items()))
+    return (
+        f"{len(groups)} groups are in several splits, as the source gives them (first: {group}, in "
+        f"{' and '.join(split for split in SPLITS if split in splits)}), so recall on held-out "
+        f"pairs may be too high; split by the group to be sure"
     )

@@ -243,3 +243,14 @@ def test_texts_of_parquet_that_are_no_utf8_are_a_matter_of_their_rows(tmp_path: 
         first, second = opened("hf_dataset", tmp_path).pairs
         assert first.captions == ["A dog"]
         assert "\udce9" in str(second.captions[0])
+
+
+def test_a_key_that_comes_twice_loses_nothing_in_silence(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"captions.json": '{"a.jpg": "A", "b.jpg": "B", "a.jpg": "C"}', "images/a.jpg": ""},
+    )
+    with pytest.raises(
+        UserError, match=r"captions\.json is no JSON .* the key 'a\.jpg' comes twice"
+    ):
+        opened("deepfashion_multimodal", tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from errno import ENOENT
@@ -39,12 +40,16 @@ def contents(root: Path) -> str:
 
 
 def files_below(root: Path, *patterns: str) -> list[Path]:
-    """The files in a folder whose names match a pattern, in order, at any depth.
+    """The files in a folder whose names match a pattern, at any depth, as ``shown_files``."""
+    return shown_files(root, (path for pattern in patterns for path in root.rglob(pattern)))
 
-    Hidden files and folders, and folders such as ``__MACOSX``, are passed over.
+
+def shown_files(root: Path, paths: Iterable[Path]) -> list[Path]:
+    """The files among paths below a folder, in order.
+
+    Hidden files and folders, and those such as ``__MACOSX``, are passed over.
     """
-    found = {path for pattern in patterns for path in root.rglob(pattern)}
-    return sorted(path for path in found if path.is_file() and _is_shown(path.relative_to(root)))
+    return sorted(path for path in {*paths} if path.is_file() and _is_shown(path.relative_to(root)))
 
 
 def _is_shown(path: Path) -> bool:
@@ -115,7 +120,7 @@ def _followed(folder: Path, name: str, roots: Iterable[str | Path]) -> Path:
 
 def _hub_blobs(folder: Path) -> Iterator[Path]:
     """The folder `blobs` of the Hub's cache that a folder is in: `snapshots/REVISION/…`."""
-    for path in (folder.absolute(), *folder.absolute().parents):
+    for path in (home := folder.resolve(), *home.parents):
         if path.parent.name == "snapshots":
             yield (path.parent.parent / "blobs").resolve()
 
@@ -133,13 +138,22 @@ def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     Raises ``UserError`` for a file that cannot be read or that holds something else.
     """
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path), object_pairs_hook=_without_twins)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON that can be read ({error})") from None
     if not isinstance(content, kind):
         wanted = "a mapping" if kind is dict else "a list"
         raise UserError(f"{path} must hold {wanted}, not {_shortened(content)}")
     return content
+
+
+def _without_twins(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping of JSON; ``ValueError`` for a key that comes twice, whose first value is lost."""
+    found = dict(items)
+    if len(found) < len(items):
+        twice = next(name for name, count in Counter(n for n, _ in items).items() if count > 1)
+        raise ValueError(f"the key {twice!r} comes twice in one mapping")
+    return found
 
 
 @contextmanager

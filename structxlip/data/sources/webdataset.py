@@ -16,7 +16,7 @@ from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import Caption, RawPair, bad_pair, captions_in
 from structxlip.data.quarantine import BadCaption, BadImage
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import contents
+from structxlip.data.sources.files import contents, shown_files
 from structxlip.data.sources.split_names import file_splits
 from structxlip.data.sources.tar_files import Damage, Member, members
 from structxlip.errors import UserError
@@ -29,7 +29,7 @@ class WebDataset(DatasetEntry):
     """Tar shards of WebDataset, with KEY.jpg and KEY.txt or KEY.json for each sample."""
 
     kind: Literal["webdataset"]
-    shards: str = Field("*.tar", description="The pattern of the shards' names.")
+    shards: str = Field("**/*.tar", description="The pattern of the shards' paths.")
     caption: str = Field(
         "txt", description="The suffix of the captions' files, or json.KEY for a key of the JSON."
     )
@@ -51,7 +51,7 @@ def open_webdataset(dataset: WebDataset) -> Source:
     `train-0001.tar`. The id of a sample is the path of its shard and its key.
     """
     root = Path(dataset.path)
-    shards = sorted(path for path in root.glob(dataset.shards) if path.is_file())
+    shards = shown_files(root, root.glob(dataset.shards))
     if not shards:
         raise UserError(f"{root} has no {dataset.shards}; it holds: {contents(root)}")
     found = file_splits(shard.relative_to(root) for shard in shards)

@@ -1,0 +1,68 @@
+"""What an ingestion says of splits that the source does not give, or gives in part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from structxlip.config import Params
+from structxlip.incremental.artifacts import DATA
+from structxlip.stages.ingest import ingest
+
+PAIRS = 24
+
+
+@pytest.fixture
+def said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    params: Params,
+    capfd: pytest.CaptureFixture[str],
+) -> Any:
+    """What the ingestion of a table with the columns says; ``rows`` tells the columns of a pair."""
+
+    def ingested(rows: Any, **settings: Any) -> str:
+        monkeypatch.chdir(tmp_path)
+        lines = []
+        for i in range(PAIRS):
+            noise = np.random.default_rng(i).integers(0, 255, (20, 30, 3), np.uint8)
+            cv2.imwrite(f"{i}.png", noise)
+            lines.append(json.dumps({"image": f"{i}.png", "text": f"picture {i}", **rows(i)}))
+        Path("t.jsonl").write_text("\n".join(lines))
+        entry = {"kind": "table", "path": ".", "table": "t.jsonl", "captions": ["text"]}
+        changes = {"datasets": {"t": entry | settings}}
+        content = params.model_dump(by_alias=True) | changes
+        content["ingest"] = content["ingest"] | {"val_fraction": 0.3, "test_fraction": 0.3}
+        ingest(Params.model_validate(content), "t")
+        printed = capfd.readouterr()
+        return printed.out + printed.err
+
+    return ingested
+
+
+def test_splits_that_are_cut_are_said(said: Any) -> None:
+    assert "the source gives no splits, so train, val, test are cut by a hash" in said(lambda i: {})
+    two = said(lambda i: {"part": ("train", "test")[i % 2]}, split="part")
+    assert "the source gives train and test alone, so val is cut from train by a hash" in two
+    three = said(lambda i: {"part": ("train", "val", "test")[i % 3]}, split="part")
+    assert "cut" not in three
+
+
+def test_groups_in_several_splits_are_said(said: Any) -> None:
+    def rows(i: int) -> dict[str, str]:
+        return {"part": ("train", "val", "test")[i % 3], "patient": f"p{max(i, 2)}"}
+
+    assert (
+        "1 groups are in several splits, as the source gives them (first: p2, in train and val and "
+        "test), so recall on held-out pairs may be too high"
+        in said(rows, split="part", group="patient")
+    )
+    assert json.loads((DATA / "t/pairs/report.json").read_text())["straddling_groups"] == 1
+    assert "several splits" not in said(
+        lambda i: rows(i) | {"patient": ""}, split="part", group="patient"
+    )
