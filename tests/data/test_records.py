@@ -251,6 +251,6 @@ def test_a_key_that_comes_twice_loses_nothing_in_silence(tmp_path: Path) -> None
         {"captions.json": '{"a.jpg": "A", "b.jpg": "B", "a.jpg": "C"}', "images/a.jpg": ""},
     )
     with pytest.raises(
-        UserError, match=r"captions\.json is no JSON .* the key 'a\.jpg' comes twice"
+        UserError, match=r"captions\.json is no JSON .*the key 'a\.jpg' comes twice"
     ):
         opened("deepfashion_multimodal", tmp_path)
