@@ -34,7 +34,7 @@ down: $(READY)
 	@python -m tasks.services down
 
 test: $(READY)
-	@pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder
+	@pytest --numprocesses=3 --dist=loadgroup --no-loadscope-reorder
 
 lint: $(READY)
 	@ruff check .
