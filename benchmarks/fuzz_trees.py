@@ -80,6 +80,11 @@ def named(path: str, column: str) -> Callable[[dict[str, Any]], int]:
     return count
 
 
+def listed(documents: dict[str, Any]) -> int:
+    """As many pairs as the list under `images` of a document has entries."""
+    return sum(len(content["images"]) for content in documents.values())
+
+
 def not_blank(documents: dict[str, Any]) -> int:
     """As many pairs as the documents have rows; a row without cells is none in a text table."""
     return sum(
@@ -128,7 +133,7 @@ def karpathy(size: int) -> Tree:
         }
         for i in range(size)
     ]
-    return Tree({}, {"dataset_coco.json": {"images": records}}, images("i", size), always(size))
+    return Tree({}, {"dataset_coco.json": {"images": records}}, images("i", size), listed)
 
 
 def docci(size: int) -> Tree:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair, described
-from structxlip.data.quarantine import BadImage, storable
+from structxlip.data.quarantine import BadImage
 from structxlip.data.sources.arrow_files import arrow_records, names_and_rows
 from structxlip.data.sources.base import Source
 from structxlip.data.sources.files import contents, files_below, need, read_json
@@ -100,9 +100,7 @@ def _saved_splits(root: Path) -> _Files:
 
 def _is_name(value: Any) -> TypeGuard[str]:
     """Whether a value names a file or folder that lies beside the one that names it."""
-    if not isinstance(value, str) or "\0" in value or storable(value) != value:
-        return False
-    return Path(value).name == value
+    return isinstance(value, str) and value.isprintable() and Path(value).name == value
 
 
 def _arrow(folder: Path) -> Iterator[Path]:
