@@ -173,15 +173,15 @@ def info_nce(first: Tensor, second: Tensor, scale: Tensor, groups: Tensor) -> Te
 
 def region_chunk(views: Views, temperature: float) -> Tensor:
     scale = (views.scale.detach() / temperature).clamp(max=MAX_SCALE)
-    present = [regions for regions in views.regions if len(regions)]
+    owners = [i for i, regions in enumerate(views.regions) for _ in regions]
+    keys = torch.cat([regions for regions in views.regions if len(regions)])
     costs = []
-    for chunks, regions in zip(views.chunks, views.regions, strict=True):
+    for chunks, regions, group in zip(views.chunks, views.regions, views.groups, strict=True):
         if not len(chunks) or not len(regions):
             continue
-        queries = normalize(chunks, dim=-1)
-        every = scale * queries @ normalize(torch.cat(present), dim=-1).T
-        own = scale * queries @ normalize(regions, dim=-1).T
-        costs.append((every.logsumexp(1) - own.logsumexp(1)).mean())
+        logits = scale * normalize(chunks, dim=-1) @ normalize(keys, dim=-1).T
+        right = logits[:, views.groups[owners] == group]
+        costs.append((logits.logsumexp(1) - right.logsumexp(1)).mean())
     return torch.stack(costs).mean()
 
 

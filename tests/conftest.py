@@ -32,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
+@pytest.fixture(autouse=True)
+def own_tracking_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow keeps the store that it was connected to in the environment, for all that follow."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # so that it is as before after the test
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+
 @pytest.fixture(scope="session")
 def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project under Prefect, with scripts as stages; whatever it started ends after the tests."""

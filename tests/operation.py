@@ -210,10 +210,11 @@ class Project:
             return False
 
     def environment(self) -> dict[str, str]:
-        """The variables of a shell in which nothing is activated and Prefect is not set."""
-        mine = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "RAY_"))}
-        others = [p for p in os.environ["PATH"].split(os.pathsep) if Path(p) != BIN]
-        return mine | {"PATH": os.pathsep.join(others), "NO_COLOR": "1", "COLUMNS": "300"}
+        """The variables of a shell in which nothing is activated and no service is set."""
+        others = ("MLFLOW_", "PREFECT_", "RAY_")
+        mine = {k: v for k, v in os.environ.items() if not k.startswith(others)}
+        paths = [p for p in os.environ["PATH"].split(os.pathsep) if Path(p) != BIN]
+        return mine | {"PATH": os.pathsep.join(paths), "NO_COLOR": "1", "COLUMNS": "300"}
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 120) -> bool:

@@ -6,7 +6,7 @@ import time
 
 import open_clip
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import get_clean_fn
 from transformers import CLIPTokenizerFast
@@ -112,6 +112,8 @@ def test_table(text, parts):
 
 
 @settings(deadline=None)
+@example("\x85")  # a space that cleaning makes visible
+@example("a\x85 b\x85\x85c")
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_has_spans_inside_in_rising_order(text):
     for clean in ("lower", "canonicalize", "whitespace"):

@@ -54,12 +54,10 @@ def url(project: Project) -> Iterator[str]:
         assert server.poll() is None
         yield address
     finally:
-        processes = [
-            *psutil.Process(server.pid).children(recursive=True),
-            psutil.Process(server.pid),
-        ]
-        for process in processes:
-            process.kill()
+        if server.poll() is None:
+            for process in psutil.Process(server.pid).children(recursive=True):
+                process.kill()
+        server.kill()
         server.wait()
 
 

@@ -13,7 +13,8 @@ from structxlip.errors import UserError
 Span = tuple[int, int]  # start and end of some characters of a text; the end is exclusive
 Clean = Callable[[str], str]
 
-_WORD = re.compile(r"\S+")
+# Without the control character 0x85: it is a space, and cleaning makes a visible "…" of it.
+_WORD = re.compile(r"[\S\x85]+")
 # Parts of a word that cleaning changes on their own: an entity, or a character with its marks.
 _ATOM = re.compile(r"&(?:amp;)+#?\w{1,31};|&#?\w{1,31};?|.[\u0300-\u036f]*", re.DOTALL)
 _LOOKAHEAD = 4  # words in which a text and its clean form are searched for where they meet again
