@@ -57,7 +57,7 @@ class Embedder:
         Args:
             encoded: the images.
             edges: the encoded edge map of each image, for a model that was trained on such maps;
-                None for an image without one. With ``alpha`` 0 they are not read.
+                None for an image without one. With ``alpha`` 0 such maps are not read.
 
         Raises:
             UserError: one image alone, an entry that is not bytes, or an image with an edge map
@@ -68,6 +68,13 @@ class Embedder:
         maps = [None] * len(images) if edges is None else list(edges)
         if len(maps) != len(images):
             raise UserError(f"there are {len(maps)} edge maps for {len(images)} images")
+        if self.cues and GIVEN not in self.cues:
+            for place, given in enumerate(maps):
+                if given is not None:
+                    raise UserError(
+                        f"image {place} brings an edge map, but the model reads maps of the cue "
+                        f"{' and '.join(self.cues)}, which it makes itself; leave the map out"
+                    )
         starts = range(0, len(images), BLOCK)
         return self._joined(
             [self._embed_block(images[i : i + BLOCK], maps[i : i + BLOCK], i) for i in starts]
@@ -93,11 +100,6 @@ class Embedder:
         """The edge map of an image; one without structure is empty and adds nothing, as in
         evaluation."""
         if given is not None:
-            if GIVEN not in self.cues:
-                raise UserError(
-                    f"image {place} brings an edge map, but the model reads maps of the cue "
-                    f"{' and '.join(self.cues)}, which it makes itself; leave the map out"
-                )
             edges = given_edges(_decoded(given, place, "its edge map: "), self.edges.size_px)
         elif self.cues == [GIVEN]:
             raise UserError(
