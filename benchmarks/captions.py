@@ -1,4 +1,4 @@
-"""What structural captions keep, which nouns their chunks hold, and how many are right.
+"""Structural captions: the words that they keep, the nouns in their chunks, how many are right.
 
     python benchmarks/captions.py --photos flickr8k --fashion fashion --medical medpix
 

@@ -24,6 +24,8 @@ app = typer.Typer(
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 DatasetOption = Annotated[str, typer.Option("--dataset", help="An entry under `datasets:`.")]
+DatasetArgument = Annotated[str, typer.Argument(help="An entry under `datasets:`.")]
+SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each row.")]
 ArmOption = Annotated[Arm, typer.Option("--arm", help="What is trained.")]
 PARAMS = Path("params.yaml")
 DEBUG = "STRUCTXLIP_DEBUG"
@@ -91,32 +93,28 @@ def register(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     _stage("register", params, dataset)
 
 
-@app.command(rich_help_panel="Experiments")
-def compare(
-    dataset: Annotated[str, typer.Argument(help="An entry under `datasets:`.")],
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each row.")] = 5,
-    params: ParamsFile = PARAMS,
-) -> None:
-    """Train StructXLIP, vanilla and the controls with several seeds: is the gain structure's?"""
-    from structxlip.experiments.compare import compare as compare_arms
+def _experiment(name: str, params_file: Path, dataset: str, seeds: int) -> None:
+    """Validate the parameters, then import and run one experiment with several seeds."""
+    from importlib import import_module
 
-    loaded = load_params(params)
-    loaded.dataset(dataset)
-    compare_arms(loaded, dataset, range(loaded.seed, loaded.seed + seeds))
+    params = load_params(params_file)
+    params.dataset(dataset)
+    run = getattr(import_module(f"structxlip.experiments.{name}"), name)
+    run(params, dataset, range(params.seed, params.seed + seeds))
+
+
+@app.command(rich_help_panel="Experiments")
+def compare(dataset: DatasetArgument, seeds: SeedsOption = 5, params: ParamsFile = PARAMS) -> None:
+    """Train StructXLIP, vanilla and the controls with several seeds: is the gain structure's?"""
+    _experiment("compare", params, dataset, seeds)
 
 
 @app.command(rich_help_panel="Experiments")
 def robustness(
-    dataset: Annotated[str, typer.Argument(help="An entry under `datasets:`.")],
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each row.")] = 5,
-    params: ParamsFile = PARAMS,
+    dataset: DatasetArgument, seeds: SeedsOption = 5, params: ParamsFile = PARAMS
 ) -> None:
     """Measure the models of `compare` on test images of changed colour, contrast and texture."""
-    from structxlip.experiments.robustness import robustness as measure
-
-    loaded = load_params(params)
-    loaded.dataset(dataset)
-    measure(loaded, dataset, range(loaded.seed, loaded.seed + seeds))
+    _experiment("robustness", params, dataset, seeds)
 
 
 @app.command(rich_help_panel="Project")
@@ -149,10 +147,7 @@ def activate(
 
 
 @app.command(rich_help_panel="Project")
-def inspect(
-    dataset: Annotated[str, typer.Argument(help="An entry under `datasets:`.")],
-    params: ParamsFile = PARAMS,
-) -> None:
+def inspect(dataset: DatasetArgument, params: ParamsFile = PARAMS) -> None:
     """Write a page that shows a dataset: lengths, edges, structure, and what was left out."""
     from structxlip.reports.dataset_page import inspect as write_page
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,17 @@ def write(root: Path, files: dict[str, Any]) -> None:
         else:
             text = content if isinstance(content, str) else json.dumps(content)
             path.write_text(text, encoding="utf-8")
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    """The bytes of a tar file with these members."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as shard:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+    return out.getvalue()
 
 
 def opened(kind: str, root: Path, **settings: Any) -> Source:

@@ -19,20 +19,7 @@ from pydantic_core import PydanticCustomError
 from structxlip.config.section import Section
 
 SOURCES = "structxlip.data.sources"
-# Files of that folder that are no kind.
-_SHARED_FILES = {
-    "__init__",
-    "arrow_files",
-    "base",
-    "files",
-    "radiology",
-    "records",
-    "split_names",
-    "tar_files",
-    "templates",
-    "text_files",
-    "text_tables",
-}
+_NO_KINDS = {"__init__", "base"}  # files of that folder
 
 
 class DatasetEntry(Section):
@@ -61,7 +48,7 @@ class DatasetEntry(Section):
 def dataset_kinds() -> list[str]:
     """The names of all kinds, in order."""
     folder = Path(__file__).parents[1] / "data" / "sources"
-    return sorted({file.stem for file in folder.glob("*.py")} - _SHARED_FILES)
+    return sorted({file.stem for file in folder.glob("*.py")} - _NO_KINDS)
 
 
 @cache

@@ -30,20 +30,9 @@ COLOUR_PERCENTILE = 90  # of the cells: what has another colour may fill a tenth
 # English words for colours: those of CSS, and others that describe products.
 COLOUR_WORDS = frozenset(ImageColor.colormap) | {
     *("amber", "apricot", "auburn", "blond", "blonde", "bronze", "burgundy", "camel", "charcoal"),
-    *(
-        "copper",
-        "cream",
-        "denim",
-        "ecru",
-        "emerald",
-        "ginger",
-        "gunmetal",
-        "lilac",
-        "mauve",
-        "mint",
-    ),
-    *("mustard", "nude", "ochre", "oxblood", "peach", "rose", "rust", "sand", "scarlet", "stone"),
-    *("taupe", "vermilion", "wine"),
+    *("copper", "cream", "denim", "ecru", "emerald", "ginger", "gunmetal", "lilac", "mauve"),
+    *("mint", "mustard", "nude", "ochre", "oxblood", "peach", "rose", "rust", "sand", "scarlet"),
+    *("stone", "taupe", "vermilion", "wine"),
 }
 # For each split, the splits whose images it must not repeat. A near-duplicate leaves the earlier
 # split: training loses it before validation, and validation before test.
@@ -51,7 +40,7 @@ PROTECTED_SPLITS = {"train": ("test", "val"), "val": ("test",), "test": ()}
 
 
 class Fingerprint(NamedTuple):
-    """What is compared of two images.
+    """What two images are compared by.
 
     Attributes:
         bits: the difference hash, 256 bits as ``uint8 [32]``. Each tells whether a cell of the grid

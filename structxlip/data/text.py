@@ -84,7 +84,7 @@ def plain_text(html: str) -> str:
 
 
 def _instead(tag: re.Match[str]) -> str:
-    """What replaces a tag: a break for the tag of a block, nothing for others."""
+    """The text in the place of a tag: a break for the tag of a block, else nothing."""
     name, attributes = (tag[1] or "").lower(), tag[2]
     if _BLOCK_NAME.fullmatch(name):
         return _BREAK

@@ -144,13 +144,14 @@ def compare(
     if alpha:
         test["structxlip"] = embed_split(structxlip, store, edges, "test", alpha)
     metrics = _measured(test, bootstrap_samples, seed)
-    strict = _measured(test, bootstrap_samples, seed, strict=True)
-    for name, values in metrics.items():
-        values |= {f"strict/{key}": value for key, value in strict[name].items()}
+    sharing = test["base"].sharing
+    strict = _measured(test, bootstrap_samples, seed, strict=True) if sharing else metrics
+    for name, values in metrics.copy().items():
+        metrics[name] = values | {f"strict/{key}": found for key, found in strict[name].items()}
     metrics["alpha"] = alpha
     metrics["test_pairs"] = len(test["base"].images)
     metrics["test_captions"] = len(test["base"].texts)
-    metrics["test_pairs_sharing_a_caption"] = test["base"].sharing
+    metrics["test_pairs_sharing_a_caption"] = sharing
     return Comparison(metrics, test)
 
 

@@ -6,11 +6,9 @@ it exceeds every control.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,15 +17,14 @@ from structxlip.config import Arm, Params
 from structxlip.evaluation.protocol import Embeddings
 from structxlip.evaluation.retrieval import WAYS, Ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
+from structxlip.experiments.tables import CACHE, pictures_key, publish
 from structxlip.experiments.trials import Outcome, Trial, run_trials
 from structxlip.features.grey_pictures import write_grey_pictures
 from structxlip.features.views import ViewName
-from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_files
-from structxlip.progress import say
-from structxlip.tracking.experiment_log import log_experiment
+from structxlip.incremental.artifacts import DATA, MODELS
+from structxlip.reports.comparison import gain_text
 from structxlip.training.run import TrainingRun
 
-CACHE = Path(".cache/experiments")
 TRIALS = "trials"
 VANILLA, METHOD = "vanilla", "structxlip"
 
@@ -63,7 +60,6 @@ def compare(params: Params, dataset: str, seeds: Sequence[int]) -> None:
 
     Raises ``UserError`` when the features are not made, or a training fails.
     """
-    folder = REPORTS / dataset
     trials = planned_trials(params, dataset, seeds)
     outcomes = run_trials(trials, MODELS / dataset / TRIALS, f"compare {dataset}")
     by_row: dict[str, list[Outcome]] = {}
@@ -72,32 +68,21 @@ def compare(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     samples = params.recipe_settings.evaluation.bootstrap_samples
     found: dict[str, Any] = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds)}
     found |= compared(by_row, samples=samples, seed=params.seed)
-    with atomic_files(folder, "compare") as directory:
-        (directory / "compare.json").write_text(json.dumps(found, indent=2) + "\n")
-        (directory / "compare.md").write_text(markdown(found))
-    say(f"compare {dataset}: {found['verdict']}")
-    log_experiment(
-        "compare",
-        dataset,
-        params,
-        found["rows"],
-        verdict=found["verdict"],
-        files=[folder / "compare.json", folder / "compare.md"],
-    )
+    publish("compare", params, found, table=markdown(found), verdict=found["verdict"])
 
 
 def planned_trials(params: Params, dataset: str, seeds: Sequence[int]) -> list[Trial]:
     """One trial for each row that the recipe allows, and each seed."""
     data = (DATA / dataset).resolve()
     recipe = params.recipe_settings
-    name = f"grey-{recipe.edges.size_px}-{recipe.edges.blur_sigma:g}.npy"
-    grey = (CACHE / dataset / name).resolve()
+    key = f"{pictures_key(data / 'pairs')}-{recipe.edges.size_px}-{recipe.edges.blur_sigma:g}"
+    grey = (CACHE / dataset / f"grey-{key}.npy").resolve()
     write_grey_pictures(data / "pairs", grey, recipe.edges)
     return [
         Trial(
             name,
             TrainingRun(
-                _with_seed(_second_head(params) if row.view == "image" else params, seed),
+                changed.model_copy(update={"seed": seed}),
                 row.arm,
                 data / "features",
                 data / "edges",
@@ -107,6 +92,7 @@ def planned_trials(params: Params, dataset: str, seeds: Sequence[int]) -> list[T
         )
         for name, row in ROWS.items()
         if row.view != "image" or recipe.model.frozen
+        for changed in [_second_head(params) if row.view == "image" else params]
         for seed in seeds
     ]
 
@@ -120,10 +106,6 @@ def _second_head(params: Params) -> Params:
     arms = params.recipe_settings.arms.model_copy(update={"structxlip": settings})
     recipe = params.recipe_settings.model_copy(update={"arms": arms})
     return params.model_copy(update={"recipes": params.recipes | {params.recipe: recipe}})
-
-
-def _with_seed(params: Params, seed: int) -> Params:
-    return params.model_copy(update={"seed": seed})
 
 
 def compared(by_row: dict[str, list[Outcome]], *, samples: int, seed: int) -> dict[str, Any]:
@@ -186,7 +168,7 @@ def _recalls(seeds: Sequence[Ranks]) -> dict[str, Any]:
 def verdict(rows: dict[str, Any]) -> str:
     """One sentence: whether StructXLIP gains, and whether the gain is structure's."""
     over_vanilla = rows[METHOD]["over_vanilla"]
-    shown = f"{over_vanilla['mean']:+.1f} points of R@1 {interval(over_vanilla)} over vanilla"
+    shown = f"{gain_text(over_vanilla, 'points of R@1')} over vanilla"
     if over_vanilla["high"] < 0:
         return f"StructXLIP is worse than vanilla: {shown}"
     if over_vanilla["low"] <= 0:
@@ -198,11 +180,6 @@ def verdict(rows: dict[str, Any]) -> str:
         names = ", ".join(LABELS[name].removeprefix("control: ") for name in equals)
         return f"{shown}; not shown to be structure's, because it does not exceed: {names}"
     return f"{shown}, and over every control: the gain is structure's"
-
-
-def interval(gain: dict[str, float]) -> str:
-    """The 95 % interval of a gain in points."""
-    return f"[{gain['low']:+.1f}, {gain['high']:+.1f}]"
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -223,8 +200,7 @@ def markdown(found: dict[str, Any]) -> str:
         recalls = [_spread(row[f"{way}/R@1"]) for way in WAYS]
         alphas = ", ".join(f"{alpha:g}" for alpha in dict.fromkeys(row.get("alpha", [])))
         gains = [
-            f"{row[key]['mean']:+.1f} {interval(row[key])}" if key in row else ""
-            for key in ("over_vanilla", "structxlip_over")
+            gain_text(row[key]) if key in row else "" for key in ("over_vanilla", "structxlip_over")
         ]
         lines.append("| " + " | ".join([label, *recalls, alphas, *gains]) + " |")
     return "\n".join([*lines, "", found["verdict"][:1].upper() + found["verdict"][1:] + ".", ""])

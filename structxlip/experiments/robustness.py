@@ -24,26 +24,24 @@ from structxlip.evaluation.appearance import CHANGES, TITLES
 from structxlip.evaluation.retrieval import Ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.experiments.compare import (
-    CACHE,
     CONTROLS,
     LABELS,
     METHOD,
     ROWS,
     TRIALS,
     VANILLA,
-    interval,
     planned_trials,
 )
+from structxlip.experiments.tables import CACHE, pictures_key, publish
 from structxlip.experiments.trials import Outcome, Trial, run_trials
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import OtherEdges, ViewName
-from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_files
+from structxlip.incremental.artifacts import DATA, MODELS
 from structxlip.incremental.ray_map import map_units
 from structxlip.incremental.row_cache import signature
 from structxlip.models.build import load_model
 from structxlip.models.structxlip import StructXLIP
-from structxlip.progress import say
-from structxlip.tracking.experiment_log import log_experiment
+from structxlip.reports.comparison import gain_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,7 +57,6 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
 
     Raises ``UserError`` when the features are not made, or a training fails.
     """
-    folder = REPORTS / dataset
     trials = planned_trials(params, dataset, seeds)
     outcomes = run_trials(trials, MODELS / dataset / TRIALS, f"train for robustness {dataset}")
     changed = _changed_tests(params, dataset, trials[0].folder(MODELS / dataset / TRIALS))
@@ -67,20 +64,14 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     for trial, outcome in zip(trials, outcomes, strict=True):
         model = load_model(trial.folder(MODELS / dataset / TRIALS))
         for change, test in changed.items():
-            found = test.ranks(model, trial, outcome)
-            ranks[change].setdefault(trial.row, []).append(found)
+            ranks[change].setdefault(trial.row, []).append(test.ranks(model, trial, outcome))
     captions = outcomes[0].fused.text_to_image
     samples = params.recipe_settings.evaluation.bootstrap_samples
     rows = summarised(ranks, captions, samples=samples, seed=params.seed)
-    found_all = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds), "rows": rows}
-    with atomic_files(folder, "robustness") as directory:
-        (directory / "robustness.json").write_text(json.dumps(found_all, indent=2) + "\n")
-        (directory / "robustness.md").write_text(markdown(found_all))
-    gain = rows[METHOD][MEAN]["over_vanilla"]
-    said = f"{gain['mean']:+.1f} points of R@1 {interval(gain)} over vanilla under changes"
-    say(f"robustness {dataset}: StructXLIP {said}")
-    files = [folder / "robustness.json", folder / "robustness.md"]
-    log_experiment("robustness", dataset, params, rows, verdict=said, files=files)
+    found = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds), "rows": rows}
+    gain = gain_text(rows[METHOD][MEAN]["over_vanilla"], "points of R@1")
+    verdict = f"StructXLIP {gain} over vanilla under changes"
+    publish("robustness", params, found, table=markdown(found), verdict=verdict)
 
 
 @dataclass(frozen=True)
@@ -132,11 +123,10 @@ def _changed_tests(params: Params, dataset: str, model: Path) -> dict[str, Chang
     """The test split after every change. What was made before is read from the cache."""
     pairs, settings = (DATA / dataset / "pairs").resolve(), params.recipe_settings.edges
     encoder = json.dumps(params.recipe_settings.model.encoder_settings(), sort_keys=True)
-    content = (DATA / dataset / "pairs/report.json").resolve()
     code = Path(__file__).parents[1]
     key = signature(
-        *(encoder, settings.model_dump_json()),
-        *(content, code / "evaluation/appearance.py", code / "cues"),
+        *(pictures_key(pairs), encoder, settings.model_dump_json()),
+        *(code / "evaluation/appearance.py", code / "cues", code / "data/images.py"),
     )
     folder = (CACHE / dataset / f"changed-{key[:16]}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +137,11 @@ def _changed_tests(params: Params, dataset: str, model: Path) -> dict[str, Chang
         if not file.exists()
     ]
     for _ in map_units(
-        left, _make_worker, description=f"change {dataset}", samples=_one, name=_name
+        left,
+        _make_worker,
+        description=f"change {dataset}",
+        samples=lambda _: 1,
+        name=lambda unit: unit.change,
     ):
         pass
     found = {}
@@ -166,14 +160,6 @@ class _Unit:
     pairs: Path
     edges: Edges
     model: Path
-
-
-def _one(_: _Unit) -> int:
-    return 1
-
-
-def _name(unit: _Unit) -> str:
-    return unit.change
 
 
 def _make_worker() -> Callable[[_Unit], pa.Table]:
@@ -275,6 +261,6 @@ def markdown(found: dict[str, Any]) -> str:
         best = max(controls, key=lambda name: cells[name]["R@1"])
         gains = cells[METHOD]["over_vanilla"], cells[best]["structxlip_over"]
         shown = [f"{cell['R@1']:.1f}" for cell in cells.values()]
-        shown += [f"{gain['mean']:+.1f} {interval(gain)}" for gain in gains]
+        shown += [gain_text(gain) for gain in gains]
         lines.append("| " + " | ".join([titles[column], *shown]) + " |")
     return "\n".join([*lines, ""])

@@ -15,6 +15,7 @@ from structxlip.evaluation.statistics import mean_recall
 from structxlip.features.store import FeatureStore
 from structxlip.incremental.artifacts import atomic_directory
 from structxlip.incremental.ray_map import map_units
+from structxlip.incremental.row_cache import signature
 from structxlip.models.structxlip import StructXLIP
 from structxlip.training.assembly import open_view
 from structxlip.training.export import load_trained
@@ -41,8 +42,9 @@ class Trial:
     run: TrainingRun
 
     def folder(self, experiments: Path) -> Path:
-        """Where its model and its outcome are kept."""
-        return (experiments / self.run.name).resolve()
+        """Where its model and its outcome are kept, named by all that they follow from."""
+        alphas = self.run.params.recipe_settings.evaluation.alphas
+        return (experiments / f"{self.run.name}-{signature(json.dumps(alphas))}").resolve()
 
     def __str__(self) -> str:
         return f"{self.row}, seed {self.run.params.seed}"
@@ -50,7 +52,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial gives.
+    """The result of a trial.
 
     Attributes:
         alpha: weight of the second branch, chosen on validation.
@@ -104,14 +106,14 @@ def run_trials(trials: Sequence[Trial], folder: Path, description: str) -> list[
     places = [trial.folder(folder) for trial in trials]
     left = [unit for unit in zip(trials, places, strict=True) if not unit[1].exists()]
     for _ in map_units(
-        left, _make_worker, description=description, samples=_one, name=lambda unit: str(unit[0])
+        left,
+        _make_worker,
+        description=description,
+        samples=lambda _: 1,
+        name=lambda unit: str(unit[0]),
     ):
         pass
     return [Outcome.load(place / OUTCOME) for place in places]
-
-
-def _one(_: tuple[Trial, Path]) -> int:
-    return 1
 
 
 def _make_worker() -> Callable[[tuple[Trial, Path]], pa.Table]:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from structxlip.data.readers.lfs import is_pointer, pointer_text
+
 # The weights in a folder of transformers, in the order in which it looks for them.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-LFS_POINTER = b"version https://git-lfs"
 MOST_NAMES = 20  # in a message
 # What torch.compile, FSDP and activation checkpointing put into the names of weights.
 _WRAPPERS = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -79,15 +80,7 @@ def read_tensors(file: Path) -> Any:
 def check_is_no_pointer(file: Path) -> None:
     """Raise ``ValueError`` for a pointer of Git LFS in the place of a file."""
     if is_pointer(file):
-        raise ValueError(
-            f"{file} is a pointer of Git LFS, not the file; run `git lfs pull` in its folder"
-        )
-
-
-def is_pointer(file: Path) -> bool:
-    """Whether a file is a pointer of Git LFS in the place of another file."""
-    with file.open("rb") as content:
-        return content.read(len(LFS_POINTER)) == LFS_POINTER
+        raise ValueError(pointer_text(file))
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -30,10 +30,15 @@ def comparison_table(metrics: dict[str, Any], prefix: str = "") -> list[list[str
     for name, label in labels.items():
         gain = ""
         if name in deltas:
-            found = metrics[deltas[name]][f"{prefix}R@1"]
-            gain = f"{found['mean']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]"
+            gain = gain_text(metrics[deltas[name]][f"{prefix}R@1"])
         rows.append([label, *(f"{metrics[name][way]:.1f}" for way in ways), gain])
     return rows
+
+
+def gain_text(gain: dict[str, float], unit: str = "") -> str:
+    """A gain in points with its 95 % interval, such as `+1.1 [−0.2, +2.4]`."""
+    parts = [f"{gain['mean']:+.1f}", unit, f"[{gain['low']:+.1f}, {gain['high']:+.1f}]"]
+    return " ".join(filter(None, parts))
 
 
 def print_comparison(dataset: str) -> None:

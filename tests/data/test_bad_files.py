@@ -14,8 +14,8 @@ from PIL import Image
 from structxlip.data.images import decode_rgb
 from structxlip.data.ingestion import write_pairs
 from structxlip.data.pairs import RawPair
+from structxlip.data.readers.files import reader
 from structxlip.data.shards import shards
-from structxlip.data.sources.files import reader
 
 NOISE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
 

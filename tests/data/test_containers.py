@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import lzma
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
-from tests.trees import opened, told, write
+from tests.trees import opened, tar, told, write
 
 TABLE = [
     {"file": "a.jpg", "name": "Coat", "text": "long", "part": "train", "sku": "1"},
@@ -140,16 +139,6 @@ def test_imagefolder_with_one_list_for_all(tmp_path: Path) -> None:
     source = opened("imagefolder", tmp_path)
     assert [row[1:4:2] for row in told(source)] == [("train", ["A", "An a"])]
     assert source.unlisted == 1
-
-
-def tar(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as shard:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            shard.addfile(member, io.BytesIO(content))
-    return out.getvalue()
 
 
 def test_webdataset(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from structxlip.data.quarantine import BadCaption, BadImage
-from structxlip.data.sources.files import reader
+from structxlip.data.readers.files import reader
 from structxlip.errors import UserError
-from tests.trees import opened, write
+from tests.trees import opened, tar, write
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 SAMPLES = {
@@ -21,16 +19,6 @@ SAMPLES = {
 }
 
 MEMBER = 512 + 1536  # bytes of a header and of the blocks of 1,500 bytes
-
-
-def tar(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as shard:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            shard.addfile(member, io.BytesIO(content))
-    return out.getvalue()
 
 
 def outcomes(root: Path) -> dict[str, str]:
@@ -224,5 +212,7 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
         ("table", {"table": "t.csv", **settings}),
         ("table", {"table": "t.parquet", **settings}),
     ]:
-        with pytest.raises(UserError, match="is a pointer of Git LFS; run `git lfs pull`"):
+        with pytest.raises(
+            UserError, match="is a pointer of Git LFS, not the file; run `git lfs pull`"
+        ):
             opened(kind, tmp_path, **keys)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structxlip.data.sources.radiology import report_text, sections_of
+from structxlip.data.readers.radiology import report_text, sections_of
 
 BOTH = ("findings", "impression")
 CLEAR, NONE = "The lungs are clear.", "No acute process."

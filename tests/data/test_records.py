@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from structxlip.data.pairs import Box, RawPair, captions_in, described
 from structxlip.data.quarantine import BadCaption, BadImage, storable
-from structxlip.data.sources.records import Record, box_in, need_fields, record_of
+from structxlip.data.readers.records import Record, box_in, need_fields, record_of
 from structxlip.errors import UserError
 from tests.trees import opened, write
 

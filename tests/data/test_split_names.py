@@ -13,7 +13,7 @@ from datasets.data_files import DataFilesDict, get_data_patterns
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from structxlip.data.sources.split_names import file_splits, split_lists
+from structxlip.data.readers.split_names import file_splits, split_lists
 from structxlip.data.splits import SPLITS
 from structxlip.errors import UserError
 from tests.trees import opened, write

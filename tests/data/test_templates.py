@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structxlip.data.quarantine import BadCaption
-from structxlip.data.sources.records import Record
-from structxlip.data.sources.templates import captions_from, columns_of
+from structxlip.data.readers.records import Record
+from structxlip.data.readers.templates import captions_from, columns_of
 from structxlip.errors import UserError
 
 

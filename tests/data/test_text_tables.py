@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structxlip.data.sources.text_tables import csv_records
+from structxlip.data.readers.text_tables import csv_records
 from structxlip.errors import UserError
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")

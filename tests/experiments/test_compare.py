@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,28 @@ def test_trials_that_are_done_are_not_trained_again(
         np.testing.assert_array_equal(one.fused.texts, other.fused.texts)
     with pytest.raises(AssertionError, match="trained again"):
         run_trials(planned_trials(short, "scenes", [1])[:1], Path("kept"), "test")
+
+
+def test_other_pictures_and_other_alphas_are_measured_anew(
+    project: Artifacts, short: Params
+) -> None:
+    def grey(params: Params) -> Path | None:
+        return next(t.run for t in planned_trials(params, "scenes", [0]) if t.row == "grey").grey
+
+    before, kept = grey(short), planned_trials(short, "scenes", [0])[1].folder(Path("kept"))
+    shutil.rmtree("data/scenes/pairs")
+    write_pairs(Path("data/scenes/pairs"), project.store.ids.tolist(), first=1)
+    after = grey(short)
+    assert before is not None
+    assert after is not None
+    assert before != after
+    assert not np.array_equal(np.load(before), np.load(after))
+
+    recipe = short.recipe_settings
+    alphas = recipe.evaluation.model_copy(update={"alphas": [0.0, 0.5]})
+    changed = recipe.model_copy(update={"evaluation": alphas})
+    other = short.model_copy(update={"recipes": {short.recipe: changed}})
+    assert planned_trials(other, "scenes", [0])[1].folder(Path("kept")) != kept
 
 
 def test_rows_differ_in_the_input_of_the_second_branch_alone(

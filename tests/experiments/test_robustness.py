@@ -40,7 +40,6 @@ def project(tmp_path: Path, paper_params: Params, monkeypatch: pytest.MonkeyPatc
             file = io.BytesIO()
             Image.fromarray(pixels).save(file, "PNG")
             writer.add({"id": identifier, "split": split, "image": file.getvalue()})
-    (data / "pairs/report.json").write_text("{}")
     return change(paper_params, epochs=1, warmup_epochs=0, batch_size=14)
 
 

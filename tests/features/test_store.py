@@ -106,9 +106,10 @@ def test_a_store_of_an_older_version_is_no_store(
         FeatureStore(older)
 
 
-def test_a_store_that_is_not_full_is_refused(artifacts: Artifacts, tmp_path: Path) -> None:
-    writer = FeatureWriter(
-        tmp_path,
+def new_writer(folder: Path, artifacts: Artifacts) -> FeatureWriter:
+    """A writer of one pair with one caption and one chunk."""
+    return FeatureWriter(
+        folder,
         artifacts.store.spec,
         ids=["one"],
         splits=["train"],
@@ -117,6 +118,10 @@ def test_a_store_that_is_not_full_is_refused(artifacts: Artifacts, tmp_path: Pat
         caption_texts=["a"],
         names_side=[False],
     )
+
+
+def test_a_store_that_is_not_full_is_refused(artifacts: Artifacts, tmp_path: Path) -> None:
+    writer = new_writer(tmp_path, artifacts)
     writer.append(image=np.zeros((2, 6), np.float32))
     with pytest.raises(ValueError, match="image has 2 of 40 rows"):
         writer.close()
@@ -126,16 +131,7 @@ def test_a_new_store_takes_its_place_on_the_disk_at_once(
     artifacts: Artifacts, tmp_path: Path
 ) -> None:
     """Into a hole of a file, the first write to a full disk would end the process."""
-    FeatureWriter(
-        tmp_path,
-        artifacts.store.spec,
-        ids=["one"],
-        splits=["train"],
-        caption_counts=[1],
-        chunk_counts=[1],
-        caption_texts=["a"],
-        names_side=[False],
-    )
+    new_writer(tmp_path, artifacts)
     for path in tmp_path.glob("*.npy"):
         status = path.stat()
         assert status.st_blocks * 512 >= status.st_size, path

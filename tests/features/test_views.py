@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -22,14 +23,16 @@ def picture(seed: int, width: int = 48, height: int = 40) -> np.ndarray:
     return cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def write_pairs(folder: Path, ids: list[str]) -> None:
-    """A pair store whose image ``i`` is ``picture(i)``."""
+def write_pairs(folder: Path, ids: list[str], first: int = 0) -> None:
+    """A pair store whose image ``i`` is ``picture(first + i)``."""
     folder.mkdir(parents=True)
     with ShardWriter(folder, pair_schema(), 2**20) as writer:
-        for seed, identifier in enumerate(ids):
+        for seed, identifier in enumerate(ids, first):
             file = io.BytesIO()
             Image.fromarray(picture(seed)).save(file, "PNG")
-            writer.add({"id": identifier, "image": file.getvalue(), "width": 48, "height": 40})
+            data = file.getvalue()
+            row = {"id": identifier, "image": data, "sha256": hashlib.sha256(data).hexdigest()}
+            writer.add(row | {"width": 48, "height": 40})
 
 
 @pytest.mark.parametrize("seed", range(3))

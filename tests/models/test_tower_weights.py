@@ -79,7 +79,9 @@ def test_pointers_in_a_folder_of_open_clip_say_how_to_get_the_files(
     assert load_clip(name).model.visual.image_size == (IMAGE_PX, IMAGE_PX)
     for file in ("model.safetensors", "open_clip_config.json"):
         (tmp_path / file).write_text(POINTER)
-        with pytest.raises(UserError, match=f"{file} is a pointer of Git LFS: run `git lfs pull`"):
+        with pytest.raises(
+            UserError, match=f"{file} is a pointer of Git LFS, not the file; run `git lfs pull`"
+        ):
             load_clip(name)
     config_file = tmp_path / "clip.json"
     config_file.write_text(POINTER)

@@ -12,15 +12,15 @@ from structxlip.config.datasets import DatasetEntry
 from structxlip.config.section import Section
 from structxlip.data.pairs import Caption, RawPair, bad_pair
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, need, read_json
-from structxlip.data.sources.records import (
+from structxlip.data.readers.files import existing, need, read_json
+from structxlip.data.readers.records import (
     Record,
     as_name,
     need_fields,
     pairs_of,
     records_in,
 )
+from structxlip.data.sources.base import Source
 from structxlip.data.splits import Split
 
 

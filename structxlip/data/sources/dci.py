@@ -12,10 +12,10 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import Box, Caption, RawPair, is_missing
 from structxlip.data.quarantine import BadImage
+from structxlip.data.readers.files import existing, read_json
+from structxlip.data.readers.records import Record, box_in, number_in, pair_of, record_of
+from structxlip.data.readers.split_names import split_lists
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, read_json
-from structxlip.data.sources.records import Record, box_in, number_in, pair_of, record_of
-from structxlip.data.sources.split_names import split_lists
 from structxlip.errors import UserError
 
 CORNERS = ("topLeft", "bottomRight")  # of the bounds of a mask

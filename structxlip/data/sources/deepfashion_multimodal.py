@@ -10,8 +10,8 @@ from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair, captions_in
+from structxlip.data.readers.files import existing, read_json, reader
 from structxlip.data.sources.base import Source, source_of
-from structxlip.data.sources.files import existing, read_json, reader
 
 # The product of a file name such as WOMEN-Dresses-id_00000021-01_1_front.jpg.
 PRODUCT = re.compile(r"^(.*id_\d+)")

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
+from structxlip.data.readers.files import existing
+from structxlip.data.readers.records import Record, line_records, need_fields, pairs_of
 from structxlip.data.sources.base import Source, source_of
-from structxlip.data.sources.files import existing
-from structxlip.data.sources.records import Record, line_records, need_fields, pairs_of
 from structxlip.data.splits import SPLIT_NAMES
 
 SPLITS = SPLIT_NAMES | {"qual_dev": "val"}

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
+from structxlip.data.readers.files import existing
+from structxlip.data.readers.records import Record, line_records, need_fields, pairs_of
+from structxlip.data.readers.templates import captions_from, columns_of
 from structxlip.data.sources.base import Source, source_of
-from structxlip.data.sources.files import existing
-from structxlip.data.sources.records import Record, line_records, need_fields, pairs_of
-from structxlip.data.sources.templates import captions_from, columns_of
 
 
 class FashionProducts(DatasetEntry):

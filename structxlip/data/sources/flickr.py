@@ -13,11 +13,11 @@ from pydantic import Field, model_validator
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import Caption, RawPair, bad_pair
 from structxlip.data.quarantine import BadImage
+from structxlip.data.readers.files import existing, reader
+from structxlip.data.readers.records import Record
+from structxlip.data.readers.text_files import text_lines
+from structxlip.data.readers.text_tables import SHOWN, csv_records
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, reader
-from structxlip.data.sources.records import Record
-from structxlip.data.sources.text_files import text_lines
-from structxlip.data.sources.text_tables import SHOWN, csv_records
 from structxlip.data.splits import Split
 from structxlip.errors import UserError
 

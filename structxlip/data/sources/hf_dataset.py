@@ -13,11 +13,11 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair, described
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.arrow_files import arrow_records, names_and_rows
+from structxlip.data.readers.arrow_files import arrow_records, names_and_rows
+from structxlip.data.readers.files import contents, files_below, need, read_json
+from structxlip.data.readers.records import Record, pair_of
+from structxlip.data.readers.split_names import file_splits, only_split
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import contents, files_below, need, read_json
-from structxlip.data.sources.records import Record, pair_of
-from structxlip.data.sources.split_names import file_splits, only_split
 from structxlip.data.splits import SPLIT_NAMES
 from structxlip.errors import UserError
 

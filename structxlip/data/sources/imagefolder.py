@@ -14,17 +14,17 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.arrow_files import arrow_records, names_and_rows
-from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import contents, files_below, need, reader
-from structxlip.data.sources.records import (
+from structxlip.data.readers.arrow_files import arrow_records, names_and_rows
+from structxlip.data.readers.files import contents, files_below, need, reader
+from structxlip.data.readers.records import (
     Record,
     line_records,
     need_fields,
     pair_of,
 )
-from structxlip.data.sources.split_names import split_of_folders, split_of_name
-from structxlip.data.sources.text_tables import csv_records
+from structxlip.data.readers.split_names import split_of_folders, split_of_name
+from structxlip.data.readers.text_tables import csv_records
+from structxlip.data.sources.base import Source
 from structxlip.errors import UserError
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")

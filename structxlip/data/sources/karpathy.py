@@ -10,9 +10,9 @@ from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair, captions_in
+from structxlip.data.readers.files import existing, need, read_json, reader
+from structxlip.data.readers.records import Record, need_fields, pairs_of, records_in
 from structxlip.data.sources.base import Source, source_of
-from structxlip.data.sources.files import existing, need, read_json, reader
-from structxlip.data.sources.records import Record, need_fields, pairs_of, records_in
 from structxlip.data.splits import SPLIT_NAMES
 
 SPLITS = SPLIT_NAMES | {"restval": "train"}

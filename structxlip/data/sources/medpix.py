@@ -11,11 +11,11 @@ from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import RawPair
+from structxlip.data.readers.files import existing, read_json, reader
+from structxlip.data.readers.records import Record, need_fields, pairs_of, record_of, records_in
+from structxlip.data.readers.split_names import split_lists
+from structxlip.data.readers.templates import captions_from, columns_of
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, read_json, reader
-from structxlip.data.sources.records import Record, need_fields, pairs_of, record_of, records_in
-from structxlip.data.sources.split_names import split_lists
-from structxlip.data.sources.templates import captions_from, columns_of
 
 
 class Medpix(DatasetEntry):

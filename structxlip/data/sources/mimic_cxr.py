@@ -13,11 +13,11 @@ from structxlip.config.datasets import DatasetEntry
 from structxlip.data.dicom import dicom_to_png
 from structxlip.data.pairs import RawPair
 from structxlip.data.quarantine import BadImage
+from structxlip.data.readers.files import existing, reader
+from structxlip.data.readers.radiology import report_text
+from structxlip.data.readers.records import Record, pair_of
+from structxlip.data.readers.text_tables import csv_records
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, reader
-from structxlip.data.sources.radiology import report_text
-from structxlip.data.sources.records import Record, pair_of
-from structxlip.data.sources.text_tables import csv_records
 from structxlip.data.splits import SPLIT_NAMES
 
 ReportSection = Literal["findings", "impression"]

@@ -10,9 +10,8 @@ from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import Box, RawPair, is_missing
-from structxlip.data.sources.base import Source, source_of
-from structxlip.data.sources.files import existing, read_json
-from structxlip.data.sources.records import (
+from structxlip.data.readers.files import existing, read_json
+from structxlip.data.readers.records import (
     Record,
     box_in,
     need_fields,
@@ -21,6 +20,7 @@ from structxlip.data.sources.records import (
     record_of,
     records_in,
 )
+from structxlip.data.sources.base import Source, source_of
 
 
 class StructxlipJson(DatasetEntry):

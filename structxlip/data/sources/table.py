@@ -14,13 +14,13 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import Caption, RawPair, is_missing
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.arrow_files import arrow_records
+from structxlip.data.readers.arrow_files import arrow_records
+from structxlip.data.readers.files import existing, need, readable, reader
+from structxlip.data.readers.records import Record, line_records, need_fields, pair_of
+from structxlip.data.readers.templates import captions_from, columns_of
+from structxlip.data.readers.text_files import PACKED_SUFFIXES
+from structxlip.data.readers.text_tables import csv_records
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import existing, need, readable, reader
-from structxlip.data.sources.records import Record, line_records, need_fields, pair_of
-from structxlip.data.sources.templates import captions_from, columns_of
-from structxlip.data.sources.text_files import PACKED_SUFFIXES
-from structxlip.data.sources.text_tables import csv_records
 from structxlip.data.splits import SPLIT_NAMES, SPLITS
 from structxlip.errors import UserError
 

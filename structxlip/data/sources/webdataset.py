@@ -15,10 +15,10 @@ from pydantic import Field
 from structxlip.config.datasets import DatasetEntry
 from structxlip.data.pairs import Caption, RawPair, bad_pair, captions_in
 from structxlip.data.quarantine import BadCaption, BadImage
+from structxlip.data.readers.files import contents, shown_files
+from structxlip.data.readers.split_names import file_splits
+from structxlip.data.readers.tar_files import Damage, Member, members
 from structxlip.data.sources.base import Source
-from structxlip.data.sources.files import contents, shown_files
-from structxlip.data.sources.split_names import file_splits
-from structxlip.data.sources.tar_files import Damage, Member, members
 from structxlip.errors import UserError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import interpolate
 
+from structxlip.data.readers.lfs import is_pointer, pointer_text
 from structxlip.errors import UserError
 from structxlip.models.hf import build_open_clip, open_clip_parts
 from structxlip.models.state_dicts import (
     check_is_no_pointer,
-    is_pointer,
     load_strictly,
     read_state_dict,
 )
@@ -147,10 +147,10 @@ def _from_open_clip(rest: str, seed: int) -> LoadedClip:
 
 
 def _failed(rest: str, error: Exception, remedy: str = "") -> UserError:
-    """What to say of a CLIP that open_clip could not load."""
+    """The error for a CLIP that open_clip could not load."""
     for file in sorted(Path(rest.removeprefix("local-dir:")).glob("*")):
         if file.is_file() and is_pointer(file):
-            remedy = f"; {file} is a pointer of Git LFS: run `git lfs pull` in its folder"
+            remedy = f"; {pointer_text(file)}"
     return UserError(f"open_clip:{rest} could not be loaded ({_first_line(error)}){remedy}")
 
 

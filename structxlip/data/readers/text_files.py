@@ -13,13 +13,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from structxlip.data.readers.lfs import EXPLANATION, POINTER
 from structxlip.errors import UserError
 
 # How a file that is no text begins, and what to say of it.
 _NO_TEXT = {
     b"PK\x03\x04": "a ZIP archive or a workbook; unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old workbook; save the sheet as CSV",
-    b"version https://git-lfs": "a pointer of Git LFS; run `git lfs pull` in its folder",
+    POINTER: EXPLANATION,
     b"PAR1": "a Parquet file; name it .parquet",
 }
 _PACKED: dict[bytes, Callable[..., Any]] = {

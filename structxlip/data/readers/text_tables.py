@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from structxlip.data.sources.records import Record
-from structxlip.data.sources.text_files import text_lines
+from structxlip.data.readers.records import Record
+from structxlip.data.readers.text_files import text_lines
 from structxlip.errors import UserError
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
@@ -144,7 +144,8 @@ def _is_row(line: str, cells: list[str], delimiter: str, first: int) -> bool:
 
 
 def _look(name: str) -> str | None:
-    """What the names of one table have in common: the suffix, or the places of digits."""
+    """The pattern of a file name: its suffix, or else its shape, such as `a0` for `img12`; None for
+    a name without either. The names in one table share their pattern."""
     bare = name.strip().strip('"')
     if suffix := Path(bare).suffix:
         return None if " " in bare else suffix.lower()

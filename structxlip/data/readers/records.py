@@ -20,8 +20,8 @@ from structxlip.data.pairs import (
     is_missing,
 )
 from structxlip.data.quarantine import BadImage, storable
-from structxlip.data.sources.files import reader
-from structxlip.data.sources.text_files import text_lines
+from structxlip.data.readers.files import reader
+from structxlip.data.readers.text_files import text_lines
 from structxlip.errors import UserError
 
 Made = TypeVar("Made", RawPair, RawPair | None)
@@ -30,10 +30,10 @@ MAX_PIXELS = 2**31 - 1  # the largest side that the pair store holds
 
 @dataclass(frozen=True)
 class Record:
-    """What a file holds of one pair, with any values.
+    """One record of a file, unchecked. Its values may be of any type.
 
     Attributes:
-        fields: the values by their names. ``BadImage`` for a record that cannot be read at all.
+        fields: the values by their names, or the ``BadImage`` of a record that cannot be read.
         where: names the record, such as ``t.jsonl, line 3``.
     """
 

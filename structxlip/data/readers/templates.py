@@ -12,7 +12,7 @@ from typing import Any
 
 from structxlip.data.pairs import Caption, described, is_missing
 from structxlip.data.quarantine import BadCaption
-from structxlip.data.sources.records import Record
+from structxlip.data.readers.records import Record
 from structxlip.data.text import plain_text, says_something
 from structxlip.errors import UserError
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from structxlip.data.sources.files import readable
-from structxlip.data.sources.records import Record
+from structxlip.data.readers.files import readable
+from structxlip.data.readers.records import Record
 
 if TYPE_CHECKING:
     import pyarrow as pa

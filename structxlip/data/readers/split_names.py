@@ -21,8 +21,8 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from structxlip.data.pairs import described
-from structxlip.data.sources.files import read_json
-from structxlip.data.sources.records import as_name
+from structxlip.data.readers.files import read_json
+from structxlip.data.readers.records import as_name
 from structxlip.data.splits import SPLIT_NAMES, SPLITS
 from structxlip.errors import UserError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.files import refuse_pointer
+from structxlip.data.readers.files import refuse_pointer
 from structxlip.errors import UserError
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from structxlip.data.pairs import described, is_missing
 from structxlip.data.quarantine import BadImage
-from structxlip.data.sources.text_files import read_text
+from structxlip.data.readers.lfs import POINTER, is_pointer, pointer_text
+from structxlip.data.readers.text_files import read_text
 from structxlip.errors import UserError
 
 MAX_NAMES = 8  # names of files that a message lists
-LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 
 
 def existing(root: Path, name: str) -> Path:
@@ -98,8 +98,8 @@ def reader(
             raise
         except ValueError as error:  # a zero byte, or letters that no file name can have
             raise BadImage(f"missing_{what}", f"{name!r} names no file ({error})") from None
-        if data.startswith(LFS_POINTER):
-            raise BadImage("lfs_pointer", f"{name} is a pointer of Git LFS; run `git lfs pull`")
+        if data.startswith(POINTER):
+            raise BadImage("lfs_pointer", pointer_text(name))
         return data
 
     return read
@@ -127,9 +127,8 @@ def _hub_blobs(folder: Path) -> Iterator[Path]:
 
 def refuse_pointer(path: Path) -> None:
     """Raise ``UserError`` for a pointer of Git LFS in the place of a file."""
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise UserError(f"{path} is a pointer of Git LFS; run `git lfs pull` in its folder")
+    if is_pointer(path):
+        raise UserError(pointer_text(path))
 
 
 def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
