@@ -34,6 +34,7 @@ PACKAGE = Path(__file__).parents[1]
 # The code that decides the bytes of the features; the rest of the stage moves them about.
 CODE = (
     PACKAGE / "data/images.py",
+    PACKAGE / "data/readers/lfs.py",
     PACKAGE / "features/groups.py",
     PACKAGE / "features/store.py",
     PACKAGE / "features/writer.py",
