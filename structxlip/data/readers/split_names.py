@@ -58,15 +58,23 @@ def file_splits(paths: Iterable[PurePath]) -> FileSplits:
     files = list(paths)
     for rule in (_by_shard, _by_folder, _by_name):
         found = {path: name for path in files if (name := rule(path)) is not None}
-        if not found:
-            continue
-        names = set(found.values())
-        if not names & SPLIT_NAMES.keys():
-            return FileSplits(dict.fromkeys(files), warnings=[only_split(names)])
-        splits = {path: SPLIT_NAMES[name] for path, name in found.items() if name in SPLIT_NAMES}
-        left_out = [path for path in files if path not in splits]
-        return FileSplits(splits, left_out, _left_out(left_out, len(files)))
+        if found:
+            return named_splits({path: found.get(path) for path in files})
     return FileSplits(dict.fromkeys(files))
+
+
+def named_splits(names: Mapping[PurePath, str | None]) -> FileSplits:
+    """The splits of files, each of which names its split or None.
+
+    Raises ``UserError`` where they name several splits of which none is train, val or test.
+    """
+    known = {path: SPLIT_NAMES.get((name or "").lower()) for path, name in names.items()}
+    splits = {path: split for path, split in known.items() if split}
+    if not splits:
+        found = {name for name in names.values() if name}
+        return FileSplits(dict.fromkeys(names), warnings=[only_split(found)])
+    left_out = [path for path in names if path not in splits]
+    return FileSplits(splits, left_out, _left_out(left_out, len(names)))
 
 
 def _left_out(files: Sequence[PurePath], of: int) -> list[str]:

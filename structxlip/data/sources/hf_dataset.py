@@ -15,6 +15,7 @@ from structxlip.data.pairs import RawPair, described
 from structxlip.data.quarantine import BadImage
 from structxlip.data.readers.arrow_files import arrow_records, names_and_rows
 from structxlip.data.readers.files import contents, files_below, need, read_json
+from structxlip.data.readers.hub_card import card_splits
 from structxlip.data.readers.records import Record, pair_of
 from structxlip.data.readers.split_names import file_splits, only_split
 from structxlip.data.sources.base import Source
@@ -25,13 +26,18 @@ from structxlip.errors import UserError
 class HfDataset(DatasetEntry):
     """A Hugging Face dataset on disk.
 
-    A folder that `save_to_disk` of `datasets` wrote, or the Parquet files of a dataset repository,
-    whose splits are read off their paths as `datasets` reads them.
+    A folder that `save_to_disk` of `datasets` wrote, or the Parquet files of a dataset repository.
+    Their splits are read off its README.md and their paths as `datasets` reads them.
     """
 
     kind: Literal["hf_dataset"]
     image: str = Field("image", description="The column of the images.")
     caption: str = Field("text", description="The column of the captions, or of lists of them.")
+    config: str | None = Field(
+        None,
+        description="The configuration to read, where the README.md of a repository names several. "
+        "null: its default.",
+    )
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ def open_hf_dataset(dataset: HfDataset) -> Source:
     The id of a row is the path of its file and its number in it.
     """
     root = Path(dataset.path)
-    files = _files(root)
+    files = _files(root, dataset.config)
     if not files.splits:
         raise UserError(
             f"{root} is no dataset on disk (no state.json and no Parquet); it holds: "
@@ -65,12 +71,13 @@ def open_hf_dataset(dataset: HfDataset) -> Source:
     return Source(_pairs(files, root, dataset), size, given, unlisted, warnings=files.warnings)
 
 
-def _files(root: Path) -> _Files:
+def _files(root: Path, config: str | None) -> _Files:
     if (root / "dataset_dict.json").is_file():
         return _saved_splits(root)
     if (root / "state.json").is_file():
         return _Files(dict.fromkeys(_arrow(root)))
-    found = file_splits(path.relative_to(root) for path in files_below(root, "*.parquet"))
+    paths = [path.relative_to(root) for path in files_below(root, "*.parquet")]
+    found = card_splits(root, paths, config) or file_splits(paths)
     splits = {root / path: split for path, split in found.splits.items()}
     return _Files(splits, [root / path for path in found.left_out], found.warnings)
 
