@@ -160,7 +160,7 @@ def _measured(
 ) -> dict[str, Any]:
     """The recall of each model, and the gains over vanilla with their intervals."""
     ranks = {name: embeddings.ranks(strict=strict) for name, embeddings in test.items()}
-    measured: dict[str, Any] = {name: found.recall() for name, found in ranks.items()}
+    measured: dict[str, Any] = {name: found.metrics() for name, found in ranks.items()}
     for name, arm in (("delta", "structxlip"), ("delta_image_only", "structxlip_image_only")):
         measured[name] = bootstrap_delta(
             ranks["vanilla"], ranks[arm], test[arm].text_to_image, samples=samples, seed=seed

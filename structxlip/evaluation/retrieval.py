@@ -1,33 +1,42 @@
-"""Image-text retrieval: recall at k both ways, with any number of captions for each image."""
+"""Image-text retrieval both ways: recall at k, and measures of the whole ranking."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_QUERIES = 512
+DEPTH = 10  # of mAP@10 and nDCG@10
+BLOCK_SCORES = 2**24  # scores in memory at once, 64 MiB
 WAYS = ("image_to_text", "text_to_image")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The number of wrong answers before the first right one, for every query (0 is a hit at 1).
+    """Where the right answers of every query stand.
 
-    A wrong answer with the same score as the right one counts as before it.
+    A wrong answer with the same score as a right one counts as before it.
 
     Attributes:
-        image_to_text: ``[N]``, for images as queries.
-        text_to_image: ``[M]``, for captions as queries.
+        image_to_text: ``[N]``, for images as queries: the number of wrong answers before the first
+            right one, 0 for a hit at 1.
+        text_to_image: ``[M]``, the same for captions as queries.
         groups: ``[N]``, counted from 0: the captions and images of a group are right answers to
             each other.
+        average_precision: by way, in [0, 1], among the first 10 answers: the sum of the precision
+            at each right answer, divided by the number of right answers (`map_cut_10` of
+            trec_eval).
+        ndcg: by way, in [0, 1]: the discounted gain of the first 10 answers with gains of 0 and 1,
+            divided by that of the best order (`ndcg_cut_10` of trec_eval).
     """
 
     image_to_text: NDArray[np.int64]
     text_to_image: NDArray[np.int64]
     groups: NDArray[np.int64]
+    average_precision: Mapping[str, NDArray[np.float64]]
+    ndcg: Mapping[str, NDArray[np.float64]]
 
     def recall(self, ks: Sequence[int] = (1, 5, 10), *, prefix: str = "") -> dict[str, float]:
         """Recall at ``ks`` both ways, in percent: ``{"image_to_text/R@1": …}``, after a prefix."""
@@ -36,6 +45,24 @@ class Ranks:
             for way in WAYS
             for k in ks
         }
+
+    def metrics(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+        """Recall at ``ks``, and for each way:
+
+        - ``median_rank`` of the first right answer, counted from 1;
+        - ``MRR``, the mean of 1 / that rank;
+        - ``mAP@10`` and ``nDCG@10``, the means of ``average_precision`` and ``ndcg``.
+
+        All but the median rank are in percent.
+        """
+        found = self.recall(ks)
+        for way in WAYS:
+            first = getattr(self, way) + 1
+            found[f"{way}/median_rank"] = float(np.median(first))
+            found[f"{way}/MRR"] = 100 * float((1 / first).mean())
+            found[f"{way}/mAP@{DEPTH}"] = 100 * float(self.average_precision[way].mean())
+            found[f"{way}/nDCG@{DEPTH}"] = 100 * float(self.ndcg[way].mean())
+        return found
 
 
 def retrieval_ranks(
@@ -67,10 +94,16 @@ def retrieval_ranks(
         raise ValueError(f"groups must be integer [{len(images)}], got {own.dtype} {own.shape}")
     of_images = np.unique(own, return_inverse=True)[1]
     of_texts = of_images[owner]
+    found = {
+        "image_to_text": _ranked(images, of_images, texts, of_texts),
+        "text_to_image": _ranked(texts, of_texts, images, of_images),
+    }
+    first = {way: ranks for way, (ranks, _, _) in found.items()}
     return Ranks(
-        image_to_text=_ranks(images, of_images, texts, of_texts),
-        text_to_image=_ranks(texts, of_texts, images, of_images),
+        **first,
         groups=of_images,
+        average_precision={way: precision for way, (_, precision, _) in found.items()},
+        ndcg={way: gain for way, (_, _, gain) in found.items()},
     )
 
 
@@ -81,41 +114,55 @@ def retrieval_metrics(
     ks: Sequence[int] = (1, 5, 10),
     groups: NDArray[np.integer] | None = None,
 ) -> dict[str, float]:
-    """Recall at ``ks`` both ways, in percent: ``image_to_text/R@1`` … ``text_to_image/R@10``.
+    """Recall at ``ks``, median rank, MRR, mAP@10 and nDCG@10, both ways; see ``Ranks.metrics``.
 
     An image is a hit when any right caption is among the first k texts, and a caption when any
     right image is among the first k. Ties count against the model; without ties, strict recall is
-    that of CLIP_benchmark. Arguments and errors are those of ``retrieval_ranks``.
+    that of CLIP_benchmark, and the rest is that of trec_eval. Arguments and errors are those of
+    ``retrieval_ranks``.
 
     Example:
         Two images, three captions, the last two of the second image:
 
-        >>> retrieval_metrics(np.eye(2), np.eye(2)[[0, 1, 0]], np.array([0, 1, 1]), ks=(1,))
-        {'image_to_text/R@1': 50.0, 'text_to_image/R@1': 66.66666666666666}
+        >>> found = retrieval_metrics(np.eye(2), np.eye(2)[[0, 1, 0]], np.array([0, 1, 1]))
+        >>> found["image_to_text/R@1"], found["text_to_image/MRR"]
+        (50.0, 83.33333333333333)
     """
-    return retrieval_ranks(image_embeddings, text_embeddings, text_to_image, groups).recall(ks)
+    return retrieval_ranks(image_embeddings, text_embeddings, text_to_image, groups).metrics(ks)
 
 
-def _ranks(
+def _ranked(
     queries: NDArray[np.float32],
     query_groups: NDArray[np.int64],
     gallery: NDArray[np.float32],
     gallery_groups: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """How many of the gallery of other groups come before the best of the query's own group."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The first rank, the average precision and the gain of every query."""
     order = np.argsort(gallery_groups, kind="stable")
-    # The right answers are a run of columns, so that no mask of the block is needed.
-    gallery, in_order = gallery[order], gallery_groups[order]
-    first = np.searchsorted(in_order, query_groups, side="left")
-    last = np.searchsorted(in_order, query_groups, side="right")
+    if (np.diff(order) < 0).any():
+        # The right answers become a run of columns, so that no mask of the block is needed.
+        gallery, gallery_groups = gallery[order], gallery_groups[order]
+    first = np.searchsorted(gallery_groups, query_groups, side="left")
+    last = np.searchsorted(gallery_groups, query_groups, side="right")
     ranks = np.empty(len(queries), np.int64)
-    for start in range(0, len(queries), BLOCK_QUERIES):
-        scores = queries[start : start + BLOCK_QUERIES] @ gallery.T
+    places = np.full((len(queries), DEPTH), DEPTH)  # of right answers among the first 10
+    block = max(1, BLOCK_SCORES // len(gallery))
+    for start in range(0, len(queries), block):
+        scores = queries[start : start + block] @ gallery.T
         for query, row in enumerate(scores, start):
-            right = row[first[query] : last[query]]
-            best = right.max()
-            ranks[query] = (row >= best).sum() - (right >= best).sum()
-    return ranks
+            right = np.sort(row[first[query] : last[query]])[::-1]
+            for number, score in enumerate(right[:DEPTH]):
+                wrong = np.count_nonzero(row >= score) - np.count_nonzero(right >= score)
+                if number == 0:
+                    ranks[query] = wrong
+                if wrong + number >= DEPTH:
+                    break
+                places[query, number] = wrong + number
+    found, numbers = places < DEPTH, np.arange(1, DEPTH + 1)
+    total, discounts = last - first, 1 / np.log2(numbers + 1)
+    precision = (found * numbers / (places + 1)).sum(axis=1) / total
+    ideal = np.cumsum(discounts)[np.minimum(total, DEPTH) - 1]
+    return ranks, precision, (found / np.log2(places + 2)).sum(axis=1) / ideal
 
 
 def _check(

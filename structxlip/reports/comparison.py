@@ -20,19 +20,34 @@ def comparison_table(metrics: dict[str, Any], prefix: str = "") -> list[list[str
     ]
     heads = [f"{arrow} R@{k}" for arrow in ("I→T", "T→I") for k in (1, 5, 10)]
     rows = [["model", *heads, "Δ R@1 vs vanilla [95 %]"]]
-    labels = {
-        "base": "base (before fine-tuning)",
-        "vanilla": "vanilla fine-tuning",
-        "structxlip_image_only": "StructXLIP, image only",
-        "structxlip": f"StructXLIP, edges at α = {metrics['alpha']:g}",
-    }
     deltas = {"structxlip": "delta", "structxlip_image_only": "delta_image_only"}
-    for name, label in labels.items():
+    for name, label in model_labels(metrics).items():
         gain = ""
         if name in deltas:
             gain = gain_text(metrics[deltas[name]][f"{prefix}R@1"])
         rows.append([label, *(f"{metrics[name][way]:.1f}" for way in ways), gain])
     return rows
+
+
+def ranking_table(metrics: dict[str, Any]) -> list[list[str]]:
+    """The measures of the whole ranking in ``metrics.json`` as rows of text, a header first."""
+    names = ("median_rank", "MRR", "mAP@10", "nDCG@10")
+    ways = {"I→T": "image_to_text", "T→I": "text_to_image"}
+    rows = [["model", *(f"{arrow} {name.replace('_', ' ')}" for arrow in ways for name in names)]]
+    for name, label in model_labels(metrics).items():
+        cells = [metrics[name][f"{way}/{measure}"] for way in ways.values() for measure in names]
+        rows.append([label, *(f"{cell:.1f}" for cell in cells)])
+    return rows
+
+
+def model_labels(metrics: dict[str, Any]) -> dict[str, str]:
+    """The models of ``metrics.json`` in the order of the tables, with their names for readers."""
+    return {
+        "base": "base (before fine-tuning)",
+        "vanilla": "vanilla fine-tuning",
+        "structxlip_image_only": "StructXLIP, image only",
+        "structxlip": f"StructXLIP, edges at α = {metrics['alpha']:g}",
+    }
 
 
 def gain_text(gain: dict[str, float], unit: str = "") -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from structxlip.config import Params
 from structxlip.evaluation.protocol import Comparison, Embeddings
 from structxlip.features.store import FeatureStore
-from structxlip.reports.comparison import comparison_table
+from structxlip.reports.comparison import comparison_table, ranking_table
 from structxlip.reports.pictures import Pictures, figure, read_quarantine, render
 from structxlip.reports.training_curves import observations, recall_curve
 from structxlip.reports.training_settings import training_settings
@@ -53,6 +53,7 @@ def write_report(
         params=params,
         metrics=comparison.metrics,
         recall_table=comparison_table(comparison.metrics),
+        ranking_table=ranking_table(comparison.metrics),
         strict_table=comparison_table(comparison.metrics, "strict/"),
         ingest=json.loads((data / "pairs" / "report.json").read_text()),
         quarantine=read_quarantine(data),

@@ -77,6 +77,7 @@ def _recall_curves(metrics: dict[str, dict[str, float]]) -> pd.DataFrame:
         {"model": name, "way": way, "k": int(k), "recall": value}
         for name in ("base", "vanilla", "structxlip_image_only", "structxlip")
         for key, value in metrics[name].items()
+        if "/R@" in key
         for way, k in [key.split("/R@")]
     ]
     return pd.DataFrame(rows)

@@ -57,6 +57,7 @@ ROWS = {
         "bare nlp.pipe, batches of 8",
         "stage, in this process",
     ],
+    "benchmarks/retrieval.py": ["retrieval_metrics", "full sort"],
     "benchmarks/scale.py": ["ingest", "edges"],
     "benchmarks/training.py": [
         *("clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"),

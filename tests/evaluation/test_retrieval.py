@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+import pytrec_eval
 import torch
 from clip_benchmark.metrics.zeroshot_retrieval import batchify, recall_at_k
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from structxlip.config import Params
 from structxlip.evaluation import retrieval
+from structxlip.evaluation.protocol import embed_split
 from structxlip.evaluation.retrieval import retrieval_metrics, retrieval_ranks
+from structxlip.models.build import build_model
+from tests.store import Artifacts
 
 
 def split(
@@ -72,11 +79,87 @@ def test_recall_is_its_definition(images: int, extra: int, seed: int, k: int, ki
         )
 
 
+def naive_measures(scores: NDArray[np.float32], right: NDArray[np.bool_]) -> dict[str, float]:
+    """Measures of a ranking in which a wrong answer stands before a right one of its score."""
+    firsts, precisions, gains = [], [], []
+    for row, is_right in zip(scores, right, strict=True):
+        order = sorted(range(len(row)), key=lambda answer: (-row[answer], is_right[answer]))
+        ranked = [bool(is_right[answer]) for answer in order]
+        firsts.append(ranked.index(True) + 1)
+        hits = [sum(ranked[: k + 1]) / (k + 1) for k in range(min(10, len(ranked))) if ranked[k]]
+        precisions.append(sum(hits) / sum(ranked))
+        gain = sum(1 / math.log2(k + 2) for k, hit in enumerate(ranked[:10]) if hit)
+        gains.append(gain / sum(1 / math.log2(k + 2) for k in range(min(10, sum(ranked)))))
+    return {
+        "median_rank": float(np.median(firsts)),
+        "MRR": 100 * float(np.mean([1 / first for first in firsts])),
+        "mAP@10": 100 * float(np.mean(precisions)),
+        "nDCG@10": 100 * float(np.mean(gains)),
+    }
+
+
+@given(
+    images=st.integers(1, 8),
+    extra=st.integers(0, 30),
+    seed=st.integers(0, 999),
+    kinds=st.integers(1, 9),
+    ties=st.booleans(),
+)
+def test_measures_are_their_definitions(
+    images: int, extra: int, seed: int, kinds: int, ties: bool
+) -> None:
+    one, other, owner = split(images, images + extra, seed)
+    if ties:
+        one, other = np.sign(one), np.sign(other)
+    groups = np.random.default_rng(seed).integers(0, kinds, images)
+    found = retrieval_metrics(one, other, owner, groups=groups)
+    scores, right = one @ other.T, groups[:, None] == groups[owner]
+    ways = {"image_to_text": (scores, right), "text_to_image": (scores.T, right.T)}
+    for way, arrays in ways.items():
+        for name, value in naive_measures(*arrays).items():
+            assert found[f"{way}/{name}"] == pytest.approx(value)
+
+
+@pytest.mark.parametrize("source", ["random", "a model"])
+def test_measures_are_those_of_trec_eval(source: str, artifacts: Artifacts, params: Params) -> None:
+    images, texts, owner = split(60, 150, 1)
+    if source == "a model":
+        store = artifacts.store
+        model = build_model(params.recipe_settings.model, store, seed=0, variant=None)
+        test = embed_split(model, store, None, "train", 0.0)
+        images, texts, owner = test.images, test.texts, test.text_to_image
+    found = retrieval_metrics(images, texts, owner)
+    scores = images @ texts.T
+    right = owner == np.arange(len(images))[:, None]
+    for way, table, relevant in (
+        ("image_to_text", scores, right),
+        ("text_to_image", scores.T, right.T),
+    ):
+        judged = {
+            f"q{q}": {f"d{d}": int(hit) for d, hit in enumerate(row)}
+            for q, row in enumerate(relevant)
+        }
+        run = {
+            f"q{q}": {f"d{d}": float(score) for d, score in enumerate(row)}
+            for q, row in enumerate(table)
+        }
+        measures = {"recip_rank", "map_cut_10", "ndcg_cut_10"}
+        results = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(run).values()
+        for theirs, ours in (
+            ("recip_rank", "MRR"),
+            ("map_cut_10", "mAP@10"),
+            ("ndcg_cut_10", "nDCG@10"),
+        ):
+            expected = 100 * np.mean([result[theirs] for result in results])
+            assert found[f"{way}/{ours}"] == pytest.approx(expected, abs=1e-4)
+
+
 def test_equal_captions_are_right_for_the_images_of_each_other() -> None:
     """Perfect embeddings of three pairs, of which two share a caption: strict recall sees ties."""
     pairs, owner, groups = np.eye(2)[[0, 0, 1]], np.arange(3), np.array([4, 4, 9])
-    assert set(retrieval_metrics(pairs, pairs, owner, ks=(1,), groups=groups).values()) == {100.0}
-    strict = retrieval_metrics(pairs, pairs, owner, ks=(1,))
+    for name, value in retrieval_metrics(pairs, pairs, owner, groups=groups).items():
+        assert value == (1 if "median_rank" in name else 100)
+    strict = retrieval_ranks(pairs, pairs, owner).recall((1,))
     assert list(strict.values()) == pytest.approx([100 / 3] * 2)
 
 
@@ -110,25 +193,29 @@ def test_recall_is_that_of_clip_benchmark() -> None:
 def test_the_usual_recalls_are_at_1_5_and_10() -> None:
     given_split = split(30, 40, 4)
     usual = retrieval_metrics(*given_split, ks=(1, 5, 10))
-    assert list(usual) == [
+    recalls = {key: value for key, value in usual.items() if "R@" in key}
+    assert list(recalls) == [
         f"{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
     ]
-    assert len(set(usual.values())) == 6
-    assert retrieval_metrics(*given_split) == retrieval_ranks(*given_split).recall() == usual
+    assert len(set(recalls.values())) == 6
+    assert retrieval_metrics(*given_split) == retrieval_ranks(*given_split).metrics() == usual
+    assert retrieval_ranks(*given_split).recall() == recalls
     named = retrieval_ranks(*given_split).recall(prefix="strict/")
-    assert named == {f"strict/{key}": value for key, value in usual.items()}
+    assert named == {f"strict/{key}": value for key, value in recalls.items()}
 
 
 def test_ties_count_against_the_model() -> None:
     same = np.ones((3, 2), np.float32)
-    assert set(retrieval_metrics(same, same, np.arange(3), ks=(1, 2)).values()) == {0.0}
-    assert set(retrieval_metrics(same, same, np.arange(3), ks=(3,)).values()) == {100.0}
+    ranks = retrieval_ranks(same, same, np.arange(3))
+    assert set(ranks.recall((1, 2)).values()) == {0.0}
+    assert set(ranks.recall((3,)).values()) == {100.0}
+    assert ranks.metrics()["image_to_text/median_rank"] == 3
 
 
 def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     given_split = split(20, 50, 3)
     whole = retrieval_ranks(*given_split)
-    monkeypatch.setattr(retrieval, "BLOCK_QUERIES", 3)
+    monkeypatch.setattr(retrieval, "BLOCK_SCORES", 70)
     blocks = retrieval_ranks(*given_split)
     assert np.array_equal(whole.image_to_text, blocks.image_to_text)
     assert np.array_equal(whole.text_to_image, blocks.text_to_image)

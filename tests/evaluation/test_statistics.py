@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,9 +72,9 @@ def test_the_bootstrap_is_its_definition(groups: np.ndarray | None) -> None:
 def test_twins_are_one_observation() -> None:
     """Fifty copies of two images say no more about a model than the two do."""
     owner = np.arange(100)
-    ranks = [Ranks(owner % 2, owner % 2, owner), Ranks(0 * owner, 0 * owner, owner)]
+    ranks = [Ranks(owner % 2 * k, owner % 2 * k, owner, {}, {}) for k in (1, 0)]
     narrow = bootstrap_delta(*ranks, owner, samples=200)["R@1"]
-    twins = [Ranks(of.image_to_text, of.text_to_image, owner % 2) for of in ranks]
+    twins = [replace(of, groups=owner % 2) for of in ranks]
     wide = bootstrap_delta(*twins, owner, samples=200)["R@1"]
     assert narrow["mean"] == wide["mean"] == 50
     assert wide["high"] - wide["low"] == 100 > 2 * (narrow["high"] - narrow["low"])
