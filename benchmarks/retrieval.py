@@ -42,7 +42,7 @@ def full_sort(
     images: NDArray[np.float32], texts: NDArray[np.float32], owner: NDArray[np.int64]
 ) -> Recalls:
     """Recall by sorting every row of scores."""
-    found = {}
+    found: Recalls = {}
     own = np.arange(len(images))
     for way, queries, query_owner, gallery, gallery_owner in (
         (WAYS[0], images, own, texts, owner),

@@ -1,4 +1,4 @@
-"""Flows of the experiments `compare` and `robustness`, which test what StructXLIP gains by."""
+"""Flows of the experiments, which test what StructXLIP gains, and by what."""
 
 from __future__ import annotations
 
@@ -31,6 +31,39 @@ def robustness(dataset: str = "scenes", seeds: int = 5) -> State[Any]:
         seeds: Trainings of each row.
     """
     return _run("robustness", dataset, seeds)
+
+
+@flow(name="ablate")
+def ablate(dataset: str = "scenes", seeds: int = 5) -> State[Any]:
+    """Train StructXLIP without each of its parts, and publish the table.
+
+    Args:
+        dataset: An entry under `datasets:` in params.yaml whose features are made.
+        seeds: Trainings of each row.
+    """
+    return _run("ablate", dataset, seeds)
+
+
+@flow(name="data-efficiency")
+def data_efficiency(dataset: str = "scenes", seeds: int = 5) -> State[Any]:
+    """Train both arms with 5 to 100 % of the training pairs, and publish the table.
+
+    Args:
+        dataset: An entry under `datasets:` in params.yaml whose features are made.
+        seeds: Trainings of each row.
+    """
+    return _run("data-efficiency", dataset, seeds)
+
+
+@flow(name="flatness")
+def flatness(dataset: str = "scenes", seeds: int = 5) -> State[Any]:
+    """Measure the loss of both arms under random noise of the weights, and publish the table.
+
+    Args:
+        dataset: An entry under `datasets:` in params.yaml whose features are made.
+        seeds: Trainings of each row.
+    """
+    return _run("flatness", dataset, seeds)
 
 
 def _run(experiment: str, dataset: str, seeds: int) -> State[Any]:

@@ -117,6 +117,26 @@ def robustness(
     _experiment("robustness", params, dataset, seeds)
 
 
+@app.command(rich_help_panel="Experiments")
+def ablate(dataset: DatasetArgument, seeds: SeedsOption = 5, params: ParamsFile = PARAMS) -> None:
+    """Train StructXLIP without each of its parts: losses, caption filter, cue, fusing."""
+    _experiment("ablate", params, dataset, seeds)
+
+
+@app.command(rich_help_panel="Experiments")
+def data_efficiency(
+    dataset: DatasetArgument, seeds: SeedsOption = 5, params: ParamsFile = PARAMS
+) -> None:
+    """Train StructXLIP and vanilla with 5 to 100 % of the training pairs."""
+    _experiment("data_efficiency", params, dataset, seeds)
+
+
+@app.command(rich_help_panel="Experiments")
+def flatness(dataset: DatasetArgument, seeds: SeedsOption = 5, params: ParamsFile = PARAMS) -> None:
+    """Measure how much the loss of both arms rises under random noise of the weights."""
+    _experiment("flatness", params, dataset, seeds)
+
+
 @app.command(rich_help_panel="Project")
 def report(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     """Print the comparison of a dataset, and where to look further."""

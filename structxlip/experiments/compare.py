@@ -6,44 +6,35 @@ it exceeds every control.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from structxlip.config import Arm, Params
+from structxlip.config import ArmSettings, Params
 from structxlip.evaluation.protocol import Embeddings
-from structxlip.evaluation.retrieval import WAYS, Ranks
-from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
-from structxlip.experiments.tables import CACHE, pictures_key, publish
-from structxlip.experiments.trials import Outcome, Trial, run_trials
-from structxlip.features.grey_pictures import write_grey_pictures
-from structxlip.features.views import ViewName
-from structxlip.incremental.artifacts import DATA, MODELS
+from structxlip.evaluation.retrieval import WAYS
+from structxlip.evaluation.statistics import bootstrap_delta
+from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, Row, plan
+from structxlip.experiments.summary import about, by_row, draw_gains, recalls, spread
+from structxlip.experiments.tables import Table, publish
+from structxlip.experiments.trials import Outcome, Trial, run_trials, trials_of
 from structxlip.reports.comparison import gain_text
-from structxlip.training.run import TrainingRun
-
-TRIALS = "trials"
-VANILLA, METHOD = "vanilla", "structxlip"
+from structxlip.reports.pictures import figure
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of the table: what is trained, and what its second branch reads."""
-
-    label: str
-    arm: Arm
-    view: ViewName = "edges"
+def second_head(arm: ArmSettings) -> ArmSettings:
+    """The arm of the control `image`: its branch learns as the first head does, and no loss draws
+    the two heads together, which would take away what averaging them gains."""
+    changed = {"edge_text": arm.edge_text or 0.5, "region_chunk": 0.0, "edge_image": 0.0}
+    return arm.model_copy(update=changed | {"edge_shift_px": 0, "extra_losses": {}})
 
 
-ROWS = {
-    VANILLA: Row("vanilla fine-tuning", "vanilla"),
-    METHOD: Row("StructXLIP", "structxlip"),
-    "other_edges": Row("control: edge maps of other images", "structxlip", "other_edges"),
-    "grey": Row("control: the grey picture, read by the same branch", "structxlip", "grey"),
-    "image": Row("control: a second head on the image features", "structxlip", "image"),
+ROWS = BOTH_ARMS | {
+    "other_edges": Row("control: edge maps of other images", view="other_edges"),
+    "grey": Row("control: the grey picture, read by the same branch", view="grey"),
+    "image": Row("control: a second head on the image features", view="image", change=second_head),
 }
 IMAGE_ONLY, AVERAGED = "structxlip_image_only", "two_vanilla"
 LABELS = {name: row.label for name, row in ROWS.items()} | {
@@ -54,70 +45,46 @@ CONTROLS = ("other_edges", "grey", "image", AVERAGED)
 
 
 def compare(params: Params, dataset: str, seeds: Sequence[int]) -> None:
-    """Train all rows with every seed, write ``compare.json`` and ``compare.md``, and log them.
+    """Train all rows with every seed, and publish ``compare``.
 
-    They lie in ``reports/<dataset>``, and the trained models in ``models/<dataset>/trials``.
+    The trained models lie in ``models/<dataset>/trials``.
 
     Raises ``UserError`` when the features are not made, or a training fails.
     """
     trials = planned_trials(params, dataset, seeds)
-    outcomes = run_trials(trials, MODELS / dataset / TRIALS, f"compare {dataset}")
-    by_row: dict[str, list[Outcome]] = {}
-    for trial, outcome in zip(trials, outcomes, strict=True):
-        by_row.setdefault(trial.row, []).append(outcome)
+    outcomes = run_trials(trials, trials_of(dataset), f"compare {dataset}")
     samples = params.recipe_settings.evaluation.bootstrap_samples
-    found: dict[str, Any] = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds)}
-    found |= compared(by_row, samples=samples, seed=params.seed)
-    publish("compare", params, found, table=markdown(found), verdict=found["verdict"])
+    found = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds)} | compared(
+        by_row(trials, outcomes), samples=samples, seed=params.seed
+    )
+    gains = {
+        LABELS[name]: row["over_vanilla"]
+        for name, row in found["rows"].items()
+        if "over_vanilla" in row
+    }
+    drawn = figure(lambda axes: draw_gains(axes[0], gains, "gain over vanilla, points of R@1"), 2)
+    publish(
+        "compare", params, found, table=table(found), verdict=verdict(found["rows"]), figure=drawn
+    )
 
 
 def planned_trials(params: Params, dataset: str, seeds: Sequence[int]) -> list[Trial]:
     """One trial for each row that the recipe allows, and each seed."""
-    data = (DATA / dataset).resolve()
-    recipe = params.recipe_settings
-    key = f"{pictures_key(data / 'pairs')}-{recipe.edges.size_px}-{recipe.edges.blur_sigma:g}"
-    grey = (CACHE / dataset / f"grey-{key}.npy").resolve()
-    write_grey_pictures(data / "pairs", grey, recipe.edges)
-    return [
-        Trial(
-            name,
-            TrainingRun(
-                changed.model_copy(update={"seed": seed}),
-                row.arm,
-                data / "features",
-                data / "edges",
-                row.view,
-                grey if row.view == "grey" else None,
-            ),
-        )
-        for name, row in ROWS.items()
-        if row.view != "image" or recipe.model.frozen
-        for changed in [_second_head(params) if row.view == "image" else params]
-        for seed in seeds
-    ]
+    frozen = params.recipe_settings.model.frozen
+    rows = {name: row for name, row in ROWS.items() if frozen or row.view != "image"}
+    return plan(params, dataset, rows, seeds)
 
 
-def _second_head(params: Params) -> Params:
-    """Parameters for the control `image`: its branch learns as the first head does, and no loss
-    draws the two heads together, which would take away what averaging them gains."""
-    arm = params.recipe_settings.arms.structxlip
-    changed = {"edge_text": arm.edge_text or 0.5, "region_chunk": 0.0, "edge_image": 0.0}
-    settings = arm.model_copy(update=changed | {"edge_shift_px": 0, "extra_losses": {}})
-    arms = params.recipe_settings.arms.model_copy(update={"structxlip": settings})
-    recipe = params.recipe_settings.model_copy(update={"arms": arms})
-    return params.model_copy(update={"recipes": params.recipes | {params.recipe: recipe}})
-
-
-def compared(by_row: dict[str, list[Outcome]], *, samples: int, seed: int) -> dict[str, Any]:
-    """The content of ``compare.json``: recalls, gains with their intervals, and a verdict.
+def compared(outcomes: Mapping[str, list[Outcome]], *, samples: int, seed: int) -> dict[str, Any]:
+    """The numbers of ``compare.json``: recalls, and gains with their intervals.
 
     Args:
-        by_row: the outcomes of each row, one for each seed.
+        outcomes: the outcomes of each row, one for each seed.
         samples: resamplings of the test images.
         seed: of the resamplings.
     """
-    tests = {name: [outcome.fused for outcome in found] for name, found in by_row.items()}
-    tests[IMAGE_ONLY] = [outcome.image_only for outcome in by_row[METHOD]]
+    tests = {name: [outcome.fused for outcome in found] for name, found in outcomes.items()}
+    tests[IMAGE_ONLY] = [outcome.image_only for outcome in outcomes[METHOD]]
     if len(tests[VANILLA]) > 1:
         neighbours = [*tests[VANILLA][1:], tests[VANILLA][0]]
         tests[AVERAGED] = list(map(averaged, tests[VANILLA], neighbours))
@@ -128,16 +95,15 @@ def compared(by_row: dict[str, list[Outcome]], *, samples: int, seed: int) -> di
         delta = bootstrap_delta(ranks[over], ranks[name], captions, samples=samples, seed=seed)
         return delta["R@1"]
 
-    rows = {name: _recalls(found) for name, found in ranks.items()}
+    rows = {name: recalls(found) for name, found in ranks.items()}
     for name, row in rows.items():
-        if name in by_row:
-            row["alpha"] = [outcome.alpha for outcome in by_row[name]]
+        if name in outcomes:
+            row["alpha"] = [outcome.alpha for outcome in outcomes[name]]
         if name != VANILLA:
             row["over_vanilla"] = gain(name, VANILLA)
         if name in CONTROLS:
             row["structxlip_over"] = gain(METHOD, name)
-    found = {"test_pairs": len(tests[VANILLA][0].images), "rows": rows}
-    return found | {"verdict": verdict(rows)}
+    return {"test_pairs": len(tests[VANILLA][0].images), "rows": rows}
 
 
 def averaged(one: Embeddings, other: Embeddings) -> Embeddings:
@@ -149,20 +115,6 @@ def averaged(one: Embeddings, other: Embeddings) -> Embeddings:
     return replace(
         one, images=joined(one.images, other.images), texts=joined(one.texts, other.texts)
     )
-
-
-def _recalls(seeds: Sequence[Ranks]) -> dict[str, Any]:
-    """The mean and the standard deviation over seeds of R@1, each way and of both."""
-    recalls = [ranks.recall((1,)) for ranks in seeds]
-    values = {f"{way}/R@1": [found[f"{way}/R@1"] for found in recalls] for way in WAYS}
-    values["R@1"] = [mean_recall(found) for found in recalls]
-    return {
-        name: {
-            "mean": statistics.mean(found),
-            "deviation": statistics.stdev(found) if len(found) > 1 else None,
-        }
-        for name, found in values.items()
-    }
 
 
 def verdict(rows: dict[str, Any]) -> str:
@@ -182,30 +134,22 @@ def verdict(rows: dict[str, Any]) -> str:
     return f"{shown}, and over every control: the gain is structure's"
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """The tables of ``compare.json`` as Markdown."""
-    seeds = ", ".join(map(str, found["seeds"]))
-    lines = [
-        f"Dataset `{found['dataset']}`, recipe `{found['recipe']}`, seeds {seeds}, "
-        f"{found['test_pairs']} test images. R@1 in percent, mean ± standard deviation over seeds; "
-        f"gains in points with their 95 % bootstrap interval.",
-        "",
-        "| model | I→T R@1 | T→I R@1 | α | gain over vanilla | StructXLIP's gain over it |",
-        "|---|---|---|---|---|---|",
-    ]
+def table(found: Mapping[str, Any]) -> Table:
+    """The numbers of ``compare.json`` for readers."""
+    header = ["model", "I→T R@1", "T→I R@1", "α", "gain over vanilla", "StructXLIP's gain over it"]
+    rows = []
     for name, label in LABELS.items():
         if name not in found["rows"]:
             continue
         row = found["rows"][name]
-        recalls = [_spread(row[f"{way}/R@1"]) for way in WAYS]
         alphas = ", ".join(f"{alpha:g}" for alpha in dict.fromkeys(row.get("alpha", [])))
         gains = [
             gain_text(row[key]) if key in row else "" for key in ("over_vanilla", "structxlip_over")
         ]
-        lines.append("| " + " | ".join([label, *recalls, alphas, *gains]) + " |")
-    return "\n".join([*lines, "", found["verdict"][:1].upper() + found["verdict"][1:] + ".", ""])
-
-
-def _spread(value: dict[str, Any]) -> str:
-    deviation = value["deviation"]
-    return f"{value['mean']:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
+        rows.append([label, *(spread(row[f"{way}/R@1"]) for way in WAYS), alphas, *gains])
+    return Table(
+        f"{about(found)} R@1 in percent on {found['test_pairs']} test images, mean ± standard "
+        f"deviation over seeds; gains in points with their 95 % bootstrap interval.",
+        header,
+        rows,
+    )

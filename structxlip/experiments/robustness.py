@@ -6,7 +6,7 @@ The models are those of `structxlip compare`. The training images stay as they a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,25 +23,19 @@ from structxlip.data.shards import shards
 from structxlip.evaluation.appearance import CHANGES, TITLES
 from structxlip.evaluation.retrieval import Ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
-from structxlip.experiments.compare import (
-    CONTROLS,
-    LABELS,
-    METHOD,
-    ROWS,
-    TRIALS,
-    VANILLA,
-    planned_trials,
-)
-from structxlip.experiments.tables import CACHE, pictures_key, publish
-from structxlip.experiments.trials import Outcome, Trial, run_trials
-from structxlip.features.store import FeatureStore
+from structxlip.experiments.compare import CONTROLS, LABELS, ROWS, planned_trials
+from structxlip.experiments.rows import METHOD, VANILLA
+from structxlip.experiments.summary import about, draw_gains
+from structxlip.experiments.tables import CACHE, Table, pictures_key, publish
+from structxlip.experiments.trials import Outcome, Trial, run_trials, trials_of
 from structxlip.features.views import OtherEdges, ViewName
-from structxlip.incremental.artifacts import DATA, MODELS
+from structxlip.incremental.artifacts import DATA
 from structxlip.incremental.ray_map import map_units
 from structxlip.incremental.row_cache import signature
 from structxlip.models.build import load_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.reports.comparison import gain_text
+from structxlip.reports.pictures import figure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,20 +52,26 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     Raises ``UserError`` when the features are not made, or a training fails.
     """
     trials = planned_trials(params, dataset, seeds)
-    outcomes = run_trials(trials, MODELS / dataset / TRIALS, f"train for robustness {dataset}")
-    changed = _changed_tests(params, dataset, trials[0].folder(MODELS / dataset / TRIALS))
+    outcomes = run_trials(trials, trials_of(dataset), f"train for robustness {dataset}")
+    changed = _changed_tests(params, dataset, trials[0].folder(trials_of(dataset)))
     ranks: dict[str, dict[str, list[Ranks]]] = {change: {} for change in CHANGES}
     for trial, outcome in zip(trials, outcomes, strict=True):
-        model = load_model(trial.folder(MODELS / dataset / TRIALS))
+        model = load_model(trial.folder(trials_of(dataset)))
         for change, test in changed.items():
             ranks[change].setdefault(trial.row, []).append(test.ranks(model, trial, outcome))
     captions = outcomes[0].fused.text_to_image
     samples = params.recipe_settings.evaluation.bootstrap_samples
     rows = summarised(ranks, captions, samples=samples, seed=params.seed)
     found = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds), "rows": rows}
-    gain = gain_text(rows[METHOD][MEAN]["over_vanilla"], "points of R@1")
-    verdict = f"StructXLIP {gain} over vanilla under changes"
-    publish("robustness", params, found, table=markdown(found), verdict=verdict)
+    gains = {title(name): cell["over_vanilla"] for name, cell in rows[METHOD].items()}
+    drawn = figure(lambda axes: draw_gains(axes[0], gains, "gain over vanilla, points of R@1"), 2)
+    verdict = f"{gain_text(gains[title(MEAN)], 'points of R@1')} over vanilla under changes"
+    publish("robustness", params, found, table=table(found), verdict=verdict, figure=drawn)
+
+
+def title(change: str) -> str:
+    """The name of a change for readers."""
+    return TITLES.get(change, "mean of the changes")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ChangedTest:
         """The ranks with the captions and the α of a trial."""
         run, order = trial.run, np.arange(len(self.image))
         if run.view == "other_edges":
-            store = FeatureStore(run.features)
+            store = run.store()
             rows = store.rows("test")
             other = OtherEdges.exchange(store.splits, run.params.seed)
             order = np.searchsorted(rows, other[rows])
@@ -241,26 +241,20 @@ def summarised(
     return rows
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """The table of ``robustness.json`` as Markdown: a row for each change."""
+def table(found: Mapping[str, Any]) -> Table:
+    """The numbers of ``robustness.json`` for readers: a row for each change."""
     names = [name for name in ROWS if name in found["rows"]]
-    seeds = ", ".join(map(str, found["seeds"]))
     controls = [name for name in CONTROLS if name in found["rows"]]
-    heads = [LABELS[name] for name in names]
-    titles = TITLES | {MEAN: "mean of the changes"}
-    lines = [
-        f"Dataset `{found['dataset']}`, recipe `{found['recipe']}`, seeds {seeds}. Mean R@1 of "
-        f"both ways in percent; gains of StructXLIP in points with their 95 % bootstrap interval. "
-        f"The test images are changed, the training images are not.",
-        "",
-        "| test images | " + " | ".join([*heads, "over vanilla", "over the best control"]) + " |",
-        "|---" * (len(names) + 3) + "|",
-    ]
-    for column in found["rows"][VANILLA]:
-        cells = {name: found["rows"][name][column] for name in names}
+    rows = []
+    for change in found["rows"][VANILLA]:
+        cells = {name: found["rows"][name][change] for name in names}
         best = max(controls, key=lambda name: cells[name]["R@1"])
         gains = cells[METHOD]["over_vanilla"], cells[best]["structxlip_over"]
         shown = [f"{cell['R@1']:.1f}" for cell in cells.values()]
-        shown += [gain_text(gain) for gain in gains]
-        lines.append("| " + " | ".join([titles[column], *shown]) + " |")
-    return "\n".join([*lines, ""])
+        rows.append([title(change), *shown, *map(gain_text, gains)])
+    return Table(
+        f"{about(found)} Mean R@1 of both ways in percent; gains of StructXLIP in points with "
+        f"their 95 % bootstrap interval. The test images are changed, the training images are not.",
+        ["test images", *(LABELS[name] for name in names), "over vanilla", "over the best control"],
+        rows,
+    )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +17,97 @@ from structxlip.data.shards import read_shards
 from structxlip.incremental.artifacts import REPORTS, atomic_files
 from structxlip.incremental.row_cache import signature
 from structxlip.progress import say
+from structxlip.reports.evidence import write_evidence
 from structxlip.tracking.experiment_log import log_experiment
 
 CACHE = Path(".cache/experiments")
+PACKAGES = ("numpy", "open_clip_torch", "opencv-python-headless", "ray", "timm", "torch")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for readers.
+
+    Attributes:
+        about: what the numbers are, in sentences.
+        header: the names of the columns.
+        rows: the cells of each row.
+    """
+
+    about: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 def publish(
-    name: str, params: Params, found: Mapping[str, Any], *, table: str, verdict: str
+    name: str, params: Params, found: Mapping[str, Any], *, table: Table, verdict: str, figure: str
 ) -> None:
     """Write a finished experiment to ``reports/<dataset>``, say its verdict, and log it.
 
     Args:
-        name: of the experiment, such as `compare`; the files are ``compare.json`` and
-            ``compare.md``.
+        name: of the experiment, such as `compare`; the files are ``compare.json``, ``compare.md``
+            and ``compare.svg``. The page ``evidence.html`` shows all experiments of the dataset.
         params: of the project.
-        found: the numbers, with the keys `dataset` and `rows`.
-        table: the same as Markdown.
-        verdict: what the numbers say, in one sentence.
+        found: the numbers, with the keys `dataset`, `seeds` and `rows`.
+        table: the numbers for readers.
+        verdict: what they say, in one sentence.
+        figure: the numbers as an SVG.
     """
     dataset = found["dataset"]
     folder = REPORTS / dataset
+    origin = provenance(name, dataset, len(found["seeds"]))
+    content = {**found, "verdict": verdict, "table": asdict(table), "made": origin}
     with atomic_files(folder, name) as directory:
-        (directory / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
-        (directory / f"{name}.md").write_text(table)
+        (directory / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+        (directory / f"{name}.md").write_text(markdown(table, verdict, origin))
+        (directory / f"{name}.svg").write_text(figure)
+    write_evidence(folder)
     say(f"{name} {dataset}: {verdict}")
-    files = [folder / f"{name}.json", folder / f"{name}.md"]
+    files = [folder / f"{name}.{suffix}" for suffix in ("json", "md", "svg")]
     log_experiment(name, dataset, params, found["rows"], verdict=verdict, files=files)
+
+
+def markdown(table: Table, verdict: str, made: Mapping[str, str]) -> str:
+    """A table as Markdown, with what it says and what made it."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    return "\n".join(
+        [
+            table.about,
+            "",
+            line(table.header),
+            "|---" * len(table.header) + "|",
+            *map(line, table.rows),
+            "",
+            f"{verdict[:1].upper()}{verdict[1:]}.",
+            "",
+            f"`{made['command']}`, commit {made['commit']}, {made['versions']}.",
+            "",
+        ]
+    )
+
+
+def provenance(name: str, dataset: str, seeds: int) -> dict[str, str]:
+    """The command that repeats an experiment, the commit of the project, and the versions."""
+    packages = [f"{package} {version(package)}" for package in PACKAGES]
+    return {
+        "command": f"structxlip {name} {dataset} --seeds {seeds}",
+        "commit": _commit(),
+        "versions": ", ".join([f"Python {platform.python_version()}", *packages])
+        + f", {sys.platform} {platform.machine()}",
+    }
+
+
+def _commit() -> str:
+    """The commit of the working folder, `none` outside of git."""
+    command = ["git", "describe", "--always", "--dirty= with changes", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # git is not installed
+        return "none"
+    return done.stdout.strip() or "none"
 
 
 def pictures_key(pairs: Path) -> str:

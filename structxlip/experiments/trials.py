@@ -12,8 +12,7 @@ import numpy as np
 
 from structxlip.evaluation.protocol import Embeddings, choose_alpha, embed_split
 from structxlip.evaluation.statistics import mean_recall
-from structxlip.features.store import FeatureStore
-from structxlip.incremental.artifacts import atomic_directory
+from structxlip.incremental.artifacts import MODELS, atomic_directory
 from structxlip.incremental.ray_map import map_units
 from structxlip.incremental.row_cache import signature
 from structxlip.models.structxlip import StructXLIP
@@ -92,6 +91,11 @@ class Outcome:
             )
 
 
+def trials_of(dataset: str) -> Path:
+    """The folder that keeps the trials of a dataset."""
+    return MODELS / dataset / "trials"
+
+
 def run_trials(trials: Sequence[Trial], folder: Path, description: str) -> list[Outcome]:
     """The outcome of every trial, in order. Trials that are done are read from ``folder``.
 
@@ -141,7 +145,7 @@ def run_trial(run: TrainingRun, directory: Path) -> None:
 
 
 def _outcome(run: TrainingRun, model: StructXLIP) -> Outcome:
-    store = FeatureStore(run.features)
+    store = run.store()
     if not run.arm_settings.is_structural:
         validation = embed_split(model, store, None, "val", 0.0)
         test = embed_split(model, store, None, "test", 0.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,10 +73,17 @@ class FeatureStore:
         group_ids: ``[N]``; pairs that share a caption have the same id.
         names_side: ``bool [M]``, whether a caption tells left from right.
 
+    Args:
+        directory: the folder of the store.
+        train_share: of the training pairs, in (0, 1]: ``rows("train")`` gives so many of them. A
+            smaller share is a part of a larger one, and it depends on the ids alone.
+
     Raises ``UserError`` for a folder that holds no feature store.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, train_share: float = 1.0) -> None:
+        self.train_share = train_share
+
         def array(name: str) -> NDArray[Any]:
             return np.load(directory / f"{name}.npy", mmap_mode="r")
 
@@ -93,8 +102,13 @@ class FeatureStore:
         self.ids, self.splits = np.array(index["ids"]), np.array(index["splits"])
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """The pairs of a split, ``[n]``."""
-        return np.flatnonzero(self.splits == split)
+        """The pairs of a split, ``[n]``; of the training split a share."""
+        rows = np.flatnonzero(self.splits == split)
+        if split != "train" or self.train_share == 1:
+            return rows
+        hashes = [hashlib.blake2b(name.encode()).digest() for name in self.ids[rows].tolist()]
+        order = sorted(range(len(rows)), key=hashes.__getitem__)
+        return rows[np.sort(order[: math.ceil(self.train_share * len(rows))])]
 
     def captions_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The captions of some pairs ``rows``, and for each caption the place of its pair in

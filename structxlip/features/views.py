@@ -1,4 +1,5 @@
-"""Views: the inputs of the second branch. `edges` is the method; all others are controls of it."""
+"""Views: the inputs of the second branch. `edges` is the method; all others are controls and
+ablations of it."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
 
-ViewName = Literal["edges", "other_edges", "grey", "image"]
+ViewName = Literal["edges", "whole_captions", "other_edges", "grey", "image"]
 
 
 class View(Protocol):
@@ -33,6 +34,21 @@ class View(Protocol):
         self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side_px: int
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The regions of some maps; see ``EdgeMaps.crops``."""
+
+
+class WholeCaptions:
+    """The ablation `whole_captions`: the edge maps, trained with captions that no filter has
+    touched.
+
+    Args:
+        edges: the edge maps.
+    """
+
+    plain_captions = True
+
+    def __init__(self, edges: EdgeMaps) -> None:
+        self.has_structure: NDArray[np.bool_] = edges.has_structure
+        self.maps, self.crops = edges.maps, edges.crops
 
 
 class OtherEdges:

@@ -76,8 +76,10 @@ class _PlannedGroup:
         return found
 
 
-def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> None:
-    """Write ``data/<dataset>/<stage>``, cut like the pair store.
+def derive(
+    derivation: Derivation, dataset: str, *, max_bad_fraction: float, target: Path | None = None
+) -> None:
+    """Write ``data/<dataset>/<stage>``, or the folder ``target``, cut like the pair store.
 
     Rows of an earlier run are reused for samples that are made from the same bytes, and whole
     shards where nothing changed. Samples that fail are listed in ``quarantine.parquet``.
@@ -122,7 +124,7 @@ def derive(derivation: Derivation, dataset: str, *, max_bad_fraction: float) -> 
             )
         return _joined(samples, rows, _valid_keys(planned.keys, errors))
 
-    with atomic_artifact(DATA / dataset / stage) as directory, closing(made):
+    with atomic_artifact(target or DATA / dataset / stage) as directory, closing(made):
         for shard, of_shard in groupby(plan, key=lambda planned: planned.group.shard):
             members = list(of_shard)
             samples = [derivation.identify(next(again)) for _ in members]

@@ -41,13 +41,32 @@ def edges(params: Params, dataset: str) -> None:
     """Compute the edge map of every image of a dataset."""
     import pyarrow.dataset as ds
 
-    pairs, settings = DATA / dataset / "pairs", params.recipe_settings.edges
+    make_edges(params.recipe_settings.edges, dataset, params.ingest.max_bad_fraction)
+    maps = ds.dataset(shards(DATA / dataset / "edges"))
+    usable = maps.count_rows(filter=ds.field("has_structure"))
+    say(f"edges {dataset}: {usable} of {maps.count_rows()} maps carry structure")
+
+
+def make_edges(
+    settings: Edges, dataset: str, max_bad_fraction: float, other: Path | None = None
+) -> None:
+    """Write the edge maps of a dataset.
+
+    Args:
+        settings: of the edge maps.
+        dataset: its pair store is read.
+        max_bad_fraction: of the images that may fail.
+        other: the folder of maps that an experiment compares with those of the dataset.
+
+    Raises ``UserError`` for an unknown cue, and when more images fail.
+    """
+    pairs = DATA / dataset / "pairs"
     try:
         configured_detector(settings)
     except ValueError as error:
         raise UserError(f"edges.cue: {error}", 2) from None
     derivation = Derivation(
-        stage="edges",
+        stage=f"edges-{settings.cue}" if other else "edges",
         columns=("id",),
         identify=lambda rows: rows,
         source_columns=("sha256", "boxes", "edges"),
@@ -57,10 +76,7 @@ def edges(params: Params, dataset: str) -> None:
         signature=_signature(settings),
         unit=UNIT,
     )
-    derive(derivation, dataset, max_bad_fraction=params.ingest.max_bad_fraction)
-    maps = ds.dataset(shards(DATA / dataset / "edges"))
-    usable = maps.count_rows(filter=ds.field("has_structure"))
-    say(f"edges {dataset}: {usable} of {maps.count_rows()} maps carry structure")
+    derive(derivation, dataset, max_bad_fraction=max_bad_fraction, target=other)
 
 
 def _signature(settings: Edges) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from structxlip.errors import UserError
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
-from structxlip.features.views import GreyPictures, ImageFeatures, OtherEdges, View
+from structxlip.features.views import GreyPictures, ImageFeatures, OtherEdges, View, WholeCaptions
 from structxlip.losses import CompositeLoss
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
@@ -50,7 +50,7 @@ def assemble(run: TrainingRun, world: World | None = None) -> Training:
     """
     world = world or World()
     recipe, machine = run.params.recipe_settings, run.params.machine
-    store = FeatureStore(run.features)
+    store = run.store()
     view = open_view(run, store) if run.arm_settings.is_structural else None
     model = untrained_model(run, store)
     batches = _batches(run, store, view, world)
@@ -78,6 +78,8 @@ def open_view(run: TrainingRun, store: FeatureStore) -> View:
     if run.view == "image":
         return ImageFeatures(store)
     edges = EdgeMaps(run.edges, store.ids)
+    if run.view == "whole_captions":
+        return WholeCaptions(edges)
     if run.view == "other_edges":
         return OtherEdges(edges, store.splits, run.params.seed)
     if run.view == "grey":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from structxlip.errors import UserError
-from structxlip.features.store import FeatureStore
 from structxlip.models.structxlip import StructXLIP
 from structxlip.progress import say
 from structxlip.training.assembly import model_with_loss, untrained_model
@@ -29,7 +28,7 @@ def load_trained(run: TrainingRun) -> tuple[StructXLIP, list[dict[str, float]]]:
         if best is None:
             say(f"the best checkpoint in {checkpoints.folder} is damaged; the last one is exported")
         saved = best or saved
-    store = FeatureStore(run.features)
+    store = run.store()
     model = untrained_model(run, store)
     model_with_loss(run, model).load_state_dict(saved["task"])
     model.prepare_export(lambda: untrained_model(run, store), settings.tuned_share)

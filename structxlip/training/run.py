@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from structxlip.config import Arm, ArmSettings, Params
+from structxlip.features.store import FeatureStore
 from structxlip.features.views import ViewName
 from structxlip.models.edge_encoder import LAYERS
 from structxlip.models.towers import named_files
@@ -28,6 +29,7 @@ class TrainingRun:
         edges: the folder of the edge maps.
         view: the input of the second branch. `edges` is the method, all others are controls.
         grey: the file of the pictures that the view `grey` reads.
+        train_share: of the training pairs that are used; see ``FeatureStore``.
     """
 
     params: Params
@@ -36,6 +38,7 @@ class TrainingRun:
     edges: Path
     view: ViewName = "edges"
     grey: Path | None = None
+    train_share: float = 1.0
 
     @property
     def arm_settings(self) -> ArmSettings:
@@ -52,7 +55,7 @@ class TrainingRun:
         recipe = self.params.recipe_settings
         for section in (recipe.model, recipe.train, self.arm_settings):
             digest.update(section.model_dump_json().encode())
-        digest.update(f"{self.params.seed} {LAYERS} {self.view}".encode())
+        digest.update(f"{self.params.seed} {LAYERS} {self.view} {self.train_share}".encode())
         towers = (recipe.model.image_tower, recipe.model.text_tower)
         weights = [*filter(Path.is_file, ASSETS.rglob("*"))]
         weights += [file for tower in towers for file in named_files(tower)]
@@ -61,6 +64,10 @@ class TrainingRun:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
         return f"{self.arm}-{digest.hexdigest()}"
+
+    def store(self) -> FeatureStore:
+        """The features that it trains on."""
+        return FeatureStore(self.features, self.train_share)
 
     @property
     def storage(self) -> str:

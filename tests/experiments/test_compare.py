@@ -30,27 +30,8 @@ from structxlip.models.heads import HeadsOnTowers, ProjectionHead
 from structxlip.training.assembly import assemble
 from tests.features.test_views import write_pairs
 from tests.store import Artifacts, write_artifacts
-from tests.training.test_loop import change
 
 N, DIM = 60, 8
-
-
-@pytest.fixture
-def project(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
-    """A project folder with the artifacts of the dataset `scenes`; it is the working folder."""
-    data = tmp_path / "data/scenes"
-    data.mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    found = write_artifacts(data, params.recipe_settings.model)
-    write_pairs(data / "pairs", found.store.ids.tolist())
-    return found
-
-
-@pytest.fixture
-def short(params: Params) -> Params:
-    """One epoch of two steps."""
-    return change(params, epochs=1, warmup_epochs=0, batch_size=12)
 
 
 def embeddings(quality: float, seed: int = 0) -> Embeddings:
@@ -206,8 +187,7 @@ def test_gains_over_seeds_are_means_of_the_gains_of_each() -> None:
 def test_the_verdict_follows_from_the_intervals(qualities: dict[str, float], said: str) -> None:
     by_row = {name: outcomes(qualities.get(name, 0.8)) for name in ROWS}
     found = compared(by_row, samples=200, seed=0)
-    assert found["verdict"] == verdict(found["rows"])
-    assert re.search(said, found["verdict"])
+    assert re.search(said, verdict(found["rows"]))
     over = found["rows"]["structxlip"]["over_vanilla"]
     assert over["low"] <= over["mean"] <= over["high"]
 

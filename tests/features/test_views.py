@@ -31,7 +31,12 @@ def write_pairs(folder: Path, ids: list[str], first: int = 0) -> None:
             file = io.BytesIO()
             Image.fromarray(picture(seed)).save(file, "PNG")
             data = file.getvalue()
-            row = {"id": identifier, "image": data, "sha256": hashlib.sha256(data).hexdigest()}
+            row = {
+                "id": identifier,
+                "image": data,
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "boxes": [],
+            }
             writer.add(row | {"width": 48, "height": 40})
 
 
