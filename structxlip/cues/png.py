@@ -44,9 +44,11 @@ def given_edges(rgb: NDArray[np.uint8], size_px: int) -> NDArray[np.bool_]:
     grey = rgb.mean(axis=2).astype(np.float32) / 255
     if grey.mean() > 0.5:
         grey = 1 - grey
-    method = cv2.INTER_AREA if grey.shape[0] > size_px else cv2.INTER_LINEAR
-    resized: NDArray[np.bool_] = cv2.resize(grey, (size_px, size_px), interpolation=method) > 0.25
-    return resized
+    height, width = (min(side, size_px) for side in grey.shape)
+    # First what is too large is averaged, then what is too small is enlarged: OpenCV averages no
+    # side of a picture that grows on the other one.
+    shrunk = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(shrunk, (size_px, size_px)) > 0.25)
 
 
 def decode_edges(png: bytes) -> NDArray[np.bool_]:

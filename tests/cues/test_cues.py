@@ -22,7 +22,7 @@ from structxlip.cues import (
     has_structure,
 )
 from structxlip.cues.prepare import percentiles
-from tests.networks import write_red_detector
+from tests.networks import write_network
 
 
 def disc(bright: int, dark: int) -> NDArray[np.uint8]:
@@ -162,7 +162,7 @@ def test_a_package_adds_a_cue(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def brightness_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "red.onnx"
-    write_red_detector(path)
+    write_network(path)
     return path
 
 

@@ -19,7 +19,7 @@ from structxlip.errors import UserError
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers
 from structxlip.serving import embedder as embedder_module
 from structxlip.serving.embedder import Embedder
-from tests.networks import write_red_detector
+from tests.networks import write_network
 
 CONFIG = HeadsConfig(
     image_tower="packaged:efficientnet-lite0",
@@ -131,7 +131,7 @@ def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
 def test_a_learned_cue_is_read_from_the_folder_of_the_model(tmp_path: Path) -> None:
     edges = Edges(cue="learned", weights="where/it/was/trained/red.onnx", size_px=64)
     save_model(tmp_path, edges)
-    write_red_detector(tmp_path / "red.onnx")
+    write_network(tmp_path / "red.onnx")
     fused, plain = (
         Embedder(tmp_path, alpha).embed_images([png((255, 0, 0)), png((0, 255, 0))])
         for alpha in (0.5, 0.0)

@@ -1,0 +1,241 @@
+"""Detectors beside their definitions: what a threshold means, and what is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from structxlip.cues import Detector, find_detector, given_edges
+from structxlip.cues.prepare import grey_square, hysteresis, zero_crossings
+from structxlip.cues.regions import _pixel_box
+from tests.networks import write_network
+
+SIZE = 64
+
+
+def picture(seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
+    """Smooth random spots, ``uint8 [size, size, 3]``."""
+    spots = np.random.default_rng(seed).normal(0, 1, (size, size))
+    smooth = ndimage.gaussian_filter(spots, 2)
+    grey = np.uint8(128 + 100 * smooth / np.abs(smooth).max())
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def step(axis: int) -> NDArray[np.uint8]:
+    """A picture whose second half is brighter by 100 grey levels."""
+    image = np.full((SIZE, SIZE, 3), 50, np.uint8)
+    image[(slice(None),) * axis + (slice(SIZE // 2, None),)] = 150
+    return image
+
+
+def strength(cue: Detector, image: NDArray[np.uint8], blur_sigma: float) -> float:
+    """The highest threshold at which a detector still sees an edge."""
+    low, high = 0.0, 2000.0
+    while high - low > 0.05:
+        middle = (low + high) / 2
+        seen = cue(image, size_px=SIZE, blur_sigma=blur_sigma, low=middle / 2, high=middle).any()
+        low, high = (middle, high) if seen else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize(("low", "high"), [(2.0, 6.0), (10.0, 20.0)])
+def test_log_is_its_definition(low: float, high: float) -> None:
+    grey = grey_square(picture(), size_px=SIZE, blur_sigma=0)
+    kernel = np.array([[2, 0, 2], [0, -8, 0], [2, 0, 2]])  # the 3x3 Laplacian of OpenCV
+    response = ndimage.convolve(grey.astype(np.float32), kernel, mode="mirror")
+    found = find_detector("log")(picture(), size_px=SIZE, blur_sigma=0, low=low, high=high)
+    np.testing.assert_array_equal(found, zero_crossings(response, low, high))
+    assert 0 < found.mean() < 0.9
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("blur_sigma", [1.5, 2.0])  # wider blurs are rounded to grey levels
+def test_dog_is_nearly_the_laplacian_at_the_scale_between_its_two(
+    axis: int, blur_sigma: float
+) -> None:
+    """A step of 100 levels, by the Laplacian of a Gaussian whose scale is the mean of the two."""
+    between = blur_sigma * np.sqrt((1 + 1.6**2) / 2)
+    x = np.arange(-40, 40)
+    edge = ndimage.gaussian_filter1d(np.where(x < 0, 50.0, 150.0), between, order=2, truncate=8)
+    crossing = abs(edge[40] - edge[39])  # on both sides of the step
+    found = strength(find_detector("dog"), step(axis), blur_sigma)
+    assert found == pytest.approx(crossing, rel=0.15)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("name", ["sobel", "scharr"])
+def test_a_gradient_is_that_of_a_step(name: str, axis: int) -> None:
+    assert strength(find_detector(name), step(axis), 0) == pytest.approx(100, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["sobel", "scharr"])
+def test_a_gradient_across_has_the_same_length(name: str) -> None:
+    x, y = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    ramp = np.repeat(np.uint8(3 * x + y)[..., None], 3, axis=2)
+    wanted = 2 * np.hypot(3, 1)  # over two pixels
+    assert strength(find_detector(name), ramp[8:40, 8:40].repeat(2, 0).repeat(2, 1), 0) > 0
+    found = find_detector(name)(
+        ramp, size_px=SIZE, blur_sigma=0, low=wanted - 0.1, high=wanted - 0.05
+    )
+    assert found[2:-2, 2:-2].all()
+    none = find_detector(name)(
+        ramp, size_px=SIZE, blur_sigma=0, low=wanted + 0.05, high=wanted + 0.1
+    )
+    assert not none.any()
+
+
+@pytest.mark.parametrize("name", ["log", "sobel", "scharr", "dog", "lsd"])
+def test_the_blur_is_one_pixel_of_the_map_by_default(name: str) -> None:
+    cue, image = find_detector(name), picture(1, 128)
+    default = cue(image, size_px=SIZE)
+    np.testing.assert_array_equal(default, cue(image, size_px=SIZE, blur_sigma=1.0))
+    assert not np.array_equal(default, cue(image, size_px=SIZE, blur_sigma=2.0))
+
+
+def test_segments_are_chosen_by_their_length() -> None:
+    image = np.full((128, 128, 3), 20, np.uint8)
+    image[20:26, 30:110] = 220  # 80 pixels wide
+    image[70:100, 90:96] = 220  # 30 pixels high
+    lsd = find_detector("lsd")
+    every = lsd(image, size_px=128)
+    assert every[:40].any()
+    assert every[60:].any()
+    long = lsd(image, size_px=128, low=50, high=500)
+    assert 100 < long[:40].sum() <= every[:40].sum()
+    assert not long[60:].any()
+    short = lsd(image, size_px=128, low=15, high=50)
+    assert 40 < short[60:].sum() <= every[60:].sum()
+    assert not short[:40].any()
+
+
+# --- Learned detectors
+
+
+def of(folder: Path, **network: object) -> Detector:
+    write_network(folder / "net.onnx", **network)  # type: ignore[arg-type]
+    return find_detector("learned", str(folder / "net.onnx"))
+
+
+def red(*levels: int) -> NDArray[np.uint8]:
+    """Columns of equal width with these levels of red, 64 pixels a side."""
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    for number, column in enumerate(np.array_split(np.arange(SIZE), len(levels))):
+        image[:, column, 0] = levels[number]
+    return image
+
+
+def test_thresholds_of_a_learned_detector(tmp_path: Path) -> None:
+    learned, image = of(tmp_path), red(0, 100, 128, 128)
+    probability = image[..., 0] / 255
+    for low, high in ((0.3, 0.5), (0.39, 0.4), (0.45, 0.501), (0.2, 0.503)):
+        found = learned(image, size_px=SIZE, low=low, high=high)
+        np.testing.assert_array_equal(found, hysteresis(np.float32(probability), low, high))
+    np.testing.assert_array_equal(
+        learned(image, size_px=SIZE), learned(image, size_px=SIZE, low=0.3, high=0.5)
+    )
+    assert learned(image, size_px=SIZE).mean() == 0.75
+
+
+def test_a_learned_detector_reads_an_averaged_picture(tmp_path: Path) -> None:
+    stripes = red(*[0, 255] * 64).repeat(2, axis=0).repeat(2, axis=1)  # 128 pixels, 2 a stripe
+    stripes[:, ::4] = 0
+    found = of(tmp_path)(stripes, size_px=SIZE, low=0.2, high=0.24)
+    shrunk = cv2.resize(stripes, (SIZE, SIZE), interpolation=cv2.INTER_AREA)[..., 0] / 255
+    np.testing.assert_array_equal(found, hysteresis(np.float32(shrunk), 0.2, 0.24))
+
+
+def test_a_smaller_map_is_enlarged(tmp_path: Path) -> None:
+    found = of(tmp_path, stride=2)(red(0, 255), size_px=SIZE, low=0.3, high=0.7)
+    assert found.shape == (SIZE, SIZE)
+    assert not found[:, :31].any()
+    assert found[:, 34:].all()
+
+
+def test_of_several_outputs_the_last_one_counts(tmp_path: Path) -> None:
+    found = of(tmp_path, outputs=2)(red(0, 255), size_px=SIZE)
+    assert found[:, :32].all()  # the last output is 1 - red
+    assert not found[:, 32:].any()
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"channels": 2}, r"gives \(1, 2, 32, 32\), where one map was expected"),
+        ({"fixed": True}, r"does not take images \[1, 3, S, S\]"),
+    ],
+)
+def test_networks_that_give_no_map(
+    tmp_path: Path, network: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"net\.onnx {message}"):
+        of(tmp_path, **network)(red(0, 255), size_px=SIZE // 2)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((1, 8, 8, 3), np.uint8),
+    ],
+)
+def test_pictures_that_a_learned_detector_refuses(tmp_path: Path, image: NDArray[np.uint8]) -> None:
+    message = rf"image must be uint8 \[height, width, 3\], not {image.dtype} \{image.shape}"
+    with pytest.raises(ValueError, match=message.replace(")", r"\)")):
+        of(tmp_path)(image, size_px=SIZE)
+
+
+# --- Maps that a dataset brings along, and boxes
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (256, 64), (64, 256), (256, 256)])
+def test_thin_lines_of_given_maps_stay(height: int, width: int) -> None:
+    """A line of half a pixel of the map covers half of it, whatever the sides of the map."""
+    given = np.zeros((height, width, 3), np.uint8)
+    given[height // 2 : height // 2 + max(1, height // 128)] = 255
+    given[:, width // 4 : width // 4 + max(1, width // 128)] = 255
+    found = given_edges(given, SIZE)
+    wanted = np.zeros((SIZE, SIZE), np.bool_)
+    wanted[32], wanted[:, 16] = True, True
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(given_edges(255 - given, SIZE), wanted)
+
+
+def test_a_small_given_map_is_enlarged_smoothly() -> None:
+    lines = np.random.default_rng(0).random((6, 6)) < 0.3
+    given = np.repeat(255 * lines.astype(np.uint8)[..., None], 3, axis=2)
+    found = given_edges(given, 15)
+    for method, same in ((cv2.INTER_LINEAR, True), (cv2.INTER_AREA, False)):
+        resized = cv2.resize(lines.astype(np.float32), (15, 15), interpolation=method) > 0.25
+        assert np.array_equal(found, resized) == same
+
+
+@pytest.mark.parametrize(("grey", "edge"), [(63, False), (64, True)])
+def test_a_quarter_of_the_brightness_is_a_line(grey: int, edge: bool) -> None:
+    given = np.zeros((8, 8, 3), np.uint8)
+    given[3] = grey
+    assert given_edges(given, 8)[3].all() == edge
+
+
+@pytest.mark.parametrize(
+    ("box", "pixels"),
+    [
+        ((0.0, 0.0, 1.0, 1.0), (0, 0, 20, 10)),
+        ((0.5, 0.25, 0.1, 0.5), (10, 2, 2, 6)),
+        ((1.0, 1.0, 0.5, 0.5), (19, 9, 1, 1)),
+        ((-0.5, -0.5, 0.1, 0.1), (0, 0, 1, 1)),
+        ((0.9, 0.9, 0.5, 0.5), (18, 9, 2, 1)),
+        ((0.951, 0.0, 0.0, 0.0), (19, 0, 1, 1)),
+    ],
+)
+def test_a_box_is_all_pixels_that_it_touches(
+    box: tuple[float, float, float, float], pixels: tuple[int, int, int, int]
+) -> None:
+    assert _pixel_box(box, (10, 20)) == pixels
