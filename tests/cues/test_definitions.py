@@ -7,6 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -51,6 +54,25 @@ def test_log_is_its_definition(low: float, high: float) -> None:
     found = find_detector("log")(picture(), size_px=SIZE, blur_sigma=0, low=low, high=high)
     np.testing.assert_array_equal(found, zero_crossings(response, low, high))
     assert 0 < found.mean() < 0.9
+
+
+@given(
+    response=arrays(np.float32, st.tuples(st.integers(2, 7), st.integers(2, 7)),
+                    elements=st.sampled_from([-9.0, -3.0, -0.5, 0.0, 0.5, 2.0, 8.0])),
+)  # fmt: skip
+def test_a_crossing_is_where_the_sign_changes(response: NDArray[np.float32]) -> None:
+    steps = np.zeros_like(response)
+    height, width = response.shape
+    for y in range(height):
+        for x in range(width):
+            for other in ((y + 1, x), (y, x + 1)):
+                if other[0] < height and other[1] < width:
+                    one, two = response[y, x], response[other]
+                    if (one > 0) != (two > 0):
+                        steps[y, x] = max(steps[y, x], abs(one - two))
+    for low, high in ((0.0, 0.4), (1.0, 3.0), (4.0, 9.0)):
+        wanted = hysteresis(steps, max(low, 1e-30), high)
+        np.testing.assert_array_equal(zero_crossings(response, low, high), wanted)
 
 
 @pytest.mark.parametrize("axis", [0, 1])

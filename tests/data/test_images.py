@@ -324,14 +324,30 @@ def test_the_largest_picture() -> None:
         decode_rgb(out.getvalue())
 
 
-@pytest.mark.parametrize(("size", "expected"), [((600, 300), (150, 75)), ((3, 300), (2, 150))])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((600, 300), (150, 75)),
+        ((3, 300), (2, 150)),
+        ((1, 300), (1, 150)),
+        ((300, 1), (150, 1)),
+        ((2, 1), (150, 75)),
+    ],
+)
 def test_thumbnails_keep_their_shape(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert thumbnail(np.asarray(PICTURE.resize(size))).shape == (*expected[::-1], 3)
+    rgb = np.asarray(PICTURE.resize(size))
+    found = thumbnail(rgb)
+    assert found.shape == (*expected[::-1], 3)
+    averaged = cv2.resize(rgb, expected, interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(found, averaged)
 
 
 def test_a_jpeg_for_a_page_has_the_colours() -> None:
     rgb = np.asarray(PICTURE)
     whole = decode_rgb(encode_jpeg(rgb))
+    same_quality = encoded(PICTURE, "JPEG", quality=88)
+    tables = [Image.open(io.BytesIO(d)).quantization for d in (encode_jpeg(rgb), same_quality)]  # type: ignore[attr-defined]
+    assert tables[0] == tables[1]
     assert np.abs(whole.astype(int) - rgb).mean() < 4
     assert np.abs(whole.mean(axis=(0, 1)) - rgb.mean(axis=(0, 1))).max() < 1
 

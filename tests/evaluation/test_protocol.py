@@ -10,6 +10,7 @@ from structxlip.config import Params
 from structxlip.evaluation import protocol
 from structxlip.evaluation.protocol import choose_alpha, compare, embed_split
 from structxlip.evaluation.retrieval import retrieval_metrics
+from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.reports.comparison import comparison_table
@@ -130,3 +131,47 @@ def test_equal_captions_are_right_answers_of_the_comparison(
     assert plain[0] == alone[0]
     assert plain[2][1] == f"{related['image_to_text/R@1']:.1f}"
     assert alone[2][1] == f"{strict['image_to_text/R@1']:.1f}"
+
+
+@pytest.mark.parametrize("sharing", [False, True])
+def test_the_comparison_is_that_of_the_models_one_by_one(
+    artifacts: Artifacts, params: Params, model: StructXLIP, sharing: bool
+) -> None:
+    store, edges = artifacts.store, artifacts.maps
+    if sharing:
+        store.caption_ids = np.zeros_like(store.caption_ids)
+    base, vanilla = (
+        build_model(params.recipe_settings.model, store, seed=seed, variant=None).eval()
+        for seed in (7, 8)
+    )
+    found = compare(base, vanilla, model, store, edges, alphas=[0.5], bootstrap_samples=150, seed=3)
+    wanted = {
+        "base": embed_split(base, store, None, "test", 0.0),
+        "vanilla": embed_split(vanilla, store, None, "test", 0.0),
+        "structxlip_image_only": embed_split(model, store, None, "test", 0.0),
+        "structxlip": embed_split(model, store, edges, "test", 0.5),
+    }
+    assert set(found.test) == set(wanted)
+    for name, test in wanted.items():
+        np.testing.assert_array_equal(found.test[name].images, test.images)
+        np.testing.assert_array_equal(found.test[name].texts, test.texts)
+        for strict in (False, True):
+            prefix = "strict/" if strict else ""
+            for key, value in test.ranks(strict=strict).metrics().items():
+                assert found.metrics[name][prefix + key] == value
+    owner = wanted["base"].text_to_image
+    for delta, arm in (("delta", "structxlip"), ("delta_image_only", "structxlip_image_only")):
+        for strict in (False, True):
+            before, after = (wanted[name].ranks(strict=strict) for name in ("vanilla", arm))
+            gains = bootstrap_delta(before, after, owner, samples=150, seed=3)
+            for key, value in gains.items():
+                assert found.metrics[delta][("strict/" if strict else "") + key] == value
+    facts = {key: found.metrics[key] for key in ("alpha", "test_pairs", "test_captions")}
+    assert facts == {"alpha": 0.5, "test_pairs": 8, "test_captions": len(owner)}
+    assert found.metrics["test_pairs_sharing_a_caption"] == (8 if sharing else 0)
+
+
+def test_the_comparison_chooses_alpha(artifacts: Artifacts, model: StructXLIP) -> None:
+    store, edges, alphas = artifacts.store, artifacts.maps, [0.0, 0.3, 3.0]
+    found = compare(model, model, model, store, edges, alphas=alphas, bootstrap_samples=100, seed=0)
+    assert found.metrics["alpha"] == choose_alpha(model, store, edges, alphas)
