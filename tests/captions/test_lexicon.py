@@ -67,3 +67,65 @@ def test_a_bad_lexicon_is_refused(tmp_path, content, message):
 def test_an_unknown_lexicon_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'general'"):
         load_lexicon(["generl"])
+
+
+def test_an_unknown_lexicon_that_resembles_none_is_told_all():
+    with pytest.raises(ValueError, match="unknown lexicon 'x'; valid are: fashion, general, medic"):
+        load_lexicon(["x"])
+    with pytest.raises(ValueError, match=r"^unknown lexicon 'medicl'; did you mean 'medical'\?$"):
+        load_lexicon(["medicl"])
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_groups_of_words_have_their_meanings(tmp_path):
+    own = write(
+        tmp_path / "own.yml",
+        "keep: {spatial: [astern, abeam], shape: [lenticular]}\n"
+        "drop: {colour: [vermeil, céladon], texture: [nubby]}\n",
+    )
+    lexicon = load_lexicon([own])
+    assert lexicon.places == {"astern", "abeam"}
+    assert lexicon.colours == {"vermeil", "céladon"}
+    assert lexicon.keep == {"astern", "abeam", "lenticular"}
+    assert lexicon.drop == {"vermeil", "céladon", "nubby"}
+
+
+@pytest.mark.parametrize(
+    ("said", "keeps"),
+    [
+        (["", ""], False),
+        (["keep", ""], True),
+        (["keep", "drop"], False),
+        (["drop", "keep"], True),
+        (["", "keep"], True),
+    ],
+)
+def test_the_last_lexicon_that_says_so_decides_on_unlisted_words(tmp_path, said, keeps):
+    files = [
+        write(tmp_path / f"{i}.yaml", f"unlisted: {word}\n" if word else "bound: [x]\n")
+        for i, word in enumerate(said)
+    ]
+    assert load_lexicon(files).keeps_unlisted == keeps
+
+
+def test_a_file_may_have_all_keys(tmp_path):
+    own = write(
+        tmp_path / "own.yaml",
+        "keep: {}\ndrop: {}\nunlisted: keep\nshades: [deep]\nbound: [haired]\n"
+        "carriers: [make]\nterms: [Gray  Matter]\n",
+    )
+    lexicon = load_lexicon([own])
+    assert lexicon.terms == {("gray", "matter")}
+    assert (lexicon.shades, lexicon.bound, lexicon.carriers) == ({"deep"}, {"haired"}, {"make"})
+    with pytest.raises(ValueError, match="keys keep, drop, unlisted, shades, bound, carriers, ter"):
+        load_lexicon([write(tmp_path / "other.yaml", "colours: [red]\n")])
+
+
+def test_all_words_that_are_kept_and_dropped_are_named(tmp_path):
+    own = write(tmp_path / "own.yaml", "keep: {a: [one, two]}\ndrop: {b: [two, one]}\n")
+    with pytest.raises(ValueError, match=r"^lexicons both keep and drop: one, two$"):
+        load_lexicon([own])
