@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from structxlip.cues import Detector, find_detector, given_edges
-from structxlip.cues.prepare import grey_square, hysteresis, zero_crossings
+from structxlip.cues.prepare import (
+    LOW_TO_HIGH,
+    grey_square,
+    hysteresis,
+    large_gradients,
+    otsu,
+    zero_crossings,
+)
 from structxlip.cues.regions import _pixel_box
 from tests.networks import write_network
 
@@ -133,6 +140,22 @@ def test_segments_are_chosen_by_their_length() -> None:
     short = lsd(image, size_px=128, low=15, high=50)
     assert 40 < short[60:].sum() <= every[60:].sum()
     assert not short[:40].any()
+
+
+def test_without_thresholds_gradients_follow_otsu() -> None:
+    gradient = np.float32(picture(3)[..., 0])
+    high = otsu(gradient, 0)
+    found = large_gradients(gradient, None, None)
+    np.testing.assert_array_equal(found, hysteresis(gradient, LOW_TO_HIGH * high, high))
+    np.testing.assert_array_equal(found, large_gradients(gradient, 1.0, None))
+    assert not np.array_equal(found, hysteresis(gradient, 0.9 * high, high))
+
+
+def test_local_canny_with_thresholds_is_canny() -> None:
+    for arguments in ({"low": 30.0, "high": 90.0}, {"low": 30.0, "high": 90.0, "blur_sigma": 2.5}):
+        found = find_detector("canny_local")(picture(2, 128), size_px=SIZE, **arguments)  # type: ignore[arg-type]
+        plain = find_detector("canny")(picture(2, 128), size_px=SIZE, **arguments)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found, plain)
 
 
 # --- Learned detectors

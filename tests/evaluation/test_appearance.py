@@ -48,6 +48,20 @@ def test_no_change_is_none() -> None:
     np.testing.assert_array_equal(CHANGES["unchanged"](rgb, rng()), rgb)
 
 
+def test_a_crop_is_a_part_at_any_place() -> None:
+    rows, columns = np.mgrid[:10, :20]
+    rgb = np.stack([rows, columns, rows], axis=2).astype(np.uint8)
+    corners = set()
+    for seed in range(200):
+        found = appearance.cropped(rgb, np.random.default_rng(seed), share=0.2)
+        top, left = found[0, 0, :2].tolist()
+        np.testing.assert_array_equal(found, rgb[top : top + 8, left : left + 16])
+        corners.add((top, left))
+    assert corners == {(top, left) for top in range(3) for left in range(5)}
+    tiny = appearance.cropped(rgb[:1, :1], np.random.default_rng(0), share=0.9)
+    assert tiny.shape == (1, 1, 3)
+
+
 def test_hue_turns_by_its_definition() -> None:
     rgb = np.array([[[200, 40, 40], [40, 200, 40], [90, 90, 90]]], np.uint8)
     found = appearance.turned_hue(rgb, rng(), degrees=120)

@@ -171,6 +171,32 @@ def test_the_comparison_is_that_of_the_models_one_by_one(
     assert found.metrics["test_pairs_sharing_a_caption"] == (8 if sharing else 0)
 
 
+def test_alpha_is_the_best_by_recall_at_1(
+    artifacts: Artifacts, params: Params, model: StructXLIP
+) -> None:
+    settings, edges = params.recipe_settings.model, artifacts.maps
+    store = artifacts.store
+    store.splits = np.where(store.splits == "train", "val", store.splits)  # many to tell apart
+
+    def score(other: StructXLIP, alpha: float) -> float:
+        val = embed_split(other, store, edges, "val", alpha)
+        found = retrieval_metrics(val.images, val.texts, val.text_to_image, groups=val.groups)
+        return found["image_to_text/R@1"] + found["text_to_image/R@1"]
+
+    chosen = set()
+    for seed in range(6):
+        other = build_model(settings, artifacts.store, seed=seed, variant="patches").eval()
+        for alphas in ([0.0, 0.7], [0.0, 0.3, 1.0, 4.0]):
+            scores = {alpha: score(other, alpha) for alpha in alphas}
+            best = min(alpha for alpha in alphas if scores[alpha] == max(scores.values()))
+            assert choose_alpha(other, store, edges, alphas) == best
+            chosen.add(best)
+    assert len(chosen) > 1
+    plain = build_model(settings, artifacts.store, seed=0, variant=None).eval()
+    assert choose_alpha(plain, store, edges, [0.3, 0.5]) == 0.0
+    assert choose_alpha(model, store, edges, [0.3]) == 0.3
+
+
 def test_the_comparison_chooses_alpha(artifacts: Artifacts, model: StructXLIP) -> None:
     store, edges, alphas = artifacts.store, artifacts.maps, [0.0, 0.3, 3.0]
     found = compare(model, model, model, store, edges, alphas=alphas, bootstrap_samples=100, seed=0)

@@ -9,13 +9,17 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import Tensor
 
 import structxlip.losses
 from structxlip.losses import (
     CompositeLoss,
     ContrastiveLoss,
+    CosineConsistencyLoss,
     Features,
+    ProjectedL2ConsistencyLoss,
     RegionChunkAttentionLoss,
+    RegionChunkLoss,
     weight_schedule,
 )
 from structxlip.losses.composite import Variant, find_loss
@@ -50,6 +54,66 @@ def test_composite_is_the_weighted_sum(variant: Variant) -> None:
         + 0.1 * terms["region_chunk_loss"],
     )  # fmt: skip
     assert terms["edge_image_loss"] > 0
+
+
+@pytest.mark.parametrize("groups", [None, [3, 3, 1, 1, 7]])
+def test_every_term_is_its_loss_with_the_groups_and_temperatures(groups: list[int] | None) -> None:
+    given = features()
+    ids = None if groups is None else torch.tensor(groups)
+    if ids is not None:
+        given["group_ids"] = ids
+    scale, usable = given["logit_scale"], given["has_structure"]
+    image, edge = given["image_features"], given["edge_features"]
+    chunks = given["chunk_features"], given["chunk_mask"]
+    wanted = {
+        "clip_loss": ContrastiveLoss()(image, given["text_features"], scale, group_ids=ids),
+        "edge_text_loss": ContrastiveLoss()(
+            edge, given["structure_features"], scale, valid=usable, group_ids=ids
+        ),
+    }
+    patches, regions = given["patch_features"], given["region_features"]
+    local: dict[Variant, dict[str, Tensor]] = {
+        "patches": {
+            "region_chunk_loss": RegionChunkAttentionLoss(0.2, 0.3)(
+                *chunks, patches, usable[:, None].expand(5, 4), ids
+            ),
+            "edge_image_loss": ProjectedL2ConsistencyLoss(6)(image, edge, usable),
+        },
+        "regions": {
+            "region_chunk_loss": RegionChunkLoss(0.3)(
+                *chunks, regions, given["region_mask"] & usable[:, None], scale, ids
+            ),
+            "edge_image_loss": CosineConsistencyLoss()(image, edge, usable),
+        },
+    }
+    for variant, terms in local.items():
+        torch.manual_seed(0)
+        loss = CompositeLoss(
+            6,
+            edge_text=1,
+            region_chunk=1,
+            edge_image=1,
+            variant=variant,
+            attention_temperature=0.2,
+            temperature=0.3,
+        )
+        found = loss(given)
+        for name, value in (wanted | terms).items():
+            torch.testing.assert_close(found[name], value, msg=name)
+    plain = CompositeLoss(6, edge_text=1, region_chunk=1)(features())
+    if groups is not None:
+        assert all(plain[name] > value for name, value in wanted.items())
+
+
+@pytest.mark.parametrize("gather", [False, True])
+@pytest.mark.parametrize("variant", get_args(Variant))
+def test_all_losses_gather_or_none_does(variant: Variant, gather: bool) -> None:
+    weights = {"edge_text": 1.0, "region_chunk": 1.0, "edge_image": 1.0}
+    loss = CompositeLoss(6, **weights, variant=variant, extra={"sigmoid": 1.0}, gather=gather)
+    flags = [module.gather for module in loss.modules() if hasattr(module, "gather")]
+    assert flags == [gather] * 4
+    default = CompositeLoss(6, **weights, variant=variant)
+    assert not any(module.gather for module in default.modules() if hasattr(module, "gather"))
 
 
 def test_composite_leaves_samples_without_structure_out() -> None:
