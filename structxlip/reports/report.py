@@ -10,17 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.config import Params
+from structxlip.data.shards import read_shards, shards
 from structxlip.evaluation.protocol import Comparison, Embeddings
+from structxlip.evaluation.slices import recall_by
 from structxlip.features.store import FeatureStore
 from structxlip.reports.comparison import comparison_table, ranking_table
 from structxlip.reports.pictures import Pictures, figure, read_quarantine, render
-from structxlip.reports.training_curves import observations, recall_curve
+from structxlip.reports.training_curves import (
+    guessing,
+    information_bounds,
+    observations,
+    recall_curve,
+)
 from structxlip.reports.training_settings import training_settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EXAMPLES, QUERIES, ANSWERS = 6, 6, 5
+EXAMPLES, QUERIES, ANSWERS = 6, 3, 5
 
 
 def write_report(
@@ -39,12 +46,17 @@ def write_report(
     """
     rows = store.rows("test")
     examples = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
-    grids = _retrieval(comparison.test["structxlip"], rows)
-    wanted = sorted({*examples.tolist(), *(row for grid in grids for row, _ in grid["answers"])})
+    grids = chosen_queries(comparison.test["structxlip"], rows)
+    shown = {grid["image"] for grid in grids} | {
+        row for grid in grids for row, _ in grid["answers"]
+    }
+    wanted = sorted({*examples.tolist(), *shown})
     pictures = Pictures(data, np.array(wanted))
     pairs = {split: len(store.rows(split)) for split in ("train", "val")}
+    batch = min(params.recipe_settings.train.batch_size, pairs["train"])
+    guesses = guessing(params, batch)
     figures = {
-        "losses": figure(lambda axes: _draw_losses(axes, histories), 2),
+        "losses": figure(lambda axes: _draw_losses(axes, histories, guesses), 2),
         "recall": figure(lambda axes: _draw_recall(axes, histories), 1),
     }
     page = render(
@@ -58,13 +70,16 @@ def write_report(
         ingest=json.loads((data / "pairs" / "report.json").read_text()),
         quarantine=read_quarantine(data),
         **figures,
+        slices=_slices(comparison, store, data),
         observations=observations(params, pairs, histories),
+        bounds=information_bounds(params, batch, histories),
         settings=training_settings(params, pairs["train"], histories),
         examples=[pictures.example(row) for row in examples.tolist()],
         queries=[
             {
+                **grid,
                 "text": pictures.captions(grid["image"])[grid["caption"]],
-                "rank": grid["rank"] + 1,
+                "own": pictures.example(grid["image"]),
                 "answers": [
                     {"image": pictures.thumbnail(row), "right": right}
                     for row, right in grid["answers"]
@@ -78,34 +93,92 @@ def write_report(
         path.with_name(f"{name}.svg").write_text(svg, encoding="utf-8")
 
 
-def _retrieval(test: Embeddings, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Evenly spaced captions of the test split, each with the images that it ranks first."""
-    chosen = np.linspace(0, len(test.texts) - 1, QUERIES).astype(int)
+def chosen_queries(test: Embeddings, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The best, the typical and the worst captions of the test split, ``QUERIES`` of each, with the
+    images that each ranks first. No two are of one image.
+
+    Captions are sorted by the rank of the first right image, and those of equal rank by how much
+    the best wrong image trails.
+    """
     ranks = test.ranks().text_to_image
+    margins = np.array(
+        [
+            np.max(scores[test.groups == group]) - np.max(scores[test.groups != group], initial=-1)
+            for scores, group in (
+                (test.texts[text] @ test.images.T, test.groups[test.text_to_image[text]])
+                for text in range(len(test.texts))
+            )
+        ]
+    )
+    order = np.lexsort((-margins, ranks))
+    middle = len(order) // 2
+    typical = order[np.argsort(np.abs(np.arange(len(order)) - middle), kind="stable")]
     first = np.searchsorted(test.text_to_image, test.text_to_image)
-    groups = test.groups
+    seen: set[int] = set()
     grids = []
-    for text in dict.fromkeys(chosen.tolist()):
-        owner = test.text_to_image[text]
-        best = np.argsort(-(test.texts[text] @ test.images.T), kind="stable")[:ANSWERS]
-        answers = [(int(rows[i]), bool(groups[i] == groups[owner])) for i in best]
-        if owner not in best:  # its captions are shown
-            answers.append((int(rows[owner]), True))
-        grids.append(
-            {
-                "image": int(rows[owner]),
-                "caption": int(text - first[text]),
-                "rank": int(ranks[text]),
-                "answers": answers,
-            }
-        )
-    return grids
+    for kind, candidates in (("best", order), ("worst", order[::-1]), ("typical", typical)):
+        left = QUERIES
+        for text in candidates.tolist():
+            owner = int(test.text_to_image[text])
+            if owner in seen or not left:
+                continue
+            seen.add(owner)
+            left -= 1
+            best = np.argsort(-(test.texts[text] @ test.images.T), kind="stable")[:ANSWERS]
+            group = test.groups[owner]
+            grids.append(
+                {
+                    "kind": kind,
+                    "image": int(rows[owner]),
+                    "caption": int(text - first[text]),
+                    "rank": int(ranks[text]) + 1,
+                    "answers": [(int(rows[i]), bool(test.groups[i] == group)) for i in best],
+                }
+            )
+    return sorted(grids, key=lambda grid: ["best", "typical", "worst"].index(grid["kind"]))
 
 
-def _draw_losses(axes: Any, histories: dict[str, pd.DataFrame]) -> None:
+def _slices(comparison: Comparison, store: FeatureStore, data: Path) -> list[dict[str, Any]]:
+    """Recall by the length of the caption and by the density of the edges, as tables."""
+    models = {"vanilla": "vanilla", "structxlip": "StructXLIP"}
+    rows = store.rows("test")
+    captions, _ = store.captions_of(rows)
+    words = caption_words(data / "captions", store.ids[rows], len(captions))
+    density = np.array(read_shards(data / "edges", ["density"])["density"])[rows]
+    ranks = {label: comparison.test[name].ranks() for name, label in models.items()}
+    found = []
+    for title, way, values in (
+        ("T→I R@1 by the words of the caption", "text_to_image", words),
+        ("I→T R@1 by the edge density of the image", "image_to_text", density),
+    ):
+        parts = recall_by(values, {name: getattr(of, way) for name, of in ranks.items()})
+        table = [["from", "to", "queries", *ranks]]
+        for part in parts:
+            cells = [f"{part.low:.3g}", f"{part.high:.3g}", f"{part.queries}"]
+            table.append(cells + [f"{value:.1f}" for value in part.recall.values()])
+        found.append({"title": title, "table": table})
+    return found
+
+
+def caption_words(directory: Path, ids: NDArray[np.str_], captions: int) -> NDArray[np.int64]:
+    """The number of words of each caption of some pairs, in the order of the artifact."""
+    import pyarrow.dataset as ds
+
+    texts = ds.dataset(shards(directory)).to_table(
+        ["text"], filter=ds.field("id").isin(ids.tolist())
+    )
+    words = np.array([len(text.split()) for text in texts["text"].to_pylist()])
+    assert len(words) == captions, f"{directory} does not fit the features"
+    return words
+
+
+def _draw_losses(axes: Any, histories: dict[str, pd.DataFrame], guesses: dict[str, float]) -> None:
+    """Each loss over the epochs, and dotted in its colour the value of guessing."""
     for axis, (arm, history) in zip(axes, histories.items(), strict=True):
         for term in [column for column in history if column.endswith("_loss")]:
-            axis.plot(history["epoch"], history[term], label=term.removesuffix("_loss"))
+            (line,) = axis.plot(history["epoch"], history[term], label=term.removesuffix("_loss"))
+            if term in guesses:
+                axis.axhline(guesses[term], color=line.get_color(), linestyle=":", linewidth=0.9)
         axis.set(title=arm, xlabel="epoch", ylabel="loss", ylim=(0, None))
         axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 

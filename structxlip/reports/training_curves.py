@@ -1,4 +1,4 @@
-"""Observations on the curves of a training: it overfits, still rises, or is level."""
+"""Observations on the curves of a training: it overfits, still rises, is level, or only guesses."""
 
 from __future__ import annotations
 
@@ -31,15 +31,57 @@ def observations(
     train = params.recipe_settings.train
     found = [_curve(arm, train, history, pairs["val"]) for arm, history in histories.items()]
     batch = min(train.batch_size, pairs["train"])
+    guesses = guessing(params, batch)
     for arm, history in histories.items():
-        if "edge_text_loss" in history:
-            last, guess = float(history["edge_text_loss"].iloc[-1]), math.log(batch)
+        for term, guess in guesses.items():
+            if term not in _GUESS or term not in history:
+                continue
+            last = float(history[term].iloc[-1])
             if last >= NOTHING_LEARNED * guess:
                 found.append(
-                    f"{arm}: edge_text_loss ends at {last:.2f}, and a guess among the {batch:,} of "
-                    f"a batch gives {guess:.2f}: its edge maps are not told apart yet."
+                    f"{arm}: {term} ends at {last:.2f}, and {_GUESS[term].format(batch=batch)} "
+                    f"gives {guess:.2f}: it has learned nothing."
                 )
     return found
+
+
+# What the value of guessing is, for each structural loss.
+_GUESS = {
+    "edge_text_loss": "a guess among the {batch:,} of a batch",
+    "region_chunk_loss": "a guess among the {batch:,} of a batch",
+    "edge_image_loss": "the mean over embeddings that have nothing to do with each other",
+}
+
+
+def guessing(params: Params, batch: int) -> dict[str, float]:
+    """The value of each loss for a model that guesses, by the name of its column.
+
+    A contrastive loss over a batch of ``N`` has ``log N``. Independent unit vectors have the
+    cosine 0: their squared distance is 2, and one minus the cosine is 1.
+    """
+    variant = params.recipe_settings.arms.structxlip.variant
+    contrastive = ("clip_loss", "edge_text_loss", "region_chunk_loss")
+    independent = 2.0 if variant == "patches" else 1.0
+    return dict.fromkeys(contrastive, math.log(batch)) | {"edge_image_loss": independent}
+
+
+def information_bounds(
+    params: Params, batch: int, histories: dict[str, pd.DataFrame]
+) -> list[list[str]]:
+    """The bounds on mutual information at the end of the training as rows of text, a header first.
+
+    A contrastive loss ``L`` over a batch of ``N`` shows at least ``log N - L`` nats (van den Oord
+    et al., 2018, arXiv 1807.03748), and never more than ``log N``.
+    """
+    sides = {"clip_loss": "image and caption", "edge_text_loss": "edge map and structural caption"}
+    guesses = guessing(params, batch)
+    rows = [["arm", "between", "at least, nats", "most that the batch can show"]]
+    for arm, history in histories.items():
+        for term, words in sides.items():
+            if term in history:
+                bound = max(0.0, guesses[term] - float(history[term].iloc[-1]))
+                rows.append([arm, words, f"{bound:.2f}", f"{guesses[term]:.2f}"])
+    return rows
 
 
 def recall_curve(history: pd.DataFrame) -> list[float]:
