@@ -139,7 +139,7 @@ def test_a_noun_is_searched_for_within_eight_tokens(pos: str, gap: int) -> None:
         ("ball/NN/NOUN/attr/0", True),
         ("and/CC/CCONJ/cc/0", False),
         (",/,/PUNCT/punct/0", False),
-        ("_/_SP/SPACE/dep/0", False),
+        ("\n/_SP/SPACE/dep/0", False),
     ],
 )
 def test_what_can_stand_alone_behind_a_copula(token: str, completes: bool) -> None:
@@ -285,7 +285,7 @@ def test_an_article_of_a_removed_word(after: str, dep: str, head: int) -> None:
 
 
 def test_the_nearest_word_that_remains() -> None:
-    doc = annotated(*["x/XX/X/ROOT/0", "y/XX/X/dep/0", "_/_SP/SPACE/dep/0", "z/XX/X/dep/0"])
+    doc = annotated(*["x/XX/X/ROOT/0", "y/XX/X/dep/0", "\n/_SP/SPACE/dep/0", "z/XX/X/dep/0"])
     sentence = list(doc)
     for removed, step, start, expected in (
         (set(), -1, 1, 0),
