@@ -142,6 +142,40 @@ def test_segments_are_chosen_by_their_length() -> None:
     assert not short[:40].any()
 
 
+@given(
+    response=arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 6)),
+                    elements=st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0])),
+)  # fmt: skip
+def test_hysteresis_is_its_definition(response: NDArray[np.float32]) -> None:
+    low, high = 2.0, 3.0
+    edges = response >= high
+    for _ in range(response.size):  # grow along weak pixels, over corners too
+        grown = ndimage.binary_dilation(edges, np.ones((3, 3))) & (response >= low)
+        edges = edges | grown
+    np.testing.assert_array_equal(hysteresis(response, low, high), edges)
+
+
+@given(
+    response=arrays(
+        np.float32, 30, elements=st.sampled_from([0.0, 0.4, 0.6, 9.0, 80.0, 254.0, 300.0])
+    )
+)
+def test_otsu_is_its_definition(response: NDArray[np.float32]) -> None:
+    levels = [min(255, round(float(value))) for value in response]
+
+    def between(threshold: int) -> float:
+        above = [level for level in levels if level > threshold]
+        below = [level for level in levels if level <= threshold]
+        if not above or not below:
+            return 0.0
+        return len(above) * len(below) * (np.mean(above) - np.mean(below)) ** 2
+
+    found = otsu(response[None], 0)
+    best = max(between(threshold) for threshold in range(256))
+    assert between(int(found)) == pytest.approx(best)
+    assert otsu(response[None], 7) == max(found, 7)
+
+
 def test_without_thresholds_gradients_follow_otsu() -> None:
     gradient = np.float32(picture(3)[..., 0])
     high = otsu(gradient, 0)

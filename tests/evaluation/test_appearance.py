@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import colorsys
+import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from structxlip.evaluation import appearance
 from structxlip.evaluation.appearance import CHANGES
@@ -60,6 +63,29 @@ def test_a_crop_is_a_part_at_any_place() -> None:
     assert corners == {(top, left) for top in range(3) for left in range(5)}
     tiny = appearance.cropped(rgb[:1, :1], np.random.default_rng(0), share=0.9)
     assert tiny.shape == (1, 1, 3)
+
+
+@given(
+    levels=st.lists(st.integers(0, 255), min_size=4, max_size=4),
+    factor=st.sampled_from([0.35, 1.0, 3.0]),
+)
+def test_contrast_is_its_definition(levels: list[int], factor: float) -> None:
+    rgb = np.array(levels, np.uint8).reshape(2, 2, 1).repeat(3, axis=2)
+    mean = rgb.mean(axis=(0, 1, 2))
+    found = appearance.contrast(rgb, rng(), factor=factor)
+    wanted = np.array([min(255, max(0, round(mean + factor * (v - mean), 6))) for v in levels])
+    assert np.abs(found[..., 0].ravel() - wanted).max() <= 0.5001
+    assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize("quality", [10, 60])
+def test_a_jpeg_of_a_quality(quality: int) -> None:
+    rgb = cv2.GaussianBlur(picture(160, 160, 3), (0, 0), 3)
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "JPEG", quality=quality)
+    theirs = np.asarray(Image.open(out)).astype(int)
+    ours = appearance.compressed(rgb, rng(), quality=quality)
+    assert np.abs(ours - theirs).mean() < 0.2 * np.abs(theirs - rgb).mean()
 
 
 def test_hue_turns_by_its_definition() -> None:

@@ -45,6 +45,17 @@ def test_a_split_is_embedded_in_blocks_as_a_whole(
     )
 
 
+def test_without_edge_maps_or_a_weight_the_image_alone_is_embedded(
+    artifacts: Artifacts, model: StructXLIP
+) -> None:
+    store, edges = artifacts.store, artifacts.maps
+    plain = embed_split(model, store, None, "test", 0.0)
+    for view, alpha in ((None, 0.5), (edges, 0.0)):
+        found = embed_split(model, store, view, "test", alpha)
+        np.testing.assert_array_equal(found.images, plain.images)
+    assert not np.array_equal(embed_split(model, store, edges, "test", 0.5).images, plain.images)
+
+
 def test_alpha_comes_from_validation_alone(
     artifacts: Artifacts, model: StructXLIP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
