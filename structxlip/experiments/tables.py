@@ -55,11 +55,11 @@ def publish(
     """
     dataset = found["dataset"]
     folder = REPORTS / dataset
-    origin = provenance(name, dataset, len(found["seeds"]))
-    content = {**found, "verdict": verdict, "table": asdict(table), "made": origin}
+    made = provenance(f"structxlip {name} {dataset} --seeds {len(found['seeds'])}")
+    content = {**found, "verdict": verdict, "table": asdict(table), "made": made.sentence}
     with atomic_files(folder, name) as directory:
         (directory / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
-        (directory / f"{name}.md").write_text(markdown(table, verdict, origin))
+        (directory / f"{name}.md").write_text(markdown(table, verdict, made))
         (directory / f"{name}.svg").write_text(figure)
     write_evidence(folder)
     say(f"{name} {dataset}: {verdict}")
@@ -67,37 +67,45 @@ def publish(
     log_experiment(name, dataset, params, found["rows"], verdict=verdict, files=files)
 
 
-def markdown(table: Table, verdict: str, made: Mapping[str, str]) -> str:
+def markdown(table: Table, verdict: str, made: Provenance) -> str:
     """A table as Markdown, with what it says and what made it."""
-
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    return "\n".join(
-        [
-            table.about,
-            "",
-            line(table.header),
-            "|---" * len(table.header) + "|",
-            *map(line, table.rows),
-            "",
-            f"{verdict[:1].upper()}{verdict[1:]}.",
-            "",
-            f"`{made['command']}`, commit {made['commit']}, {made['versions']}.",
-            "",
-        ]
-    )
+    said = f"{verdict[:1].upper()}{verdict[1:]}."
+    shown = markdown_table(table.header, table.rows)
+    return "\n\n".join([table.about, shown, said, made.sentence]) + "\n"
 
 
-def provenance(name: str, dataset: str, seeds: int) -> dict[str, str]:
-    """The command that repeats an experiment, the commit of the project, and the versions."""
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as a table in Markdown."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made some numbers.
+
+    Attributes:
+        command: repeats them.
+        commit: of the project.
+        versions: of Python, of packages, and of the platform.
+    """
+
+    command: str
+    commit: str
+    versions: str
+
+    @property
+    def sentence(self) -> str:
+        """All of it, for readers."""
+        return f"`{self.command}`, commit {self.commit}; {self.versions}."
+
+
+def provenance(command: str) -> Provenance:
+    """The command that repeats some numbers, the commit of the project, and the versions."""
     packages = [f"{package} {version(package)}" for package in PACKAGES]
-    return {
-        "command": f"structxlip {name} {dataset} --seeds {seeds}",
-        "commit": _commit(),
-        "versions": ", ".join([f"Python {platform.python_version()}", *packages])
-        + f", {sys.platform} {platform.machine()}",
-    }
+    platform_name = f"{sys.platform} {platform.machine()}"
+    versions = [f"Python {platform.python_version()}", *packages, platform_name]
+    return Provenance(command, _commit(), ", ".join(versions))
 
 
 def _commit() -> str:

@@ -69,5 +69,5 @@ def test_both_arms_are_measured(project: Artifacts, short: Params) -> None:
     for cells in found["rows"].values():
         assert list(cells) == [f"{noise:g}" for noise in NOISE]
         assert cells["0.4"]["loss_rise"]["deviation"] is not None
-    assert "structxlip flatness scenes --seeds 2" in found["made"]["command"]
+    assert "structxlip flatness scenes --seeds 2" in found["made"]
     assert len(list(Path("models/scenes/trials").glob("*/outcome.npz"))) == 4
