@@ -143,6 +143,9 @@ class HeadsOnTowers(StructXLIP):
     def edge_features(self, edges: Tensor) -> Tensor:
         return self._branch(edges)[0]
 
+    def patch_features(self, edges: Tensor) -> Tensor | None:
+        return self._branch(edges)[1]
+
     def _branch(self, edges: Tensor) -> tuple[Tensor, Tensor | None]:
         """The features ``[N, D]`` of the second branch, and its patches ``[N, P, D]`` if any."""
         if isinstance(self.edge_encoder, EdgeEncoder):

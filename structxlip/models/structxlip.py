@@ -68,6 +68,11 @@ class StructXLIP(nn.Module, ABC):
     def edge_features(self, edges: Tensor) -> Tensor:
         """``[N, D]`` of maps ``[N, 1, E, E]`` in [0, 1], not normalised."""
 
+    def patch_features(self, edges: Tensor) -> Tensor | None:
+        """``[N, P, D]`` of the patches of maps ``[N, 1, E, E]``, not normalised; None for a model
+        whose edge branch has no patches, or whose chunks are no features of their own."""
+        return None
+
     @abstractmethod
     def save(self, directory: Path) -> None:
         """Write the weights, and ``config.json``, which ``load_model`` reads."""

@@ -34,13 +34,17 @@ class Pictures:
         found: list[str] = self.pairs[row]["captions"]
         return found
 
+    def small(self, row: int) -> NDArray[np.uint8]:
+        """The thumbnail of a pair, ``uint8 [height, width, 3]``."""
+        return thumbnail(decode_rgb(self.pairs[row]["image"]))
+
     def thumbnail(self, row: int) -> str:
         """The thumbnail of a pair as a ``data:`` URL."""
-        return data_url(thumbnail(decode_rgb(self.pairs[row]["image"])))
+        return data_url(self.small(row))
 
     def example(self, row: int) -> dict[str, Any]:
         """A pair with its edges drawn over the image, for a template."""
-        image = thumbnail(decode_rgb(self.pairs[row]["image"]))
+        image = self.small(row)
         edges = decode_edges(self.edges[row]["edges"]).astype(np.uint8)
         drawn = cv2.resize(edges, image.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
         overlay = image // 2 + 96

@@ -14,8 +14,9 @@ from structxlip.data.shards import read_shards, shards
 from structxlip.evaluation.protocol import Comparison, Embeddings
 from structxlip.evaluation.slices import recall_by
 from structxlip.features.store import FeatureStore
+from structxlip.reports.attention import Attention
 from structxlip.reports.comparison import comparison_table, ranking_table
-from structxlip.reports.pictures import Pictures, figure, read_quarantine, render
+from structxlip.reports.pictures import Pictures, data_url, figure, read_quarantine, render
 from structxlip.reports.training_curves import (
     guessing,
     information_bounds,
@@ -39,10 +40,12 @@ def write_report(
     histories: dict[str, pd.DataFrame],
     store: FeatureStore,
     data: Path,
+    attention: Attention | None = None,
 ) -> None:
     """Write the report to ``path``, and its figures beside it: ``losses.svg``, ``recall.svg``.
 
-    ``data`` is the folder of the dataset's artifacts.
+    ``data`` is the folder of the dataset's artifacts; ``attention`` that of the chunks that name a
+    labelled box, where the dataset has such boxes.
     """
     rows = store.rows("test")
     examples = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
@@ -50,6 +53,8 @@ def write_report(
     shown = {grid["image"] for grid in grids} | {
         row for grid in grids for row, _ in grid["answers"]
     }
+    pointing = attention.examples() if attention else []
+    shown |= {attention.chunks[number].row for number in pointing} if attention else set()
     wanted = sorted({*examples.tolist(), *shown})
     pictures = Pictures(data, np.array(wanted))
     pairs = {split: len(store.rows(split)) for split in ("train", "val")}
@@ -74,6 +79,15 @@ def write_report(
         observations=observations(params, pairs, histories),
         bounds=information_bounds(params, batch, histories),
         settings=training_settings(params, pairs["train"], histories),
+        attention=[
+            {
+                "image": data_url(attention.draw(number, pictures.small(chunk.row))),
+                "text": chunk.text,
+            }
+            for number in pointing
+            if attention
+            for chunk in [attention.chunks[number]]
+        ],
         examples=[pictures.example(row) for row in examples.tolist()],
         queries=[
             {

@@ -18,26 +18,36 @@ def evaluate(params: Params, dataset: str) -> None:
     import pandas as pd
     import torch
 
+    from structxlip.evaluation.pointing import attention_weights, named_chunks, pointing_game
     from structxlip.evaluation.protocol import compare
     from structxlip.features.edge_maps import EdgeMaps
     from structxlip.features.store import FeatureStore
     from structxlip.models.build import build_model, load_model
+    from structxlip.reports.attention import Attention
     from structxlip.reports.report import write_report
 
     data, models, recipe = DATA / dataset, MODELS / dataset, params.recipe_settings
     store = FeatureStore(data / "features")
     edges = EdgeMaps(data / "edges", store.ids)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    structxlip = load_model(models / "structxlip").to(device)
     comparison = compare(
         build_model(recipe.model, store, seed=params.seed, variant=None).eval().to(device),
         load_model(models / "vanilla").to(device),
-        load_model(models / "structxlip").to(device),
+        structxlip,
         store,
         edges,
         alphas=recipe.evaluation.alphas,
         bootstrap_samples=recipe.evaluation.bootstrap_samples,
         seed=params.seed,
     )
+    chunks = named_chunks(data, store, "test") if structxlip.has_edges else []
+    temperature = recipe.arms.structxlip.attention_temperature
+    weights = attention_weights(structxlip, store, edges, chunks, temperature)
+    attention = None
+    if weights is not None:
+        comparison.metrics["pointing_game"] = pointing_game(weights, chunks)
+        attention = Attention(chunks, weights)
     histories = {
         arm: pd.read_parquet(models / arm / "history.parquet") for arm in ("vanilla", "structxlip")
     }
@@ -53,6 +63,7 @@ def evaluate(params: Params, dataset: str) -> None:
             histories=histories,
             store=store,
             data=data,
+            attention=attention,
         )
     gain = comparison.metrics["delta"]["R@1"]["mean"]
     say(f"evaluate {dataset}: StructXLIP {gain:+.1f} points of R@1 over vanilla")

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from structxlip.config import Params
+from structxlip.evaluation.pointing import NamedChunk
 from structxlip.evaluation.protocol import Embeddings
+from structxlip.reports.attention import GREEN, Attention
 from structxlip.reports.comparison import ranking_table
 from structxlip.reports.report import ANSWERS, QUERIES, caption_words, chosen_queries
 from structxlip.reports.training_curves import guessing, information_bounds, observations
@@ -122,3 +124,23 @@ def test_bounds_on_information(params: Params) -> None:
         ["structxlip", "image and caption", "3.11", "4.61"],
         ["structxlip", "edge map and structural caption", "0.00", "4.61"],
     ]
+
+
+def test_attention_is_drawn_on_the_picture() -> None:
+    boxes = [(0.0, 0.0, 0.5, 1.0)] * 30
+    chunks = [
+        NamedChunk(number // 2, number, f"chunk {number}", box) for number, box in enumerate(boxes)
+    ]
+    weights = np.full((30, 4), 0.1, np.float32)
+    weights[:, 3] = 0.7
+    attention = Attention(chunks, weights)
+    shown = attention.examples()
+    assert len(shown) == 8
+    assert len({chunks[number].row for number in shown}) == 8
+    assert Attention(chunks[:4], weights[:4]).examples() == [0, 2]
+    drawn = attention.draw(0, np.full((40, 60, 3), 200, np.uint8))
+    assert drawn.shape == (40, 60, 3)
+    assert drawn[30, 45].tolist() == [200, 200, 200]  # the patch that it attends to most
+    np.testing.assert_allclose(drawn[10, 45], 200 * (0.25 + 0.75 / 7), atol=1)
+    for y, x in ((0, 0), (39, 29), (20, 0), (20, 29)):
+        assert drawn[y, x].tolist() == list(GREEN)
