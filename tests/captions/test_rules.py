@@ -6,8 +6,9 @@ import pytest
 from spacy.tokens import Doc, Token
 
 from structxlip.captions import dangling
-from structxlip.captions.appearance import _precedes_noun
+from structxlip.captions.appearance import _is_bare_attribute, _precedes_noun
 from structxlip.captions.lexicon import Lexicon
+from structxlip.captions.phrases import _describes
 from structxlip.captions.tree import Tree
 from tests.captions.annotated import annotated
 
@@ -61,6 +62,81 @@ def test_nothing_is_preceded_at_an_end_or_by_a_part_of_a_word() -> None:
     sentences = annotated("red/NN/NOUN/ROOT/0", "balls/NN/NOUN/ROOT/1")
     assert sentences[1].is_sent_start
     assert not _precedes_noun(sentences[0], LEXICON)
+
+
+# --- A colour or material alone
+
+
+@pytest.mark.parametrize(
+    ("verb", "preposition", "word", "bare"),
+    [
+        ("made", "of", "denim", True),
+        ("made", "from", "denim", True),
+        ("made", "in", "denim", True),
+        ("made", "on", "denim", False),
+        ("made", "on", "red", False),
+        ("be", "of", "denim", True),
+        ("be", "in", "denim", False),
+        ("be", "in", "red", True),
+        ("has", "in", "red", True),
+        ("has", "in", "denim", False),
+        ("has", "of", "denim", False),
+    ],
+)
+def test_a_colour_or_material_behind_a_preposition(
+    verb: str, preposition: str, word: str, bare: bool
+) -> None:
+    def found(*more: str, tag: str = "NN", governed: bool = False) -> bool:
+        role = "conj/3" if governed else "pobj/1"
+        doc = annotated(
+            f"{verb}/VBN/VERB/ROOT/0",
+            f"{preposition}/IN/ADP/prep/0",
+            f"{word}/{tag}/NOUN/{role}",
+            "x/NN/NOUN/pobj/1",
+            *more,
+        )
+        token = doc[2]
+        return _is_bare_attribute(Tree(doc), token, doc[3] if governed else token, LEXICON)
+
+    assert found() == found(governed=True) == bare
+    assert found("all/DT/DET/det/2") == found("x/JJ/ADJ/amod/2") == bare
+    assert not found("the/DT/DET/det/2")
+    assert not found("my/PRP$/PRON/poss/2")
+    assert not found(tag="NNS")
+    assert not found(tag="NNPS")
+
+
+@pytest.mark.parametrize("dep", ["dobj", "oprd", "attr", "acomp", "nsubj"])
+@pytest.mark.parametrize("verb", ["be", "has"])
+def test_a_colour_or_material_as_a_complement(dep: str, verb: str) -> None:
+    def found(role: str) -> bool:
+        doc = annotated(
+            f"there/EX/PRON/{role}/1", f"{verb}/VBZ/AUX/ROOT/1", f"denim/NN/NOUN/{dep}/1"
+        )
+        return _is_bare_attribute(Tree(doc), doc[2], doc[2], LEXICON)
+
+    assert found("nsubj") == (verb == "be" and dep != "nsubj")
+    assert not found("expl")
+
+
+@pytest.mark.parametrize(
+    ("word", "joined"),
+    [("x/JJ/ADJ/amod/2", True), ("x/JJ/ADJ/amod/3", False), ("x/IN/ADP/prep/2", False)],
+)
+def test_words_of_a_phrase(word: str, joined: bool) -> None:
+    doc = annotated(word, "red/JJ/ADJ/amod/2", "ball/NN/NOUN/ROOT/2", "runs/VBZ/VERB/dep/2")
+    assert _describes(doc[0], 1, 2) == joined
+    hyphen = annotated(
+        "x/IN/ADP/prep/3", "+-/HYPH/PUNCT/punct/3", "+y/NN/NOUN/dep/3", "z/NN/NOUN/ROOT/3"
+    )
+    assert _describes(hyphen[0], 1, 3)  # the next word begins with a hyphen
+    assert _describes(hyphen[1], 2, 3)
+    apart = annotated(
+        "x/IN/ADP/prep/3", "-/HYPH/PUNCT/punct/3", "y/NN/NOUN/dep/3", "z/NN/NOUN/ROOT/3"
+    )
+    assert not _describes(apart[0], 1, 3)
+    glued = annotated("x/IN/ADP/prep/3", "+y/NN/NOUN/dep/3", "z/NN/NOUN/dep/3", "z/NN/NOUN/ROOT/3")
+    assert not _describes(glued[0], 1, 3)
 
 
 # --- What is bound to a removed word

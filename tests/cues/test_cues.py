@@ -145,7 +145,11 @@ def test_a_package_adds_a_cue(monkeypatch: pytest.MonkeyPatch) -> None:
             EntryPoint("broken", "no_such_module:cue", group),
         ]
 
-    monkeypatch.setattr(detectors, "entry_points", entry_points)
+    def only_ours(group: str | None = None) -> list[EntryPoint]:
+        assert group == "structxlip.cues"
+        return entry_points(group)
+
+    monkeypatch.setattr(detectors, "entry_points", only_ours)
     monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").SimpleNamespace(
         nothing=nothing
     ))  # fmt: skip
@@ -182,6 +186,8 @@ def test_weights_that_are_not_what_they_say_are_one_sentence(tmp_path: Path) -> 
         find_detector("learned", str(tmp_path / "bad.onnx"))
     with pytest.raises(ValueError, match=r"there is no weight file .*gone\.onnx"):
         find_detector("learned", str(tmp_path / "gone.onnx"))
+    with pytest.raises(ValueError, match=r"got 'learned' with none$"):
+        find_detector("learned")
     with pytest.raises(ValueError, match="'learned' needs weights, an ONNX file"):
         find_detector("learned")
     with pytest.raises(ValueError, match=r"no other takes any; got 'canny' with a\.onnx"):

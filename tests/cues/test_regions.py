@@ -52,6 +52,55 @@ def test_parts_are_joined_over_gaps_by_the_scales(
     assert {box for box in boxes if box[2] > 44} == ({joint} if joint else set())
 
 
+@pytest.mark.parametrize(("height", "width"), [(64, 128), (128, 64), (48, 200)])
+def test_maps_that_are_no_squares(height: int, width: int) -> None:
+    edges = np.zeros((height, width), np.bool_)
+    box = (width // 8, height // 4, width // 3, height // 2)
+    outline(edges, *box)
+    found = edge_regions(edges)
+    assert any(np.abs(np.subtract(region[:4], box)).max() <= 4 for region in found)
+    for region in found:
+        assert 0 <= region.x < region.x + region.w <= width
+        assert 0 <= region.y < region.y + region.h <= height
+        inside = edges[region.y : region.y + region.h, region.x : region.x + region.w]
+        assert region.score == inside.sum()
+
+
+def test_a_line_of_one_pixel_is_seen_on_every_grid() -> None:
+    """An edge counts in a cell of a coarse grid however little of it it covers."""
+    edges = np.zeros((512, 512), np.bool_)
+    outline(edges, 100, 100, 200, 150)
+    edges[100, ::3] = edges[249, ::3] = False
+    boxes = {region[:4] for region in edge_regions(edges)}
+    assert any(
+        abs(x - 100) <= 16 and abs(y - 100) <= 16 and abs(w - 200) <= 32 and abs(h - 150) <= 32
+        for x, y, w, h in boxes
+    )
+
+
+def test_at_most_eight_regions_by_default() -> None:
+    edges = np.zeros((128, 128), np.bool_)
+    for x in range(4, 120, 30):
+        for y in range(4, 120, 30):
+            outline(edges, x, y, 16, 16)
+    assert len(edge_regions(edges)) == 8
+    assert len(edge_regions(edges, 20)) >= 16
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 1), np.bool_),
+        np.zeros((0, 4), np.bool_),
+        np.zeros(4, np.bool_),
+    ],
+)
+def test_maps_that_are_refused(edges: NDArray[np.bool_]) -> None:
+    with pytest.raises(ValueError, match=r"edges must be bool \[height, width\], not"):
+        edge_regions(edges)
+
+
 def test_specks_and_frames_are_no_regions() -> None:
     edges = np.zeros((128, 128), np.bool_)
     outline(edges, 0, 0, 128, 128)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 
 from structxlip.evaluation import appearance
 from structxlip.evaluation.appearance import CHANGES
@@ -76,6 +77,34 @@ def test_contrast_is_its_definition(levels: list[int], factor: float) -> None:
     wanted = np.array([min(255, max(0, round(mean + factor * (v - mean), 6))) for v in levels])
     assert np.abs(found[..., 0].ravel() - wanted).max() <= 0.5001
     assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize("level", [0, 3, 128, 255])
+def test_noise_is_its_definition(level: int) -> None:
+    rgb = np.full((60, 50, 3), level, np.uint8)
+    wanted = np.round(rgb + rng().normal(0, 20, rgb.shape)).clip(0, 255)
+    np.testing.assert_array_equal(appearance.noise(rgb, rng(), sigma=20), wanted)
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 300), (112, 112), (60, 448)])
+@pytest.mark.parametrize("sigma", [1.0, 3.0])
+def test_a_blur_is_relative_to_the_shorter_side(height: int, width: int, sigma: float) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    scale = sigma * min(height, width) / appearance.REFERENCE_PX
+    wanted = ndimage.gaussian_filter(rgb.astype(float), (scale, scale, 0), mode="mirror")
+    found = appearance.blurred(rgb, rng(), sigma=sigma)
+    assert np.abs(found - wanted).mean() < 0.5 + 0.1 * np.abs(rgb - wanted).mean()
+
+
+@pytest.mark.parametrize("side", [56, 224, 448])
+def test_a_drawing_is_the_picture_divided_by_its_blur(side: int) -> None:
+    rgb = cv2.resize(picture(), (side, side))
+    shades = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(float)
+    paper = ndimage.gaussian_filter(shades, max(4 * side / 224, 0.5), mode="mirror")
+    wanted = np.clip(255 * shades / np.maximum(paper, 1), 0, 255)
+    found = appearance.drawn(rgb, rng())
+    assert np.abs(found[..., 0] - wanted).mean() < 2.5
+    assert (found == found[..., :1]).all()
 
 
 @pytest.mark.parametrize("quality", [10, 60])
