@@ -198,7 +198,7 @@ def test_the_recipe_of_the_paper_runs_as_well(project: Project) -> None:
         "train": {"epochs": 2, "batch_size": 32},
         "evaluation": {"bootstrap_samples": 100},
     }
-    set_params(project, {"recipes": {"paper_tiny": tiny}})
+    set_params(project, {"recipes": {"paper_tiny": tiny}, "machine": {"workers": 1}})
     chosen = project.run("structxlip", "recipe", "paper_tiny")
     assert "the recipe is paper_tiny" in chosen.stderr
     done = project.run(
