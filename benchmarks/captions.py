@@ -52,7 +52,7 @@ from structxlip.data.text import clean_caption
 PRESETS = ("photos", "fashion", "medical")
 CHECKED = 67
 VERDICTS = Path(__file__).parent / "hand_checked.csv"
-SMOKE = {"step": 10}
+SMOKE = {"step": 60}
 
 
 def captions_of(entry: dict[str, Any]) -> list[str]:
