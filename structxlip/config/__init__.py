@@ -1,6 +1,6 @@
 """params.yaml as strict models, and the tools that describe and edit it."""
 
-from structxlip.config.arms import Arm, ArmSettings, Schedule, Variant
+from structxlip.config.arms import Arm, ArmSettings, EdgeBranch, Schedule
 from structxlip.config.cues import Captions, Edges
 from structxlip.config.datasets import DatasetEntry
 from structxlip.config.params import Machine, Params, load_params, validate_params
@@ -11,6 +11,7 @@ __all__ = [
     "ArmSettings",
     "Captions",
     "DatasetEntry",
+    "EdgeBranch",
     "Edges",
     "Machine",
     "Model",
@@ -18,7 +19,6 @@ __all__ = [
     "Recipe",
     "Schedule",
     "Train",
-    "Variant",
     "load_params",
     "validate_params",
 ]

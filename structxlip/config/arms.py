@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from structxlip.config.section import Fraction, Name, NonNegativeFloat, PositiveFloat, Section
 
 Arm = Literal["vanilla", "structxlip"]
-Variant = Literal["patches", "regions"]
+EdgeBranch = Literal["cnn", "image_tower"]
+Side = Literal["image", "edge", "text"]
 STRUCTURAL_LOSSES = ("edge_text", "region_chunk", "edge_image")
-
-
-class Floors(Section):
-    """The share of each loss weight that remains at the end of its decay."""
-
-    edge_text: Fraction = Field(
-        1.0, description="Remaining share of the edge-text weight. Lower: it fades more."
-    )
-    region_chunk: Fraction = Field(
-        1.0, description="Remaining share of the region-chunk weight. Lower: it fades more."
-    )
-    edge_image: Fraction = Field(
-        1.0, description="Remaining share of the edge-image weight. Lower: it fades more."
-    )
+# Files of region-chunk losses: one reads patches of the edge CNN, the other crops of edge maps.
+PATCHES, REGIONS = "region_chunk_attention", "region_chunk"
 
 
 class Schedule(Section):
-    """The schedule of the structural loss weights over the epochs (``weight_schedule``)."""
+    """The schedule of the weight of a loss over the epochs (``weight_schedule``)."""
 
     warm: NonNegativeFloat = Field(
-        0, description="Epochs in which the weights rise from 0. Higher: structure starts later."
+        0, description="Epochs in which the weight rises from 0. Higher: the loss starts later."
     )
     decay_start: NonNegativeFloat | None = Field(
-        None, description="Epoch at which the weights begin to fall. null: they never fall."
+        None, description="Epoch at which the weight begins to fall. null: it never falls."
     )
     decay_end: PositiveFloat | None = Field(
-        None, description="Epoch at which the weights reach their floors."
+        None, description="Epoch at which the weight reaches its floor."
     )
-    floors: Floors = Field(Floors(), description="Shares of the weights that remain.")
+    floor: Fraction = Field(
+        1.0, description="Share of the weight that remains at the end. Lower: it fades more."
+    )
 
     @model_validator(mode="after")
     def _check_order(self) -> Schedule:
@@ -48,72 +39,131 @@ class Schedule(Section):
         if self.decay_start is not None and self.decay_end is not None:
             if not self.warm <= self.decay_start < self.decay_end:
                 raise ValueError("needs warm <= decay_start < decay_end")
-        elif self.floors != Floors():
-            raise ValueError("floors have no effect without decay_start and decay_end")
+        elif self.floor != 1:
+            raise ValueError("floor has no effect without decay_start and decay_end")
         return self
 
 
-class ArmSettings(Section):
-    """The structural losses that an arm adds to the CLIP loss, with weights and temperatures.
+class LossSettings(Section):
+    """The keys that all structural losses have. A number in their place is the weight."""
 
-    The arm whose weights are all 0 is plain CLIP fine-tuning: vanilla.
-    """
-
-    variant: Variant = Field(
-        "patches",
-        description="The form of the region-chunk and edge-image losses. patches: an edge CNN "
-        "gives patches that chunks attend over, and a learned projection ties edges to images. "
-        "regions: the trained image tower reads the edge map and crops of it, and the cosine ties "
-        "edges to images.",
+    detach: list[Side] = Field(
+        default_factory=list,
+        description="Sides through which the loss sends no gradient back: image, edge, text. "
+        "[]: all of them learn from it.",
     )
-    edge_text: NonNegativeFloat = Field(
+    schedule: Schedule = Field(Schedule(), description="How the weight changes over the epochs.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_alone(cls, value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return {"weight": value} if is_number else value
+
+
+class EdgeText(LossSettings):
+    """The edge-text loss: edge maps against structural captions."""
+
+    kind: Name = Field(
+        "contrastive",
+        description="The file of the loss in structxlip/losses: contrastive, sigmoid, or yours.",
+    )
+    weight: NonNegativeFloat = Field(
         0.5,
-        description="Weight of the edge-text loss; the CLIP loss has 1. Higher: edges and "
-        "structural captions are pulled together harder. 0: left out.",
+        description="Weight; the CLIP loss has 1. Higher: edges and structural captions are pulled "
+        "together harder. 0: left out.",
     )
-    region_chunk: NonNegativeFloat = Field(
+
+
+class RegionChunk(LossSettings):
+    """The region-chunk loss: parts of edge maps against chunks of captions."""
+
+    kind: Name = Field(
+        PATCHES,
+        description="The file of the loss in structxlip/losses. region_chunk_attention: chunks "
+        "attend over the patches of the edge CNN. region_chunk: chunks against crops of edge maps "
+        "that the image tower reads.",
+    )
+    weight: NonNegativeFloat = Field(
         0.1,
-        description="Weight of the region-chunk loss; the CLIP loss has 1. Higher: more weight on "
-        "local matches. 0: left out, and steps are faster.",
-    )
-    edge_image: NonNegativeFloat = Field(
-        0.05,
-        description="Weight of the edge-image loss; the CLIP loss has 1. Higher: edge embeddings "
-        "stay nearer to image embeddings. 0: left out.",
-    )
-    extra_losses: dict[Name, PositiveFloat] = Field(
-        default_factory=dict,
-        description="Weights of losses that you added, by the name of their file in "
-        "structxlip/losses. Higher: that loss counts more.",
+        description="Weight; the CLIP loss has 1. Higher: more weight on local matches. 0: left "
+        "out, and steps are faster.",
     )
     attention_temperature: PositiveFloat = Field(
         0.1,
         description="Temperature of the attention of chunks over patches. Lower: each chunk looks "
-        "at fewer patches. Only the variant `patches` reads it.",
+        "at fewer patches. Only region_chunk_attention reads it.",
     )
     temperature: PositiveFloat | None = Field(
         None,
-        description="Temperature of the region-chunk loss. Lower: hard negatives count more. With "
-        "the variant `regions` it divides the logit scale, and the result is at most 100. null: "
-        "0.07 for patches, 1 for regions.",
+        description="Temperature of the loss. Lower: hard negatives count more. With region_chunk "
+        "it divides the logit scale, and the result is at most 100. null: 0.07 for "
+        "region_chunk_attention, 1 for region_chunk.",
+    )
+
+
+class EdgeImage(LossSettings):
+    """The edge-image loss: edge embeddings stay near the embeddings of their images."""
+
+    kind: Name = Field(
+        "projected_l2",
+        description="The file of the loss in structxlip/losses. projected_l2: through a learned "
+        "projection. cosine: without one.",
+    )
+    weight: NonNegativeFloat = Field(
+        0.05,
+        description="Weight; the CLIP loss has 1. Higher: edge embeddings stay nearer to image "
+        "embeddings. 0: left out.",
+    )
+
+
+class ArmSettings(Section):
+    """The structural losses that an arm adds to the CLIP loss, and what reads the edge maps.
+
+    The arm whose weights are all 0 is plain CLIP fine-tuning: vanilla.
+    """
+
+    edge_branch: EdgeBranch = Field(
+        "cnn",
+        description="What reads the edge maps. cnn: a small CNN of its own, which gives patches. "
+        "image_tower: the image tower that is trained, which also reads crops.",
+    )
+    edge_text: EdgeText = Field(EdgeText(), description="The edge-text loss, or its weight.")
+    region_chunk: RegionChunk = Field(
+        RegionChunk(), description="The region-chunk loss, or its weight."
+    )
+    edge_image: EdgeImage = Field(EdgeImage(), description="The edge-image loss, or its weight.")
+    extra_losses: dict[Name, PositiveFloat] = Field(
+        default_factory=dict,
+        description="Weights of losses that you added, by the name of their file in "
+        "structxlip/losses. Higher: that loss counts more.",
     )
     edge_shift_px: Annotated[int, Field(ge=0)] = Field(
         0,
         description="Most pixels by which each batch moves an edge map, each way. Higher: the edge "
         "CNN cannot memorise its training maps. 0: maps stay in place.",
     )
-    schedule: Schedule = Field(Schedule(), description="How the three weights change over epochs.")
 
     @model_validator(mode="after")
-    def _check_extra_losses(self) -> ArmSettings:
+    def _check_losses(self) -> ArmSettings:
         if taken := [name for name in self.extra_losses if name in ("clip", *STRUCTURAL_LOSSES)]:
             raise ValueError(f"extra_losses: {taken[0]} has a key of its own; set that")
+        local = self.region_chunk
+        if local.weight and local.kind == PATCHES and self.edge_branch != "cnn":
+            raise ValueError(f"region_chunk: the kind {PATCHES} needs edge_branch: cnn")
+        if local.weight and local.kind == REGIONS and self.edge_branch != "image_tower":
+            raise ValueError(f"region_chunk: the kind {REGIONS} needs edge_branch: image_tower")
         return self
+
+    @property
+    def structural(self) -> dict[str, LossSettings]:
+        """The structural losses by their names."""
+        return {name: getattr(self, name) for name in STRUCTURAL_LOSSES}
 
     @property
     def weights(self) -> dict[str, float]:
         """The weight of each structural loss by its name, zeros included."""
-        return {name: getattr(self, name) for name in STRUCTURAL_LOSSES} | self.extra_losses
+        return {name: getattr(self, name).weight for name in STRUCTURAL_LOSSES} | self.extra_losses
 
     @property
     def is_structural(self) -> bool:
@@ -123,10 +173,18 @@ class ArmSettings(Section):
     @property
     def needs_regions(self) -> bool:
         """Whether the arm reads crops of the regions of edge maps."""
-        return self.variant == "regions" and self.region_chunk > 0
+        return self.region_chunk.kind == REGIONS and self.region_chunk.weight > 0
+
+    def with_weights(self, **weights: float) -> ArmSettings:
+        """The same arm with other weights of the structural losses that are named."""
+        losses = {
+            name: getattr(self, name).model_copy(update={"weight": weight})
+            for name, weight in weights.items()
+        }
+        return self.model_copy(update=losses)
 
 
-VANILLA = ArmSettings(edge_text=0.0, region_chunk=0.0, edge_image=0.0)
+VANILLA = ArmSettings().with_weights(**dict.fromkeys(STRUCTURAL_LOSSES, 0.0))
 
 
 class Empty(Section):

@@ -61,7 +61,7 @@ class Edges(Section):
     )
     max_regions: Annotated[int, Field(ge=0, le=64)] = Field(
         8,
-        description="Most boxes of connected edges for each map. Only the variant `regions` reads "
+        description="Most boxes of connected edges for each map. Only the loss region_chunk reads "
         "them. Higher: smaller parts too, at the cost of time. 0: none, and the stage is twice as "
         "fast.",
     )

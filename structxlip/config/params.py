@@ -18,9 +18,22 @@ from structxlip.config.section import Fraction, Name, Positive, PositiveFloat, S
 from structxlip.errors import UserError
 
 # Keys and values of earlier versions: each is refused with one sentence that names the new one.
-RENAMED_KEYS = {"losses": "variant"}
+_IMAGE_TOWER = (
+    "the parts have settings of their own now: write `edge_branch: image_tower`, and the kinds "
+    "`region_chunk: {kind: region_chunk}` and `edge_image: {kind: cosine}`"
+)
+_CNN = "the parts have settings of their own now, whose defaults these are: remove the key"
+_OF_REGION_CHUNK = "belongs to region_chunk now: write `region_chunk: {%s: %s}`"
+# What is said of keys of earlier versions below `arms.structxlip`, by their values.
+FORMER_KEYS: dict[str, dict[str | None, str]] = {
+    "variant": {"patches": _CNN, "regions": _IMAGE_TOWER, None: _CNN},
+    "losses": {"seed": _CNN, "paper": _IMAGE_TOWER, None: _CNN},
+    "schedule": {None: "each loss has its own now: write it below edge_text, region_chunk and "
+                 "edge_image, each with its `floor`"},
+    "temperature": {None: _OF_REGION_CHUNK},
+    "attention_temperature": {None: _OF_REGION_CHUNK},
+}  # fmt: skip
 RENAMED_RECIPES = {"seed": "frozen"}
-RENAMED_VARIANTS = {"seed": "patches", "paper": "regions"}
 
 
 class Ingest(Section):
@@ -221,13 +234,11 @@ def _renamed(content: dict[Any, Any]) -> str | None:
         arms = recipe.get("arms") if isinstance(recipe, dict) else None
         arm = arms.get("structxlip") if isinstance(arms, dict) else None
         for key, given in arm.items() if isinstance(arm, dict) else ():
-            if key in RENAMED_KEYS:
-                new, value = RENAMED_KEYS[key], str(given)
-                variant = RENAMED_VARIANTS.get(value, "patches or regions")
-                return (
-                    f"recipes.{name}.arms.structxlip.{key}: is called {new} now; "
-                    f"write `{new}: {variant}`"
-                )
+            if said := FORMER_KEYS.get(key):
+                sentence = said.get(str(given), said[None])
+                if "%" in sentence:
+                    sentence %= (key, given)
+                return f"recipes.{name}.arms.structxlip.{key}: {sentence}"
     selected = str(content.get("recipe"))
     if selected in RENAMED_RECIPES:
         new = RENAMED_RECIPES[selected]

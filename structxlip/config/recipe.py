@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from structxlip.config.arms import VANILLA, Arm, Arms, ArmSettings
+from structxlip.config.arms import REGIONS, VANILLA, Arm, Arms, ArmSettings
 from structxlip.config.cues import Captions, Edges
 from structxlip.config.section import (
     NonNegativeFloat,
@@ -145,8 +145,8 @@ class Train(Section):
     )
     regions_per_image: Positive = Field(
         4,
-        description="Regions of an edge map that enter the region-chunk loss of the variant "
-        "`regions`. Higher: more crops through the image tower.",
+        description="Regions of an edge map that enter the region-chunk loss of the kind "
+        "`region_chunk`. Higher: more crops through the image tower.",
     )
     region_px: Annotated[int, Field(ge=8, le=1024)] | None = Field(
         None,
@@ -227,10 +227,10 @@ class Recipe(Section):
         if structural.edge_shift_px >= self.edges.size_px:
             raise ValueError("arms.structxlip.edge_shift_px must be below edges.size_px")
         if self.model.frozen:
-            if structural.variant == "regions":
+            if structural.edge_branch == "image_tower":
                 raise ValueError(
-                    "the variant regions reads edge maps with the image tower that is trained; "
-                    "set model.trained to all, lora or a number of blocks"
+                    "edge_branch: image_tower reads edge maps with the image tower that is "
+                    "trained; set model.trained to all, lora or a number of blocks"
                 )
             if given := _not_default(self.train, TRAINED_CLIP_KEYS):
                 raise ValueError(
@@ -248,12 +248,14 @@ class Recipe(Section):
                     f"model.{given} belongs to heads on frozen towers and has no effect with "
                     f"trained {trained}; remove it"
                 )
-        if structural.variant != "regions" and self.train.region_px is not None:
-            raise ValueError("train.region_px has no effect without the variant regions")
+        if structural.region_chunk.kind != REGIONS and self.train.region_px is not None:
+            raise ValueError(
+                "train.region_px has no effect without a region-chunk loss of the kind region_chunk"
+            )
         if structural.needs_regions and not self.edges.max_regions:
             raise ValueError(
-                "the region-chunk loss of the variant regions needs regions; set "
-                "edges.max_regions, or arms.structxlip.region_chunk to 0"
+                "the region-chunk loss of the kind region_chunk needs regions; set "
+                "edges.max_regions, or the weight of the loss to 0"
             )
         return self
 

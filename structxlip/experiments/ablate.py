@@ -42,7 +42,7 @@ def ablation_rows(params: Params) -> dict[str, Row]:
 
 def without(loss: str, arm: ArmSettings) -> ArmSettings:
     """The arm with the weight of one loss at 0."""
-    return arm.model_copy(update={loss: 0.0})
+    return arm.with_weights(**{loss: 0.0})
 
 
 def ablate(params: Params, dataset: str, seeds: Sequence[int]) -> None:

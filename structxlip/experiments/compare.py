@@ -27,8 +27,8 @@ from structxlip.reports.pictures import figure
 def second_head(arm: ArmSettings) -> ArmSettings:
     """The arm of the control `image`: its branch learns as the first head does, and no loss draws
     the two heads together, which would take away what averaging them gains."""
-    changed = {"edge_text": arm.edge_text or 0.5, "region_chunk": 0.0, "edge_image": 0.0}
-    return arm.model_copy(update=changed | {"edge_shift_px": 0, "extra_losses": {}})
+    weights = {"edge_text": arm.edge_text.weight or 0.5, "region_chunk": 0.0, "edge_image": 0.0}
+    return arm.with_weights(**weights).model_copy(update={"edge_shift_px": 0, "extra_losses": {}})
 
 
 ROWS = BOTH_ARMS | {

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-from structxlip.losses.contrastive import ContrastiveLoss
-from structxlip.losses.cosine import CosineConsistencyLoss
 from structxlip.losses.features import Features
 from structxlip.losses.precision import full_precision
-from structxlip.losses.projected_l2 import ProjectedL2ConsistencyLoss
-from structxlip.losses.region_chunk import RegionChunkLoss
-from structxlip.losses.region_chunk_attention import RegionChunkAttentionLoss
 
-Variant = Literal["patches", "regions"]
+STRUCTURAL = ("edge_text", "region_chunk", "edge_image")
+# The features on each side of a loss, through which its gradient may be stopped.
+SIDES = {
+    "image": ("image_features",),
+    "edge": ("edge_features", "patch_features", "region_features"),
+    "text": ("structure_features", "chunk_features"),
+}
 
 
 class CompositeLoss(nn.Module):
     """``L = λ_c L_clip + λ_et L_et + λ_rc L_rc + λ_ei L_ei + …``; losses of weight 0 are skipped.
+
+    A loss is a file of ``structxlip/losses`` (``find_loss``). The arguments of its ``forward`` say
+    which features it needs.
 
     Args:
         dim: size ``D`` of the embeddings.
@@ -29,16 +33,25 @@ class CompositeLoss(nn.Module):
         edge_text: weight ``λ_et`` of the edge-text loss.
         region_chunk: weight ``λ_rc`` of the region-chunk loss.
         edge_image: weight ``λ_ei`` of the edge-image loss.
-        variant: `patches` has ``RegionChunkAttentionLoss`` and ``ProjectedL2ConsistencyLoss``;
-            `regions` has ``RegionChunkLoss`` and ``CosineConsistencyLoss``.
-        attention_temperature: of the region-chunk loss of `patches`.
-        temperature: of the region-chunk loss.
-        extra: weights of further losses by the name of their file; see ``find_loss``.
+        kinds: the file of each structural loss that is not the one of ``KINDS``, such as
+            ``{"edge_image": "cosine"}``.
+        detach: the sides (keys of ``SIDES``) of each structural loss through which no gradient
+            goes back.
+        attention_temperature: of a region-chunk loss that attends.
+        temperature: of the region-chunk loss; None is the default of its kind.
+        extra: weights of further losses by the name of their file.
         gather: compute the losses of the batch of all ``torch.distributed`` workers.
 
     Raises:
-        ValueError: all weights are 0, or ``extra`` names no loss.
+        ValueError: all weights are 0, or ``kinds`` or ``extra`` names no loss.
     """
+
+    KINDS: Mapping[str, str] = {
+        "clip": "contrastive",
+        "edge_text": "contrastive",
+        "region_chunk": "region_chunk_attention",
+        "edge_image": "projected_l2",
+    }
 
     def __init__(
         self,
@@ -48,9 +61,10 @@ class CompositeLoss(nn.Module):
         edge_text: float = 0.0,
         region_chunk: float = 0.0,
         edge_image: float = 0.0,
-        variant: Variant = "patches",
+        kinds: Mapping[str, str] | None = None,
+        detach: Mapping[str, Collection[str]] | None = None,
         attention_temperature: float = 0.1,
-        temperature: float = 0.07,
+        temperature: float | None = None,
         extra: Mapping[str, float] | None = None,
         gather: bool = False,
     ) -> None:
@@ -64,19 +78,26 @@ class CompositeLoss(nn.Module):
         }
         if not any(self.weights.values()):
             raise ValueError("at least one weight must not be 0")
-        self.contrastive = ContrastiveLoss(gather=gather)
-        self.region_chunk: RegionChunkAttentionLoss | RegionChunkLoss
-        self.edge_image: ProjectedL2ConsistencyLoss | CosineConsistencyLoss
-        if variant == "patches":
-            self.region_chunk = RegionChunkAttentionLoss(
-                attention_temperature, temperature, gather=gather
-            )
-        else:
-            self.region_chunk = RegionChunkLoss(temperature, gather=gather)
-            self.edge_image = CosineConsistencyLoss(gather=gather)
-        if variant == "patches" and edge_image:  # no projection that no loss would train
-            self.edge_image = ProjectedL2ConsistencyLoss(dim, gather=gather)
-        self.extra = nn.ModuleDict({name: find_loss(name)(gather=gather) for name in extra or {}})
+        files = {**self.KINDS, **(kinds or {})}
+        settings: dict[str, Any] = {"dim": dim, "gather": gather}
+        of_chunks = {"attention_temperature": attention_temperature}
+        if temperature is not None:
+            of_chunks["temperature"] = temperature
+        self.detach = {name: frozenset(sides) for name, sides in (detach or {}).items()}
+        # A loss of weight 0 is not made: its parameters would get no gradient.
+        self.terms = nn.ModuleDict(
+            {
+                name: _made(
+                    find_loss(files.get(name, name)),
+                    settings | (of_chunks if name == "region_chunk" else {}),
+                )
+                for name, weight in self.weights.items()
+                if weight
+            }
+        )
+        self._arguments = {
+            name: inspect.signature(term.forward).parameters for name, term in self.terms.items()
+        }
 
     @full_precision
     def forward(
@@ -86,72 +107,50 @@ class CompositeLoss(nn.Module):
 
         ``factors`` multiply the weights of the losses that they name, for a schedule
         (``weight_schedule``).
+
+        Raises ``ValueError`` for features that are missing.
         """
-        compute = {
-            "clip": self._clip,
-            "edge_text": self._edge_text,
-            "region_chunk": self._region_chunk,
-            "edge_image": self._edge_image,
-        }
         losses, total = {}, features["image_features"].new_zeros(())
-        for name, weight in self.weights.items():
-            if weight:
-                loss = compute[name](features) if name in compute else self._extra(name, features)
-                losses[f"{name}_loss"] = loss
-                total = total + (factors or {}).get(name, 1.0) * weight * loss
+        for name, term in self.terms.items():
+            loss = term(**self._given(name, features))
+            losses[f"{name}_loss"] = loss
+            total = total + (factors or {}).get(name, 1.0) * self.weights[name] * loss
         return losses | {"loss": total}
 
-    def _clip(self, features: Features) -> Tensor:
-        loss: Tensor = self.contrastive(
-            features["image_features"],
-            features["text_features"],
-            features["logit_scale"],
-            group_ids=features.get("group_ids"),
-        )
-        return loss
-
-    def _edge_text(self, features: Features) -> Tensor:
-        loss: Tensor = self.contrastive(
-            features["edge_features"],
-            features["structure_features"],
+    def _given(self, name: str, features: Features) -> dict[str, Any]:
+        """What a loss gets for each of its arguments."""
+        known: dict[str, Any] = dict(features)
+        for side in self.detach.get(name, ()):
+            for feature in SIDES[side]:
+                if feature in known:
+                    known[feature] = known[feature].detach()
+        if name in STRUCTURAL:
+            usable = features["has_structure"]
+            known["valid"] = usable
             # Images and captions alone learn the temperature: edges are the harder view.
-            features["logit_scale"].detach(),
-            valid=features["has_structure"],
-            group_ids=features.get("group_ids"),
-        )
-        return loss
-
-    def _region_chunk(self, features: Features) -> Tensor:
-        usable = features["has_structure"][:, None]
-        chunks = features["chunk_features"], features["chunk_mask"]
-        groups = features.get("group_ids")
-        loss: Tensor
-        if isinstance(self.region_chunk, RegionChunkLoss):
-            mask = features["region_mask"] & usable
-            scale = features["logit_scale"].detach()
-            regions = features["region_features"]
-            loss = self.region_chunk(*chunks, regions, mask, scale, groups)
-        else:
-            patches = features["patch_features"]
-            mask = usable.expand(patches.shape[:2])
-            loss = self.region_chunk(*chunks, patches, mask, groups)
-        return loss
-
-    def _edge_image(self, features: Features) -> Tensor:
-        loss: Tensor = self.edge_image(
-            features["image_features"], features["edge_features"], features["has_structure"]
-        )
-        return loss
-
-    def _extra(self, name: str, features: Features) -> Tensor:
-        """A loss that was added: the names of its arguments say which features it needs."""
-        module = self.extra[name]
-        wanted = inspect.signature(module.forward).parameters
-        given: Any = features
-        if missing := [argument for argument in wanted if argument not in given]:
+            known["logit_scale"] = features["logit_scale"].detach()
+            if "patch_features" in known:
+                known["patch_mask"] = usable[:, None].expand(known["patch_features"].shape[:2])
+            if "region_mask" in known:
+                known["region_mask"] = features["region_mask"] & usable[:, None]
+        if name == "edge_text":
+            known["image_features"] = known.get("edge_features")
+            known["text_features"] = known.get("structure_features")
+        wanted = self._arguments[name]
+        missing = [
+            argument
+            for argument, parameter in wanted.items()
+            if known.get(argument) is None and parameter.default is parameter.empty
+        ]
+        if missing:
             raise ValueError(f"the loss {name} needs {', '.join(missing)}; the model has none")
-        loss: Tensor = module(**{argument: given[argument] for argument in wanted})
-        return loss
+        return {argument: known[argument] for argument in wanted if argument in known}
+
+
+def _made(loss: type[nn.Module], settings: Mapping[str, Any]) -> nn.Module:
+    """A loss with those of the settings that its constructor takes."""
+    taken = inspect.signature(loss).parameters
+    return loss(**{name: value for name, value in settings.items() if name in taken})
 
 
 def find_loss(name: str) -> type[nn.Module]:

@@ -1,4 +1,4 @@
-"""Edge-image consistency of the variant `regions`: both embeddings point the same way."""
+"""Edge-image consistency: both embeddings point the same way."""
 
 from __future__ import annotations
 

@@ -23,6 +23,6 @@ class Features(TypedDict, total=False):
     has_structure: Tensor  # boolean [N]
     chunk_features: Tensor  # [N, C, D]
     chunk_mask: Tensor  # boolean [N, C]
-    patch_features: Tensor  # [N, P, D], for the variant `patches`
-    region_features: Tensor  # [N, K, D], for the variant `regions`
+    patch_features: Tensor  # [N, P, D], of an edge CNN
+    region_features: Tensor  # [N, K, D], of crops of edge maps
     region_mask: Tensor  # boolean [N, K]

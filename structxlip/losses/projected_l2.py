@@ -1,4 +1,4 @@
-"""Edge-image consistency of the variant `patches`, through a learned projection."""
+"""Edge-image consistency through a learned projection."""
 
 from __future__ import annotations
 

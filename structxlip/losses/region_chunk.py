@@ -1,4 +1,4 @@
-"""Region-chunk loss of the variant `regions`: chunks of a caption find the regions of its image."""
+"""Region-chunk loss: chunks of a caption find the regions of its image."""
 
 from __future__ import annotations
 

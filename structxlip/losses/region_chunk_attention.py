@@ -1,4 +1,4 @@
-"""Region-chunk loss of the variant `patches`: chunks of a caption attend over edge patches."""
+"""Region-chunk loss: chunks of a caption attend over edge patches."""
 
 from __future__ import annotations
 

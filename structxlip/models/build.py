@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from structxlip.config import Model, Variant
+from structxlip.config import EdgeBranch, Model
 from structxlip.errors import UserError
 from structxlip.features.store import FeatureStore
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers, ProjectionHead
@@ -20,7 +20,7 @@ def build_model(
     store: FeatureStore,
     *,
     seed: int,
-    variant: Variant | None,
+    edge_branch: EdgeBranch | None,
     second_head: bool = False,
 ) -> StructXLIP:
     """The untrained model for the rows of a feature store.
@@ -29,7 +29,7 @@ def build_model(
         settings: the towers, and what of them is trained.
         store: the features, pixels or tokens that the model reads.
         seed: of random weights.
-        variant: of the structural losses, which need an edge branch; None for none. The branch is
+        edge_branch: what reads the edge maps; None for a model that reads none. The branch is
             built last, so that the other weights start alike with and without it.
         second_head: the branch is a second head on the features of the image tower, as a control.
 
@@ -39,7 +39,7 @@ def build_model(
         raise UserError("the features were made with other towers; run `dvc repro`")
     torch.manual_seed(seed)
     if settings.frozen:
-        return _heads(settings, store, edges=variant is not None, second_head=second_head)
+        return _heads(settings, store, edges=edge_branch is not None, second_head=second_head)
     if second_head:
         raise UserError("the control `image` needs frozen towers", 2)
     config = TunedClipConfig(
@@ -49,7 +49,7 @@ def build_model(
         max_tokens=settings.max_tokens,
         trained=settings.trained,
         lora_rank=settings.lora_rank,
-        edges={"patches": "cnn", "regions": "image_tower", None: None}[variant],
+        edges=edge_branch,
     )
     return TunedClip(config, load_clip(settings.image_tower, settings.max_tokens, seed))
 

@@ -58,9 +58,9 @@ class TunedClipConfig:
 class TunedClip(StructXLIP):
     """A CLIP model of open_clip, all or a part of it trained.
 
-    With ``edges`` "image_tower" (the variant `regions`) edge maps and their crops go through the
+    With ``edges`` "image_tower" edge maps and their crops go through the
     image tower as images of three equal channels, in one call with the images; crops of another
-    size have a call of their own. With "cnn" (the variant `patches`) a separate edge encoder gives
+    size have a call of their own. With "cnn" a separate edge encoder gives
     an embedding and patches.
 
     Args:

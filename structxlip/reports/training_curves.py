@@ -59,9 +59,9 @@ def guessing(params: Params, batch: int) -> dict[str, float]:
     A contrastive loss over a batch of ``N`` has ``log N``. Independent unit vectors have the
     cosine 0: their squared distance is 2, and one minus the cosine is 1.
     """
-    variant = params.recipe_settings.arms.structxlip.variant
+    kind = params.recipe_settings.arms.structxlip.edge_image.kind
     contrastive = ("clip_loss", "edge_text_loss", "region_chunk_loss")
-    independent = 2.0 if variant == "patches" else 1.0
+    independent = 2.0 if kind == "projected_l2" else 1.0
     return dict.fromkeys(contrastive, math.log(batch)) | {"edge_image_loss": independent}
 
 

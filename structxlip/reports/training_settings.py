@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from structxlip.config import ArmSettings, Model, Params, Train
+from structxlip.config.arms import LossSettings
 from structxlip.reports.training_curves import best_epoch, recall_curve
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def training_settings(
     """
     model, train = params.recipe_settings.model, params.recipe_settings.train
     arm = params.recipe_settings.arms.structxlip
-    cnn = arm.is_structural and arm.variant == "patches"
+    cnn = arm.is_structural and arm.edge_branch == "cnn"
     steps = pairs // min(train.batch_size, pairs)
     return [
         _steps(train, pairs),
@@ -244,10 +245,10 @@ def _shrunk(pull: float) -> str:
 def _drawn(train: Train, arm: ArmSettings) -> Setting:
     keys: tuple[str, ...] = ()
     value = "a caption of each image"
-    if arm.region_chunk:
+    if arm.region_chunk.weight:
         keys += ("train.chunks_per_caption",)
         value += f", up to {_many(train.chunks_per_caption, 'chunk')} of it"
-        if arm.variant == "regions":
+        if arm.needs_regions:
             keys += ("train.regions_per_image",)
             value += f" against up to {_many(train.regions_per_image, 'region')} of the edge map"
     return Setting(
@@ -275,19 +276,8 @@ def _edge_shift(arm: ArmSettings) -> Setting:
 
 
 def _weights(arm: ArmSettings, history: pd.DataFrame) -> Setting:
-    terms = {
-        "edge-text": (arm.edge_text, arm.schedule.floors.edge_text),
-        "region-chunk": (arm.region_chunk, arm.schedule.floors.region_chunk),
-        "edge-image": (arm.edge_image, arm.schedule.floors.edge_image),
-    }
-    used = {name: term for name, term in terms.items() if term[0]}
-    value = ", ".join(f"{name} {weight:g}" for name, (weight, _) in used.items()) or "none"
-    schedule = arm.schedule
-    if used and schedule.warm:
-        value += f"; up from 0 to epoch {schedule.warm:g}"
-    if used and schedule.decay_end is not None:
-        floors = ", ".join(_percent(floor) for _, floor in used.values())
-        value += f"; down to {floors} from epoch {schedule.decay_start:g} to {schedule.decay_end:g}"
+    used = [(name, loss) for name, loss in arm.structural.items() if arm.weights[name]]
+    value = ", ".join(_loss(name, arm.weights[name], loss) for name, loss in used) or "none"
     last = history.iloc[-1]
     share = 1 - last["clip_loss"] / last["loss"]
     return Setting(
@@ -296,6 +286,19 @@ def _weights(arm: ArmSettings, history: pd.DataFrame) -> Setting:
         value,
         f"Of the loss of the last epoch they are {_percent(share)}; the CLIP loss has weight 1.",
     )
+
+
+def _loss(name: str, weight: float, loss: LossSettings) -> str:
+    """The weight of a loss, and how it changes."""
+    value, schedule = f"{name.replace('_', '-')} {weight:g}", loss.schedule
+    if schedule.warm:
+        value += f", up from 0 to epoch {schedule.warm:g}"
+    if schedule.decay_end is not None:
+        value += (
+            f", down to {_percent(schedule.floor)} from epoch {schedule.decay_start:g} to "
+            f"{schedule.decay_end:g}"
+        )
+    return value
 
 
 def _precision(train: Train) -> Setting:

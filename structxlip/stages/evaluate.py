@@ -32,7 +32,7 @@ def evaluate(params: Params, dataset: str) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     structxlip = load_model(models / "structxlip").to(device)
     comparison = compare(
-        build_model(recipe.model, store, seed=params.seed, variant=None).eval().to(device),
+        build_model(recipe.model, store, seed=params.seed, edge_branch=None).eval().to(device),
         load_model(models / "vanilla").to(device),
         structxlip,
         store,
@@ -42,7 +42,7 @@ def evaluate(params: Params, dataset: str) -> None:
         seed=params.seed,
     )
     chunks = named_chunks(data, store, "test") if structxlip.has_edges else []
-    temperature = recipe.arms.structxlip.attention_temperature
+    temperature = recipe.arms.structxlip.region_chunk.attention_temperature
     weights = attention_weights(structxlip, store, edges, chunks, temperature)
     attention = None
     if weights is not None:

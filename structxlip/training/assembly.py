@@ -20,9 +20,6 @@ from structxlip.training.parallel import World, distribute
 from structxlip.training.run import TrainingRun
 from structxlip.training.step import Task
 
-# The temperature of the region-chunk loss where the parameters give none.
-DEFAULT_TEMPERATURES = {"patches": 0.07, "regions": 1.0}
-
 
 @dataclass(frozen=True)
 class Training:
@@ -95,7 +92,7 @@ def untrained_model(run: TrainingRun, store: FeatureStore) -> StructXLIP:
         recipe.model,
         store,
         seed=run.params.seed,
-        variant=arm.variant if arm.is_structural else None,
+        edge_branch=arm.edge_branch if arm.is_structural else None,
         second_head=run.view == "image",
     )
     if arm.needs_regions:
@@ -112,17 +109,22 @@ def model_with_loss(run: TrainingRun, model: StructXLIP, *, gather: bool = False
     try:
         loss = CompositeLoss(
             model.embed_dim,
-            edge_text=arm.edge_text,
-            region_chunk=arm.region_chunk,
-            edge_image=arm.edge_image,
-            variant=arm.variant,
-            attention_temperature=arm.attention_temperature,
-            temperature=arm.temperature or DEFAULT_TEMPERATURES[arm.variant],
+            edge_text=arm.edge_text.weight,
+            region_chunk=arm.region_chunk.weight,
+            edge_image=arm.edge_image.weight,
+            kinds={
+                "edge_text": arm.edge_text.kind,
+                "region_chunk": arm.region_chunk.kind,
+                "edge_image": arm.edge_image.kind,
+            },
+            detach={name: loss.detach for name, loss in arm.structural.items()},
+            attention_temperature=arm.region_chunk.attention_temperature,
+            temperature=arm.region_chunk.temperature,
             extra=arm.extra_losses,
             gather=gather,
         )
     except ValueError as error:
-        raise UserError(f"arms.{run.arm}.extra_losses: {error}", 2) from None
+        raise UserError(f"arms.{run.arm}: {error}", 2) from None
     return Task(model, loss, bf16=run.params.recipe_settings.train.precision == "bf16")
 
 
@@ -155,7 +157,10 @@ def _all_used(task: Task) -> bool:
     """Whether the loss depends on every parameter of the model."""
     # No loss reads the bias of a SigLIP, and some parts of the edge branch serve one loss alone.
     biased = getattr(getattr(task.model, "clip", None), "logit_bias", None) is not None
-    return not biased and (not task.model.has_edges or all(task.loss.weights.values()))
+    detached = any(task.loss.detach.values())
+    return not biased and (
+        not task.model.has_edges or (all(task.loss.weights.values()) and not detached)
+    )
 
 
 def _check_compiler() -> None:

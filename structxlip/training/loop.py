@@ -299,10 +299,9 @@ def weight_factors(arm_settings: ArmSettings, epoch: float) -> dict[str, float]:
     """The factors on the weights of the structural losses at an epoch, by their schedule."""
     if not arm_settings.is_structural:
         return {}
-    shape = arm_settings.schedule.model_dump(exclude={"floors"})
     return {
-        name: weight_schedule(1.0, epoch, **shape, floor=floor)
-        for name, floor in arm_settings.schedule.floors.model_dump().items()
+        name: weight_schedule(1.0, epoch, **loss.schedule.model_dump())
+        for name, loss in arm_settings.structural.items()
     }
 
 

@@ -64,8 +64,8 @@ def test_another_recipe_is_one_changed_line(params_file: Path) -> None:
     params = load_params(params_file)
     assert (
         params.recipe_settings.model.trained,
-        params.recipe_settings.arms.structxlip.variant,
-    ) == ("all", "regions")
+        params.recipe_settings.arms.structxlip.edge_branch,
+    ) == ("all", "image_tower")
     changed = set(params_file.read_text().splitlines()) ^ set(before.splitlines())
     assert changed == {"recipe: frozen", "recipe: paper"}
     select_recipe(params_file, "frozen")

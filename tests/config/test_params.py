@@ -34,9 +34,9 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ("datsets", {}, "datsets: unknown key; did you mean 'datasets'?"),
         ("regster", {}, "regster: unknown key; did you mean 'register'?"),
         (
-            "arms.structxlip.schedule.floors.edge_txt",
+            "arms.structxlip.edge_text.wieght",
             1,
-            "arms.structxlip.schedule.floors.edge_txt: unknown key; did you mean 'edge_text'?",
+            "arms.structxlip.edge_text.wieght: unknown key; did you mean 'weight'?",
         ),
         ("datasets.scenes.trian", 1, "datasets.scenes.trian: unknown key; did you mean 'train'?"),
         (
@@ -71,9 +71,19 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ("edges.max_density", 0.001, "edges: min_density must be below max_density"),
         ("evaluation.alphas", [0.5], "evaluation: alphas must hold 0.0, which is plain CLIP"),
         (
-            "arms.structxlip.schedule.floors.edge_text",
-            0.5,
-            "arms.structxlip.schedule: floors have no effect without decay_start",
+            "arms.structxlip.edge_text.schedule",
+            {"floor": 0.5},
+            "arms.structxlip.edge_text.schedule: floor has no effect without decay_start",
+        ),
+        (
+            "arms.structxlip.edge_text.detach",
+            ["texts"],
+            "arms.structxlip.edge_text.detach.0: input should be 'image', 'edge' or 'text'",
+        ),
+        (
+            "arms.structxlip.region_chunk.kind",
+            "region_chunk",
+            "arms.structxlip: region_chunk: the kind region_chunk needs edge_branch: image_tower",
         ),
         ("model.image_tower", "resnet", "model.image_tower: string should match pattern"),
         ("model.trained", "all", "model: trained all needs one CLIP model as both towers, such as"),
@@ -98,16 +108,18 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
     frozen, paper = params.recipes["frozen"], params.recipes["paper"]
     assert params.recipe_settings == frozen
     assert (frozen.train.learning_rate, frozen.train.weight_decay) == (1e-3, 0.05)
-    weights = frozen.arms.structxlip
-    assert (weights.edge_text, weights.region_chunk, weights.edge_image) == (0.5, 0.1, 0.05)
+    assert list(frozen.arms.structxlip.weights.values()) == [0.5, 0.1, 0.05]
+    assert frozen.arms.structxlip.edge_branch == "cnn"
     assert (paper.train.learning_rate, paper.train.weight_decay) == (5e-6, 0.05)
     assert (paper.train.epochs, paper.train.batch_size) == (10, 16)
     assert (paper.train.precision, paper.model.max_tokens) == ("bf16", 248)
-    weights = paper.arms.structxlip
-    assert (weights.edge_text, weights.region_chunk, weights.edge_image) == (0.25, 0.001, 0.001)
-    floors = weights.schedule.floors
-    assert (floors.edge_text, floors.region_chunk, floors.edge_image) == (0.7, 0.4, 0.5)
-    assert (weights.schedule.decay_start, weights.schedule.decay_end) == (1, 8)
+    arm = paper.arms.structxlip
+    assert list(arm.weights.values()) == [0.25, 0.001, 0.001]
+    assert (arm.edge_branch, arm.region_chunk.kind) == ("image_tower", "region_chunk")
+    assert arm.edge_image.kind == "cosine"
+    schedules = [loss.schedule for loss in arm.structural.values()]
+    assert [schedule.floor for schedule in schedules] == [0.7, 0.4, 0.5]
+    assert {(schedule.decay_start, schedule.decay_end) for schedule in schedules} == {(1, 8)}
     assert paper.evaluation.alphas == [0.0]
 
 
@@ -117,9 +129,14 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
         ("recipe", "papr", "recipe: unknown recipe 'papr'; did you mean 'paper'?"),
         ("recipes.paper.trian", {}, "recipes.paper.trian: unknown key; did you mean 'train'?"),
         (
-            "recipes.frozen.arms.structxlip.variant",
-            "regions",
-            "recipes.frozen: the variant regions reads edge maps with the image tower",
+            "recipes.frozen.arms.structxlip",
+            {"edge_branch": "image_tower", "region_chunk": {"kind": "region_chunk"}},
+            "recipes.frozen: edge_branch: image_tower reads edge maps with the image tower",
+        ),
+        (
+            "recipes.paper.arms.structxlip.edge_branch",
+            "cnn",
+            "recipes.paper.arms.structxlip: region_chunk: the kind region_chunk needs edge_branch",
         ),
         (
             "recipes.frozen.train.tuned_share",
@@ -154,12 +171,12 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
         (
             "recipes.frozen.train.region_px",
             64,
-            "recipes.frozen: train.region_px has no effect without the variant regions",
+            "recipes.frozen: train.region_px has no effect without a region-chunk loss of the kind",
         ),
         (
             "recipes.paper.edges.max_regions",
             0,
-            "recipes.paper: the region-chunk loss of the variant regions needs regions; set",
+            "recipes.paper: the region-chunk loss of the kind region_chunk needs regions; set",
         ),
     ],
 )
@@ -234,13 +251,33 @@ def test_lexicons_of_a_dataset_come_beside_those_of_the_recipe(content: dict[str
         (
             "recipes.frozen.arms.structxlip.losses",
             "seed",
-            "recipes.frozen.arms.structxlip.losses: is called variant now; "
-            "write `variant: patches`",
+            "recipes.frozen.arms.structxlip.losses: the parts have settings of their own now, "
+            "whose defaults these are: remove the key",
         ),
         (
             "recipes.paper.arms.structxlip.losses",
             "paper",
-            "recipes.paper.arms.structxlip.losses: is called variant now; write `variant: regions`",
+            "recipes.paper.arms.structxlip.losses: the parts have settings of their own now: "
+            "write `edge_branch: image_tower`, and the kinds `region_chunk: {kind: region_chunk}` "
+            "and `edge_image: {kind: cosine}`",
+        ),
+        (
+            "recipes.frozen.arms.structxlip.variant",
+            "patches",
+            "recipes.frozen.arms.structxlip.variant: the parts have settings of their own now, "
+            "whose defaults these are: remove the key",
+        ),
+        (
+            "recipes.frozen.arms.structxlip.temperature",
+            0.2,
+            "recipes.frozen.arms.structxlip.temperature: belongs to region_chunk now: write "
+            "`region_chunk: {temperature: 0.2}`",
+        ),
+        (
+            "recipes.paper.arms.structxlip.schedule",
+            {"warm": 1},
+            "recipes.paper.arms.structxlip.schedule: each loss has its own now: write it below "
+            "edge_text, region_chunk and edge_image, each with its `floor`",
         ),
     ],
 )

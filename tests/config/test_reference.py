@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from structxlip.config import ArmSettings, Params, Recipe, load_params
-from structxlip.config.arms import STRUCTURAL_LOSSES, VANILLA, Floors
+from structxlip.config.arms import STRUCTURAL_LOSSES, VANILLA
 from structxlip.config.datasets import dataset_kinds, entry_class
 from structxlip.config.reference import (
     describe_keys,
@@ -51,7 +51,7 @@ def test_numbers_say_what_higher_and_lower_values_do() -> None:
     tuned = [key for key in key_references() if key.key.startswith(("train.", "edges.", "arms."))]
     assert len(tuned) > 30
     for key in tuned:
-        if "number" in key.values and not key.key.startswith("arms.structxlip.schedule.decay"):
+        if "number" in key.values and ".schedule.decay" not in key.key:
             trade_off = ("Higher" in key.description) or ("Lower" in key.description)
             assert trade_off, key.key
 
@@ -100,10 +100,16 @@ def test_a_loss_weight_keeps_its_name_through_every_door() -> None:
     loss = CompositeLoss(4, **arm.weights)
     arguments = inspect.signature(CompositeLoss).parameters
     for name in STRUCTURAL_LOSSES:
-        value = written["recipes"]["frozen"]["arms"]["structxlip"][name]
-        assert getattr(arm, name) == arm.weights[name] == loss.weights[name] == value
+        value = written["recipes"]["frozen"]["arms"]["structxlip"][name]["weight"]
+        assert getattr(arm, name).weight == arm.weights[name] == loss.weights[name] == value
         assert name in arguments
-        assert name in Floors.model_fields
+
+
+@pytest.mark.parametrize("weight", [0, 0.25, 2])
+def test_a_number_in_the_place_of_a_loss_is_its_weight(weight: float) -> None:
+    short = ArmSettings.model_validate({"edge_text": weight})
+    assert short == ArmSettings.model_validate({"edge_text": {"weight": weight}})
+    assert short.edge_text.kind == "contrastive"
 
 
 def test_vanilla_is_the_arm_whose_weights_are_zero() -> None:

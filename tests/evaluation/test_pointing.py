@@ -26,7 +26,7 @@ from tests.store import Artifacts
 @pytest.fixture
 def model(artifacts: Artifacts, params: Params) -> StructXLIP:
     settings = params.recipe_settings.model
-    return build_model(settings, artifacts.store, seed=0, variant="patches").eval()
+    return build_model(settings, artifacts.store, seed=0, edge_branch="cnn").eval()
 
 
 def write_data(folder: Path, artifacts: Artifacts, boxes: list[dict[str, object]]) -> None:

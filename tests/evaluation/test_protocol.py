@@ -20,7 +20,7 @@ from tests.store import Artifacts
 @pytest.fixture
 def model(artifacts: Artifacts, params: Params) -> StructXLIP:
     return build_model(
-        params.recipe_settings.model, artifacts.store, seed=params.seed, variant="patches"
+        params.recipe_settings.model, artifacts.store, seed=params.seed, edge_branch="cnn"
     ).eval()
 
 
@@ -84,7 +84,7 @@ def test_alpha_comes_from_validation_alone(
 
 def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: StructXLIP) -> None:
     vanilla = build_model(
-        params.recipe_settings.model, artifacts.store, seed=params.seed, variant=None
+        params.recipe_settings.model, artifacts.store, seed=params.seed, edge_branch=None
     ).eval()
     metrics = compare(
         vanilla,
@@ -152,7 +152,7 @@ def test_the_comparison_is_that_of_the_models_one_by_one(
     if sharing:
         store.caption_ids = np.zeros_like(store.caption_ids)
     base, vanilla = (
-        build_model(params.recipe_settings.model, store, seed=seed, variant=None).eval()
+        build_model(params.recipe_settings.model, store, seed=seed, edge_branch=None).eval()
         for seed in (7, 8)
     )
     found = compare(base, vanilla, model, store, edges, alphas=[0.5], bootstrap_samples=150, seed=3)
@@ -196,14 +196,14 @@ def test_alpha_is_the_best_by_recall_at_1(
 
     chosen = set()
     for seed in range(6):
-        other = build_model(settings, artifacts.store, seed=seed, variant="patches").eval()
+        other = build_model(settings, artifacts.store, seed=seed, edge_branch="cnn").eval()
         for alphas in ([0.0, 0.7], [0.0, 0.3, 1.0, 4.0]):
             scores = {alpha: score(other, alpha) for alpha in alphas}
             best = min(alpha for alpha in alphas if scores[alpha] == max(scores.values()))
             assert choose_alpha(other, store, edges, alphas) == best
             chosen.add(best)
     assert len(chosen) > 1
-    plain = build_model(settings, artifacts.store, seed=0, variant=None).eval()
+    plain = build_model(settings, artifacts.store, seed=0, edge_branch=None).eval()
     assert choose_alpha(plain, store, edges, [0.3, 0.5]) == 0.0
     assert choose_alpha(model, store, edges, [0.3]) == 0.3
 

@@ -125,7 +125,7 @@ def test_measures_are_those_of_trec_eval(source: str, artifacts: Artifacts, para
     images, texts, owner = split(60, 150, 1)
     if source == "a model":
         store = artifacts.store
-        model = build_model(params.recipe_settings.model, store, seed=0, variant=None)
+        model = build_model(params.recipe_settings.model, store, seed=0, edge_branch=None)
         test = embed_split(model, store, None, "train", 0.0)
         images, texts, owner = test.images, test.texts, test.text_to_image
     found = retrieval_metrics(images, texts, owner)

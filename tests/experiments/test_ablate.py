@@ -62,7 +62,7 @@ def test_one_part_is_missing_from_each_row(project: Artifacts, short: Params) ->
 
 def test_a_loss_that_is_not_used_has_no_row(params: Params) -> None:
     arms = params.recipe_settings.arms
-    few = arms.structxlip.model_copy(update={"edge_image": 0.0})
+    few = arms.structxlip.with_weights(edge_image=0.0)
     recipe = params.recipe_settings.model_copy(
         update={"arms": arms.model_copy(update={"structxlip": few})}
     )

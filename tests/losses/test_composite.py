@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -20,10 +19,17 @@ from structxlip.losses import (
     ProjectedL2ConsistencyLoss,
     RegionChunkAttentionLoss,
     RegionChunkLoss,
+    SigmoidContrastiveLoss,
     weight_schedule,
 )
-from structxlip.losses.composite import Variant, find_loss
+from structxlip.losses.composite import SIDES, find_loss
 from tests.losses.test_losses import random
+
+# The kinds of the two recipes: patches of an edge CNN, and crops that the image tower reads.
+KINDS: dict[str, dict[str, str]] = {
+    "patches": {},
+    "crops": {"region_chunk": "region_chunk", "edge_image": "cosine"},
+}
 
 
 def features(n: int = 5) -> Features:
@@ -42,11 +48,9 @@ def features(n: int = 5) -> Features:
     )
 
 
-@pytest.mark.parametrize("variant", ["patches", "regions"])
-def test_composite_is_the_weighted_sum(variant: Variant) -> None:
-    loss = CompositeLoss(
-        6, clip=2.0, edge_text=0.5, region_chunk=0.1, edge_image=0.05, variant=variant
-    )
+@pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
+def test_composite_is_the_weighted_sum(kinds: dict[str, str]) -> None:
+    loss = CompositeLoss(6, clip=2.0, edge_text=0.5, region_chunk=0.1, edge_image=0.05, kinds=kinds)
     terms = loss(features(), {"edge_text": 0.4, "edge_image": 0.0})
     torch.testing.assert_close(
         terms["loss"],
@@ -72,28 +76,28 @@ def test_every_term_is_its_loss_with_the_groups_and_temperatures(groups: list[in
         ),
     }
     patches, regions = given["patch_features"], given["region_features"]
-    local: dict[Variant, dict[str, Tensor]] = {
+    local: dict[str, dict[str, Tensor]] = {
         "patches": {
             "region_chunk_loss": RegionChunkAttentionLoss(0.2, 0.3)(
                 *chunks, patches, usable[:, None].expand(5, 4), ids
             ),
             "edge_image_loss": ProjectedL2ConsistencyLoss(6)(image, edge, usable),
         },
-        "regions": {
+        "crops": {
             "region_chunk_loss": RegionChunkLoss(0.3)(
                 *chunks, regions, given["region_mask"] & usable[:, None], scale, ids
             ),
             "edge_image_loss": CosineConsistencyLoss()(image, edge, usable),
         },
     }
-    for variant, terms in local.items():
+    for kind, terms in local.items():
         torch.manual_seed(0)
         loss = CompositeLoss(
             6,
             edge_text=1,
             region_chunk=1,
             edge_image=1,
-            variant=variant,
+            kinds=KINDS[kind],
             attention_temperature=0.2,
             temperature=0.3,
         )
@@ -106,20 +110,20 @@ def test_every_term_is_its_loss_with_the_groups_and_temperatures(groups: list[in
 
 
 @pytest.mark.parametrize("gather", [False, True])
-@pytest.mark.parametrize("variant", get_args(Variant))
-def test_all_losses_gather_or_none_does(variant: Variant, gather: bool) -> None:
+@pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
+def test_all_losses_gather_or_none_does(kinds: dict[str, str], gather: bool) -> None:
     weights = {"edge_text": 1.0, "region_chunk": 1.0, "edge_image": 1.0}
-    loss = CompositeLoss(6, **weights, variant=variant, extra={"sigmoid": 1.0}, gather=gather)
+    loss = CompositeLoss(6, **weights, kinds=kinds, extra={"sigmoid": 1.0}, gather=gather)
     flags = [module.gather for module in loss.modules() if hasattr(module, "gather")]
-    assert flags == [gather] * 4
-    default = CompositeLoss(6, **weights, variant=variant)
+    assert flags == [gather] * 5
+    default = CompositeLoss(6, **weights, kinds=kinds)
     assert not any(module.gather for module in default.modules() if hasattr(module, "gather"))
 
 
 def test_composite_leaves_samples_without_structure_out() -> None:
-    for variant in get_args(Variant):
+    for kinds in KINDS.values():
         weights = {"edge_text": 1.0, "region_chunk": 1.0, "edge_image": 1.0}
-        loss = CompositeLoss(6, **weights, variant=variant)
+        loss = CompositeLoss(6, **weights, kinds=kinds)
         given, broken = features(), features()
         for name in ("edge_features", "patch_features", "region_features"):
             broken[name][-1] = float("nan")  # type: ignore[literal-required]
@@ -145,12 +149,63 @@ def test_edge_text_leaves_the_logit_scale_alone() -> None:
     torch.testing.assert_close(with_edges, alone)
 
 
+@pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("loss", ["edge_text", "region_chunk", "edge_image"])
+@pytest.mark.parametrize("side", SIDES)
+def test_no_gradient_goes_through_a_side_that_is_detached(
+    kinds: dict[str, str], loss: str, side: str
+) -> None:
+    given = features()
+    for value in given.values():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            value.requires_grad_()
+    sides = {"edge_text": {"edge", "text"}, "region_chunk": {"edge", "text"}}
+    has_side = side in sides.get(loss, {"image", "edge"})
+
+    def gradients(**settings: object) -> set[str]:
+        term = CompositeLoss(6, **{loss: 1.0}, kinds=kinds, **settings)(given)[f"{loss}_loss"]  # type: ignore[arg-type]
+        names = [feature for names in SIDES.values() for feature in names]
+        found = torch.autograd.grad(term, [given[n] for n in names], allow_unused=True)  # type: ignore[literal-required]
+        return {name for name, gradient in zip(names, found, strict=True) if gradient is not None}
+
+    free = gradients()
+    assert bool(free & set(SIDES[side])) == has_side
+    assert gradients(detach={loss: [side]}) == free - set(SIDES[side])
+    assert gradients(detach={"clip": [side]}) == free
+
+
+def test_another_kind_is_another_file() -> None:
+    given = features()
+    loss = CompositeLoss(6, clip=0, edge_text=1, kinds={"edge_text": "sigmoid"})
+    wanted = SigmoidContrastiveLoss()(
+        given["edge_features"],
+        given["structure_features"],
+        given["logit_scale"],
+        valid=given["has_structure"],
+    )
+    torch.testing.assert_close(loss(given)["edge_text_loss"], wanted)
+    with pytest.raises(ValueError, match=r"there is no loss hinge: add structxlip/losses/hinge"):
+        CompositeLoss(6, edge_text=1, kinds={"edge_text": "hinge"})
+
+
+def test_features_that_a_kind_needs_are_named() -> None:
+    given = features()
+    del given["patch_features"]
+    message = "the loss region_chunk needs patch_features; the model has none"
+    with pytest.raises(ValueError, match=message):
+        CompositeLoss(6, region_chunk=1)(given)
+
+
 def test_temperatures_that_are_not_said_are_those_of_the_loss() -> None:
-    alone, inside = RegionChunkAttentionLoss(), CompositeLoss(6).region_chunk
+    alone, inside = (
+        RegionChunkAttentionLoss(),
+        CompositeLoss(6, region_chunk=1).terms["region_chunk"],
+    )
     assert isinstance(inside, RegionChunkAttentionLoss)
     assert inside.attention_temperature == alone.attention_temperature == 0.1
     assert inside.temperature == alone.temperature == 0.07
-    other = CompositeLoss(6, attention_temperature=0.2, temperature=0.3).region_chunk
+    given = CompositeLoss(6, region_chunk=1, attention_temperature=0.2, temperature=0.3)
+    other = given.terms["region_chunk"]
     assert isinstance(other, RegionChunkAttentionLoss)
     assert (other.attention_temperature, other.temperature) == (0.2, 0.3)
 

@@ -68,9 +68,9 @@ def test_a_loss_that_is_half_precision_itself_computes_in_float32(
     torch.testing.assert_close(every_loss(first, second, valid)[name](), expected)
 
 
-@pytest.mark.parametrize("variant", ["patches", "regions"])
+@pytest.mark.parametrize("kinds", [{}, {"region_chunk": "region_chunk", "edge_image": "cosine"}])
 @pytest.mark.parametrize("dtype", HALF)
-def test_the_composite_loss_is_in_float32_too(dtype: torch.dtype, variant: str) -> None:
+def test_the_composite_loss_is_in_float32_too(dtype: torch.dtype, kinds: dict[str, str]) -> None:
     first, second = (features.to(dtype) for features in narrow_cone())
     mask = torch.ones(64, 1, dtype=torch.bool)
     given = Features(
@@ -87,7 +87,7 @@ def test_the_composite_loss_is_in_float32_too(dtype: torch.dtype, variant: str) 
         region_mask=mask,
     )
     weights = {"edge_text": 0.5, "region_chunk": 0.1, "edge_image": 0.05}
-    loss = CompositeLoss(512, **weights, variant=variant)  # type: ignore[arg-type]
+    loss = CompositeLoss(512, **weights, temperature=0.07, kinds=kinds)
     wide: dict[str, Tensor] = given  # type: ignore[assignment]
     expected = loss({k: v if v.dtype == torch.bool else v.float() for k, v in wide.items()})
     with torch.autocast("cpu", dtype):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from structxlip.config import Params
+from structxlip.config import EdgeBranch, Params
 from structxlip.errors import UserError
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.losses import CompositeLoss
@@ -144,8 +144,9 @@ def test_what_is_trained_is_saved_and_loaded(
     model = clip_of(paper_params, trained=trained, edges=branch)
     start = clip_of(paper_params, trained=trained, edges=branch)
     weights = {"edge_text": 0.5, "region_chunk": 0.1, "edge_image": 0.05}
-    variant = {"image_tower": "regions", "cnn": "patches"}[branch]
-    loss = CompositeLoss(model.embed_dim, **weights, variant=variant)
+    crops = {"region_chunk": "region_chunk", "edge_image": "cosine"}
+    kinds = crops if branch == "image_tower" else {}
+    loss = CompositeLoss(model.embed_dim, **weights, kinds=kinds)
     parameters = [p for p in (*model.parameters(), *loss.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, 3e-3)
     losses = []
@@ -228,11 +229,19 @@ def test_regions_are_not_read_where_no_loss_needs_them(paper_params: Params, bat
     assert seen == [24]
 
 
+BRANCHES: list[tuple[int, EdgeBranch | None]] = [
+    (0, None),
+    (0, "image_tower"),
+    (0, "cnn"),
+    (1, None),
+]
+
+
 def test_both_arms_start_from_the_same_clip(raw_artifacts: Artifacts, paper_params: Params) -> None:
     settings = paper_params.recipe_settings.model
     states = [
-        build_model(settings, raw_artifacts.store, seed=seed, variant=variant).state_dict()
-        for seed, variant in ((0, None), (0, "regions"), (0, "patches"), (1, None))
+        build_model(settings, raw_artifacts.store, seed=seed, edge_branch=branch).state_dict()
+        for seed, branch in BRANCHES
     ]
     for name, value in states[0].items():
         assert torch.equal(states[1][name], value)
@@ -246,7 +255,7 @@ def test_mistakes_are_one_sentence(
     with pytest.raises(UserError, match=r"model\.trained: .* blocks from 1 to 2, not 3"):
         clip_of(paper_params, trained=3)
     with pytest.raises(UserError, match="made with other towers; run `dvc repro`"):
-        build_model(paper_params.recipe_settings.model, artifacts.store, seed=0, variant=None)
+        build_model(paper_params.recipe_settings.model, artifacts.store, seed=0, edge_branch=None)
     clip_of(paper_params).save(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="could not be loaded"):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from structxlip.config import Params
+from structxlip.config import ArmSettings, Params
 from structxlip.evaluation.pointing import NamedChunk
 from structxlip.evaluation.protocol import Embeddings
 from structxlip.reports.attention import GREEN, Attention
@@ -82,11 +82,11 @@ def test_measures_of_the_whole_ranking_are_a_table() -> None:
     assert all(row[1:5] == row[5:] == ["3.0", "40.0", "30.0", "35.0"] for row in rows)
 
 
-@pytest.mark.parametrize("variant", ["patches", "regions"])
-def test_independent_embeddings_give_the_losses_of_guessing(params: Params, variant: str) -> None:
+@pytest.mark.parametrize("kind", ["projected_l2", "cosine"])
+def test_independent_embeddings_give_the_losses_of_guessing(params: Params, kind: str) -> None:
     """The value of guessing is what random unit vectors give."""
     arms = params.recipe_settings.arms
-    arm = arms.structxlip.model_copy(update={"variant": variant})
+    arm = ArmSettings.model_validate({"edge_image": {"kind": kind}})
     recipe = params.recipe_settings.model_copy(
         update={"arms": arms.model_copy(update={"structxlip": arm})}
     )
@@ -96,7 +96,7 @@ def test_independent_embeddings_give_the_losses_of_guessing(params: Params, vari
     one /= np.linalg.norm(one, axis=1, keepdims=True)
     other /= np.linalg.norm(other, axis=1, keepdims=True)
     cosine = (one * other).sum(axis=1)
-    value = ((one - other) ** 2).sum(axis=1) if variant == "patches" else 1 - cosine
+    value = ((one - other) ** 2).sum(axis=1) if kind == "projected_l2" else 1 - cosine
     guess = guessing(params, 400)
     assert guess["edge_image_loss"] == pytest.approx(value.mean(), abs=0.02)
     logits = 0 * one @ other.T  # no preference

@@ -62,7 +62,7 @@ def test_a_clip_has_what_only_a_clip_has(paper_params: Params) -> None:
         *("Drawn for each batch", *OTHERS),
     ]
     assert "up to 64 chunks of it against up to 8 regions" in found["Drawn for each batch"].value
-    alone = rows(paper_params, structxlip={"region_chunk": 0.0})["Drawn for each batch"]
+    alone = rows(paper_params, structxlip={"region_chunk": {"kind": "region_chunk", "weight": 0.0}})["Drawn for each batch"]
     assert (alone.value, alone.keys) == ("a caption of each image", ())
     assert "Captions of like length" not in rows(paper_params, train={"length_window": 1})
 
@@ -108,7 +108,7 @@ def test_weight_decay_is_what_all_steps_come_to(params: Params) -> None:
 
 
 def test_a_clip_and_an_edge_cnn_have_rates_of_their_own(paper_params: Params) -> None:
-    cnn = {"variant": "patches", "temperature": 0.07}
+    cnn = {"edge_branch": "cnn", "region_chunk": 0.001, "edge_image": 0.001}
     rates = {"clip_learning_rate": 1e-5, "region_px": None}
     both = rows(paper_params, structxlip=cnn, train=rates)
     assert "Learning rate" not in both
@@ -173,13 +173,11 @@ def test_structural_losses_are_a_share_of_the_loss(params: Params) -> None:
     losses = rows(params)["Structural losses"]
     assert losses.value == "edge-text 0.5, region-chunk 0.1, edge-image 0.05"
     assert "they are 33 %" in losses.why  # of the last epoch of that arm: 1 of 3
-    schedule = {"warm": 1, "decay_start": 2, "decay_end": 4, "floors": {"edge_text": 0.5}}
-    moved = rows(params, structxlip={"schedule": schedule, "region_chunk": 0.0})[
-        "Structural losses"
-    ]
-    assert moved.value == (
-        "edge-text 0.5, edge-image 0.05; up from 0 to epoch 1; "
-        "down to 50 %, 100 % from epoch 2 to 4"
+    schedule = {"warm": 1, "decay_start": 2, "decay_end": 4, "floor": 0.5}
+    edge_text = {"weight": 0.5, "schedule": schedule}
+    moved = rows(params, structxlip={"edge_text": edge_text, "region_chunk": 0.0})
+    assert moved["Structural losses"].value == (
+        "edge-text 0.5, up from 0 to epoch 1, down to 50 % from epoch 2 to 4, edge-image 0.05"
     )
 
 

@@ -193,11 +193,8 @@ def test_a_loss_that_grows_stops(artifacts: Artifacts, params: Params) -> None:
 def test_every_weight_decays_to_its_own_floor() -> None:
     arm = ArmSettings.model_validate(
         {
-            "schedule": {
-                "decay_start": 1,
-                "decay_end": 8,
-                "floors": {"edge_text": 0.7, "region_chunk": 0.4, "edge_image": 0.5},
-            }
+            name: {"schedule": {"decay_start": 1, "decay_end": 8, "floor": floor}}
+            for name, floor in (("edge_text", 0.7), ("region_chunk", 0.4), ("edge_image", 0.5))
         }
     )
     assert weight_factors(arm, 0.5) == {"edge_text": 1, "region_chunk": 1, "edge_image": 1}

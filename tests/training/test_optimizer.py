@@ -70,7 +70,9 @@ def test_a_clip_has_a_learning_rate_of_its_own(
     params = change(paper_params, clip_learning_rate=1e-5, warmup_epochs=0, region_px=None)
     content = params.model_dump(by_alias=True)
     structural = content["recipes"]["paper"]["arms"]["structxlip"]
-    structural["variant"] = "patches"  # with an edge CNN that starts from nothing
+    structural["edge_branch"] = "cnn"  # which starts from nothing
+    structural["region_chunk"] = {"weight": 0.001}
+    structural["edge_image"] = {"weight": 0.001}
     loop = new_loop(raw_artifacts, Params.model_validate(content))
     before = {name: value.clone() for name, value in loop.local_task.named_parameters()}
     train(loop, raw_artifacts, 2)
@@ -80,7 +82,7 @@ def test_a_clip_has_a_learning_rate_of_its_own(
     }
     assert 1e-6 < moved["model.clip.text_projection"] < 1e-4
     assert moved["model.edge_encoder.projection.weight"] > 5e-4
-    assert moved["loss.edge_image.projection.weight"] > 5e-4
+    assert moved["loss.terms.edge_image.projection.weight"] > 5e-4
 
 
 def test_the_rate_warms_up_and_falls_to_nothing() -> None:

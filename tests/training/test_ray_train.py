@@ -19,7 +19,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structxlip.config import Params
+from structxlip.config import EdgeBranch, Params
 from structxlip.models.build import build_model
 from structxlip.ray_session import ray_head
 from structxlip.training.loop import validation_recall
@@ -218,12 +218,15 @@ def test_a_checkpoint_belongs_to_its_parameters_and_data(
     assert run.name in names
 
 
+BRANCHES: list[EdgeBranch | None] = [None, "cnn"]
+
+
 def test_both_arms_start_from_the_same_heads(artifacts: Artifacts, params: Params) -> None:
     vanilla, structxlip = (
         build_model(
-            params.recipe_settings.model, artifacts.store, seed=params.seed, variant=variant
+            params.recipe_settings.model, artifacts.store, seed=params.seed, edge_branch=branch
         ).state_dict()
-        for variant in (None, "patches")
+        for branch in BRANCHES
     )
     assert set(vanilla) < set(structxlip)
     for name, value in vanilla.items():
