@@ -62,7 +62,9 @@ def test_a_clip_has_what_only_a_clip_has(paper_params: Params) -> None:
         *("Drawn for each batch", *OTHERS),
     ]
     assert "up to 64 chunks of it against up to 8 regions" in found["Drawn for each batch"].value
-    alone = rows(paper_params, structxlip={"region_chunk": {"kind": "region_chunk", "weight": 0.0}})["Drawn for each batch"]
+    alone = rows(
+        paper_params, structxlip={"region_chunk": {"kind": "region_chunk", "weight": 0.0}}
+    )["Drawn for each batch"]
     assert (alone.value, alone.keys) == ("a caption of each image", ())
     assert "Captions of like length" not in rows(paper_params, train={"length_window": 1})
 
