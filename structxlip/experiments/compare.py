@@ -17,7 +17,14 @@ from structxlip.evaluation.protocol import Embeddings
 from structxlip.evaluation.retrieval import WAYS
 from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, Row, plan
-from structxlip.experiments.summary import about, by_row, draw_gains, recalls, spread
+from structxlip.experiments.summary import (
+    about,
+    by_row,
+    draw_gains,
+    mean_and_deviation,
+    recalls,
+    spread,
+)
 from structxlip.experiments.tables import Table, publish
 from structxlip.experiments.trials import Outcome, Trial, run_trials, trials_of
 from structxlip.reports.comparison import gain_text
@@ -99,6 +106,7 @@ def compared(outcomes: Mapping[str, list[Outcome]], *, samples: int, seed: int) 
     for name, row in rows.items():
         if name in outcomes:
             row["alpha"] = [outcome.alpha for outcome in outcomes[name]]
+            row["cpu_s"] = mean_and_deviation([outcome.cpu_s for outcome in outcomes[name]])
         if name != VANILLA:
             row["over_vanilla"] = gain(name, VANILLA)
         if name in CONTROLS:
@@ -137,6 +145,7 @@ def verdict(rows: dict[str, Any]) -> str:
 def table(found: Mapping[str, Any]) -> Table:
     """The numbers of ``compare.json`` for readers."""
     header = ["model", "I→T R@1", "T→I R@1", "α", "gain over vanilla", "StructXLIP's gain over it"]
+    header.append("training, CPU s")
     rows = []
     for name, label in LABELS.items():
         if name not in found["rows"]:
@@ -146,7 +155,8 @@ def table(found: Mapping[str, Any]) -> Table:
         gains = [
             gain_text(row[key]) if key in row else "" for key in ("over_vanilla", "structxlip_over")
         ]
-        rows.append([label, *(spread(row[f"{way}/R@1"]) for way in WAYS), alphas, *gains])
+        cost = f"{row['cpu_s']['mean']:.0f}" if "cpu_s" in row else ""
+        rows.append([label, *(spread(row[f"{way}/R@1"]) for way in WAYS), alphas, *gains, cost])
     return Table(
         f"{about(found)} R@1 in percent on {found['test_pairs']} test images, mean ± standard "
         f"deviation over seeds; gains in points with their 95 % bootstrap interval.",

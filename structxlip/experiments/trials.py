@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,18 +59,22 @@ class Outcome:
         validation: mean R@1 of both ways on validation at that weight, in percent.
         image_only: the test split without the second branch.
         fused: the test split with it, at ``alpha``.
+        cpu_s: processor time of the training, in seconds; of a training that went on after a kill,
+            that of its last part.
     """
 
     alpha: float
     validation: float
     image_only: Embeddings
     fused: Embeddings
+    cpu_s: float = 0.0
 
     def save(self, file: Path) -> None:
         """Write the outcome as a NumPy archive."""
+        about = {"alpha": self.alpha, "validation": self.validation, "cpu_s": self.cpu_s}
         np.savez(
             file,
-            about=np.array(json.dumps({"alpha": self.alpha, "validation": self.validation})),
+            about=np.array(json.dumps(about)),
             images=self.image_only.images,
             fused=self.fused.images,
             texts=self.image_only.texts,
@@ -88,6 +93,7 @@ class Outcome:
                 about["validation"],
                 Embeddings(found["images"], *texts),
                 Embeddings(found["fused"], *texts),
+                about["cpu_s"],
             )
 
 
@@ -138,10 +144,12 @@ def run_trial(run: TrainingRun, directory: Path) -> None:
 
     The model and the outcome are written to ``directory``.
     """
+    started = time.process_time()
     train_worker(run, run.checkpoints(), World(), lambda _: None)
+    cpu_s = time.process_time() - started
     model, _ = load_trained(run)
     model.save(directory)
-    _outcome(run, model).save(directory / OUTCOME)
+    replace(_outcome(run, model), cpu_s=cpu_s).save(directory / OUTCOME)
 
 
 def _outcome(run: TrainingRun, model: StructXLIP) -> Outcome:

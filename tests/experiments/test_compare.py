@@ -61,6 +61,8 @@ def test_all_rows_are_trained_and_the_table_is_written(
     assert found["test_pairs"] == 8
     assert all("structxlip_over" in found["rows"][name] for name in CONTROLS)
     assert len(found["rows"]["grey"]["alpha"]) == 2
+    assert found["rows"]["structxlip"]["cpu_s"]["mean"] > 0
+    assert "cpu_s" not in found["rows"]["two_vanilla"]
     table = (folder / "compare.md").read_text()
     assert table.count("\n| ") == 1 + len(found["rows"])
     assert found["verdict"] in capsys.readouterr().err
