@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from structxlip.cues import Detector, find_detector, given_edges
+from structxlip.cues.detectors.canny import gradients, thresholds
 from structxlip.cues.prepare import (
     LOW_TO_HIGH,
     grey_square,
@@ -183,6 +184,41 @@ def test_without_thresholds_gradients_follow_otsu() -> None:
     np.testing.assert_array_equal(found, hysteresis(gradient, LOW_TO_HIGH * high, high))
     np.testing.assert_array_equal(found, large_gradients(gradient, 1.0, None))
     assert not np.array_equal(found, hysteresis(gradient, 0.9 * high, high))
+
+
+def test_without_thresholds_crossings_follow_otsu() -> None:
+    grey = grey_square(picture(4), size_px=SIZE, blur_sigma=0)
+    response = 20 * ndimage.laplace(grey.astype(np.float32))
+    every = zero_crossings(response, 0.0, 1e-6)
+    sizes = np.maximum(
+        np.abs(np.diff(response, axis=1, append=0)) * (np.diff(response > 0, axis=1, append=False)),
+        np.abs(np.diff(response, axis=0, append=0)) * (np.diff(response > 0, axis=0, append=False)),
+    )[:-1, :-1]
+    high = otsu(sizes[sizes > 0][None], 16)
+    found = zero_crossings(response, None, None)
+    assert high > 16
+    assert found.sum() < every.sum()
+    wanted = zero_crossings(response, LOW_TO_HIGH * high, high)
+    assert (found != wanted).mean() < 0.02
+    assert (found != zero_crossings(response, 0.9 * high, high)).mean() > 0.02
+
+
+def test_local_canny_follows_the_strongest_edge_nearby() -> None:
+    image = picture(5, 128)
+    image[:64] = 128 + (image[:64].astype(int) - 128) // 8  # faint above, strong below
+    dx, dy = gradients(image, size_px=SIZE, blur_sigma=1.0)
+    low, high = thresholds(dx, dy)
+    strength = np.abs(dx.astype(float)) + np.abs(dy)
+    side = round(0.2 * SIZE) | 1
+    strongest = ndimage.grey_dilation(strength, size=side, mode="nearest")
+    local = 0.35 * ndimage.gaussian_filter(strongest, side / 4, mode="mirror")
+    gain = high / np.clip(local, 16, high)
+    scaled = [(values * gain).astype(np.int16) for values in (dx, dy)]
+    wanted = cv2.Canny(*scaled, low, high) > 0
+    found = find_detector("canny_local")(image, size_px=SIZE)
+    assert (found != wanted).mean() < 0.02
+    plain = find_detector("canny")(image, size_px=SIZE)
+    assert found[:28].sum() > 2 * plain[:28].sum()
 
 
 def test_local_canny_with_thresholds_is_canny() -> None:
