@@ -83,7 +83,7 @@ def _in_terms(tree: Tree, lexicon: Lexicon) -> set[int]:
     for words in ([t.lower_ for t in tree.tokens], [t.lemma_.lower() for t in tree.tokens]):
         for first, word in enumerate(words):
             if word in openings:
-                for last in range(first + 1, first + longest + 1):
+                for last in range(first + 1, min(first + longest, len(words)) + 1):
                     if tuple(words[first:last]) in lexicon.terms:
                         found.update(range(first, last))
     return found

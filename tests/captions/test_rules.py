@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from spacy.tokens import Doc, Token
 
-from structxlip.captions import dangling
-from structxlip.captions.appearance import _is_bare_attribute, _precedes_noun
+from structxlip.captions import dangling, sliding_chunks
+from structxlip.captions.appearance import (
+    _in_terms,
+    _is_bare_attribute,
+    _precedes_noun,
+    _shares_of_material,
+    is_content,
+)
 from structxlip.captions.lexicon import Lexicon
 from structxlip.captions.phrases import _describes
 from structxlip.captions.tree import Tree
@@ -383,3 +391,138 @@ def test_a_clause_has_a_subject(dep: str) -> None:
     doc = annotated(f"dog/NN/NOUN/{dep}/1", "sits/VBZ/VERB/ROOT/1")
     assert dangling._has_subject(Tree(doc), doc[1], set()) == (dep != "dobj")
     assert not dangling._has_subject(Tree(doc), doc[1], {0})
+
+
+def lost_complement(doc: Doc, word: int, *removed: int) -> bool:
+    return dangling._lost_complement(Tree(doc), doc[word], set(removed), LEXICON)
+
+
+@pytest.mark.parametrize(("pos", "dep"), [("ADP", "prep"), ("ADP", "prt"), ("SCONJ", "prep")])
+@pytest.mark.parametrize("object_pos", ["NOUN", "ADJ", "ADV"])
+@pytest.mark.parametrize("object_dep", ["pobj", "pcomp", "amod"])
+def test_a_preposition_that_lost_its_object(
+    pos: str, dep: str, object_pos: str, object_dep: str
+) -> None:
+    doc = annotated(
+        "runs/VBZ/VERB/ROOT/0", f"in/IN/{pos}/{dep}/0", f"x/XX/{object_pos}/{object_dep}/1"
+    )
+    has_object = object_dep != "amod" or object_pos == "ADJ"
+    is_preposition = (pos, dep) == ("ADP", "prep")
+    assert lost_complement(doc, 1, 2) == (has_object and is_preposition)
+    assert not lost_complement(doc, 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "pos", "carries"),
+    [
+        ("be", "AUX", True),
+        ("be", "NOUN", False),
+        ("made", "VERB", True),
+        ("sits", "VERB", False),
+    ],
+)
+def test_a_verb_that_lost_its_complement(verb: str, pos: str, carries: bool) -> None:
+    doc = annotated("dog/NN/NOUN/nsubj/1", f"{verb}/VB/{pos}/ROOT/1", "red/JJ/ADJ/acomp/1")
+    assert lost_complement(doc, 1, 2) == carries
+    assert not lost_complement(doc, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "stays"),
+    [
+        ("outside/RB/ADV/advmod/0", True),
+        ("in/IN/ADP/prep/0", True),
+        ("but/CC/CCONJ/cc/0", False),
+        ("x/NN/NOUN/conj/0", False),
+        (",/,/PUNCT/punct/0", False),
+    ],
+)
+def test_be_stays_with_what_can_complete_it(more: str, stays: bool) -> None:
+    doc = annotated("be/VB/AUX/ROOT/0", "red/JJ/ADJ/acomp/0", more)
+    assert lost_complement(doc, 0, 1) == (not stays)
+
+
+def test_made_goes_although_by_hand_remains() -> None:
+    doc = annotated(
+        "made/VBN/VERB/ROOT/0", "of/IN/ADP/prep/0", "red/NN/NOUN/pobj/1", "by/IN/ADP/prep/0"
+    )
+    assert lost_complement(doc, 0, 1, 2)
+    both = annotated("made/VBN/VERB/ROOT/0", "x/NN/NOUN/dobj/0", "y/NN/NOUN/conj/1")
+    assert not lost_complement(both, 0, 1)
+    assert lost_complement(both, 0, 1, 2)
+
+
+def test_a_conjunction_joins_what_remains() -> None:
+    doc = annotated(
+        "dog/NN/NOUN/ROOT/0", "and/CC/CCONJ/cc/0", "red/JJ/ADJ/conj/0", "./.PUNCT/PUNCT/punct/0"
+    )
+    joins = [dangling._joins_nothing(Tree(doc), doc[1], set(gone)) for gone in ([], [0], [2], [3])]
+    assert joins == [False, True, True, False]
+    alone = annotated("dog/NN/NOUN/ROOT/0", "and/CC/CCONJ/cc/0", "x/XX/X/dep/0", "y/XX/X/dep/0")
+    joins = [dangling._joins_nothing(Tree(alone), alone[1], set(gone)) for gone in ([], [2], [3])]
+    assert joins == [False, True, False]
+    assert not dangling._joins_nothing(Tree(doc), doc[2], {0, 1})
+
+
+# --- Words that carry structure
+
+
+@pytest.mark.parametrize("keeps_unlisted", [False, True])
+@pytest.mark.parametrize("pos", ["ADJ", "ADV", "NOUN", "VERB", "NUM", "DET", "PUNCT"])
+@pytest.mark.parametrize("word", ["round", "red", "x", "+-"])
+def test_words_that_carry_structure(keeps_unlisted: bool, pos: str, word: str) -> None:
+    lexicon = replace(LEXICON, keeps_unlisted=keeps_unlisted)
+    token = annotated(f"{word}/XX/{pos}/ROOT/0")[0]
+    if pos in ("ADJ", "ADV"):
+        expected = word == "round" or (keeps_unlisted and word != "red")
+    else:
+        expected = pos in ("NOUN", "VERB", "NUM") and word != "+-"
+    assert is_content(token, lexicon) == expected
+
+
+def words(text: str) -> Doc:
+    return annotated(*[f"{word}/XX/X/dep/0" for word in text.split()])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("of 80 % denim .", {1, 2, 3}),
+        ("80 % washed denim and", {0, 1, 2, 3}),
+        ("80 % very washed denim", set()),
+        ("x % denim", set()),
+        ("80 % x", set()),
+        ("% denim", set()),
+        ("5 % x 80 % denim", {3, 4, 5}),
+    ],
+)
+def test_shares_of_a_material(text: str, found: set[int]) -> None:
+    assert _shares_of_material(Tree(words(text)), LEXICON) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("the gray matter is", {1, 2}),
+        ("ground glass opacity", {0, 1, 2}),
+        ("ground glass", set()),
+        ("gray x matter", set()),
+        ("gray matter", {0, 1}),
+        ("matter gray", set()),
+    ],
+)
+def test_terms_stay_whole(text: str, found: set[int]) -> None:
+    terms = frozenset({("gray", "matter"), ("ground", "glass", "opacity")})
+    assert _in_terms(Tree(words(text)), replace(LEXICON, terms=terms)) == found
+    assert _in_terms(Tree(words(text)), LEXICON) == set()
+
+
+@pytest.mark.parametrize(
+    ("clause", "window"),
+    [(1, 1), (2, 2), (4, 2), (5, 3), (10, 3), (11, 4), (20, 4), (21, 5), (40, 5), (41, 6), (90, 6)],
+)
+def test_the_window_grows_with_the_clause(clause: int, window: int) -> None:
+    text = " ".join(["word"] * clause)
+    chunks = sliding_chunks(f"{text}.", max_chunks=200)
+    assert len(chunks) == clause - window + 1
+    assert {len(text[c.start : c.end].split()) for c in chunks} == {window}

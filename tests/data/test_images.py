@@ -317,6 +317,14 @@ def test_bombs_and_sizes_of_zero_are_refused() -> None:
             decode_rgb(data)
 
 
+def test_a_cut_file_is_truncated_and_another_one_corrupt() -> None:
+    whole = encoded(PICTURE, "JPEG")
+    with pytest.raises(BadImage, match="^truncated_image: "):
+        decode_rgb(whole[: len(whole) // 2])
+    with pytest.raises(BadImage, match="^corrupt_image: "):
+        decode_rgb(b"no picture")
+
+
 def test_the_largest_picture() -> None:
     out = io.BytesIO()
     Image.new("1", (10_001, 10_000)).save(out, "PNG")
