@@ -319,9 +319,9 @@ def test_bombs_and_sizes_of_zero_are_refused() -> None:
 
 def test_a_cut_file_is_truncated_and_another_one_corrupt() -> None:
     whole = encoded(PICTURE, "JPEG")
-    with pytest.raises(BadImage, match="^truncated_image: "):
+    with pytest.raises(BadImage, match=r"^truncated_image: "):
         decode_rgb(whole[: len(whole) // 2])
-    with pytest.raises(BadImage, match="^corrupt_image: "):
+    with pytest.raises(BadImage, match=r"^corrupt_image: "):
         decode_rgb(b"no picture")
 
 
