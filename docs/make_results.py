@@ -22,26 +22,27 @@ RESULTS = Path(__file__).parent / "results.md"
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table_of(name: str, reports: Path) -> str | None:
+def table_of(name: str, project: Path) -> str | None:
     """The table of a name such as ``scenes/compare``; None where its file is missing."""
+    reports = project / "reports"
     dataset, _, table = name.partition("/")
     if table == "metrics":
         path = reports / dataset / "metrics.json"
         if not path.exists():
             return None
         header, *rows = comparison_table(json.loads(path.read_text(encoding="utf-8")))
-        made = provenance(f"dvc repro evaluate@{dataset}")
+        made = provenance(f"dvc repro evaluate@{dataset}", project)
         return markdown_table(header, rows) + f"\n\n{made.sentence}\n"
     path = reports / dataset / f"{table}.md"
     return path.read_text(encoding="utf-8") if path.exists() else None
 
 
-def rebuild(text: str, reports: Path) -> tuple[str, list[str]]:
+def rebuild(text: str, project: Path) -> tuple[str, list[str]]:
     """results.md with its tables made anew, and the names of those whose files are missing."""
     missing: list[str] = []
 
     def replace(block: re.Match[str]) -> str:
-        table = table_of(block[2], reports)
+        table = table_of(block[2], project)
         if table is None:
             missing.append(block[2])
             return block[0]
@@ -52,7 +53,7 @@ def rebuild(text: str, reports: Path) -> tuple[str, list[str]]:
 
 def main() -> None:
     project = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    text, missing = rebuild(RESULTS.read_text(encoding="utf-8"), project / "reports")
+    text, missing = rebuild(RESULTS.read_text(encoding="utf-8"), project)
     RESULTS.write_text(text, encoding="utf-8")
     for name in missing:
         say(f"{name}: no file in {project / 'reports'}; its table stays as it is")

@@ -10,7 +10,7 @@ from structxlip.config import ArmSettings, Params
 from structxlip.config.arms import STRUCTURAL_LOSSES
 from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, Row, plan
-from structxlip.experiments.summary import about, by_row, draw_gains, recalls, spread
+from structxlip.experiments.summary import WIDE, about, by_row, draw_gains, recalls, spread
 from structxlip.experiments.tables import Table, publish
 from structxlip.experiments.trials import Outcome, run_trials, trials_of
 from structxlip.reports.comparison import gain_text
@@ -59,7 +59,7 @@ def ablate(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     found["labels"] = labels
     found["rows"] = ablated(by_row(trials, outcomes), samples=samples, seed=params.seed)
     costs = {labels[name]: row["cost"] for name, row in found["rows"].items() if "cost" in row}
-    drawn = figure(lambda axes: draw_gains(axes[0], costs, "cost, points of R@1"), 2)
+    drawn = figure(lambda axes: draw_gains(axes[0], costs, "cost, points of R@1"), 1, WIDE)
     publish("ablate", params, found, table=table(found), verdict=verdict(found), figure=drawn)
 
 

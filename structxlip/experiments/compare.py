@@ -18,6 +18,7 @@ from structxlip.evaluation.retrieval import WAYS
 from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, Row, plan
 from structxlip.experiments.summary import (
+    WIDE,
     about,
     by_row,
     draw_gains,
@@ -69,7 +70,9 @@ def compare(params: Params, dataset: str, seeds: Sequence[int]) -> None:
         for name, row in found["rows"].items()
         if "over_vanilla" in row
     }
-    drawn = figure(lambda axes: draw_gains(axes[0], gains, "gain over vanilla, points of R@1"), 2)
+    drawn = figure(
+        lambda axes: draw_gains(axes[0], gains, "gain over vanilla, points of R@1"), 1, WIDE
+    )
     publish(
         "compare", params, found, table=table(found), verdict=verdict(found["rows"]), figure=drawn
     )

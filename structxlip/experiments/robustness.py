@@ -25,7 +25,7 @@ from structxlip.evaluation.retrieval import Ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.experiments.compare import CONTROLS, LABELS, ROWS, planned_trials
 from structxlip.experiments.rows import METHOD, VANILLA
-from structxlip.experiments.summary import about, draw_gains
+from structxlip.experiments.summary import WIDE, about, draw_gains
 from structxlip.experiments.tables import CACHE, Table, pictures_key, publish
 from structxlip.experiments.trials import Outcome, Trial, run_trials, trials_of
 from structxlip.features.views import OtherEdges, ViewName
@@ -64,7 +64,9 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     rows = summarised(ranks, captions, samples=samples, seed=params.seed)
     found = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds), "rows": rows}
     gains = {title(name): cell["over_vanilla"] for name, cell in rows[METHOD].items()}
-    drawn = figure(lambda axes: draw_gains(axes[0], gains, "gain over vanilla, points of R@1"), 2)
+    drawn = figure(
+        lambda axes: draw_gains(axes[0], gains, "gain over vanilla, points of R@1"), 1, WIDE
+    )
     verdict = f"{gain_text(gains[title(MEAN)], 'points of R@1')} over vanilla under changes"
     publish("robustness", params, found, table=table(found), verdict=verdict, figure=drawn)
 

@@ -11,6 +11,7 @@ from structxlip.evaluation.statistics import mean_recall
 from structxlip.experiments.trials import Outcome, Trial
 
 Gain = Mapping[str, float]
+WIDE = 8.0  # inches of a picture of gains, whose rows have long names
 
 
 def by_row(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:

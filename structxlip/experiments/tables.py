@@ -100,19 +100,19 @@ class Provenance:
         return f"`{self.command}`, commit {self.commit}; {self.versions}."
 
 
-def provenance(command: str) -> Provenance:
-    """The command that repeats some numbers, the commit of the project, and the versions."""
+def provenance(command: str, project: Path = Path()) -> Provenance:
+    """The command that repeats some numbers, the commit of a project folder, and the versions."""
     packages = [f"{package} {version(package)}" for package in PACKAGES]
     platform_name = f"{sys.platform} {platform.machine()}"
     versions = [f"Python {platform.python_version()}", *packages, platform_name]
-    return Provenance(command, _commit(), ", ".join(versions))
+    return Provenance(command, _commit(project), ", ".join(versions))
 
 
-def _commit() -> str:
-    """The commit of the working folder, `none` outside of git."""
+def _commit(project: Path) -> str:
+    """The commit of a folder, `none` outside of git."""
     command = ["git", "describe", "--always", "--dirty= with changes", "--exclude=*"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     except OSError:  # git is not installed
         return "none"
     return done.stdout.strip() or "none"

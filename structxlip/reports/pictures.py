@@ -141,15 +141,15 @@ def jpeg_url(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
-def figure(draw: Any, panels: int) -> str:
-    """An inline SVG of ``draw(axes)``."""
+def figure(draw: Any, panels: int, panel_width: float = 4.8) -> str:
+    """An inline SVG of ``draw(axes)``, with so many panels of a width in inches."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     # A fixed salt and no date: the same numbers give the same bytes.
     with rc_context({"svg.hashsalt": "structxlip", "font.size": 9, "axes.spines.top": False,
                      "axes.spines.right": False}):  # fmt: skip
-        figure = Figure(figsize=(4.8 * panels, 2.8), layout="constrained")
+        figure = Figure(figsize=(panel_width * panels, 2.8), layout="constrained")
         draw(figure.subplots(1, panels, squeeze=False)[0])
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})

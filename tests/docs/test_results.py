@@ -35,8 +35,8 @@ def script() -> ModuleType:
 
 
 def test_tables_are_made_from_the_files_that_are_there(script: ModuleType, tmp_path: Path) -> None:
-    scenes = tmp_path / "scenes"
-    scenes.mkdir()
+    scenes = tmp_path / "reports/scenes"
+    scenes.mkdir(parents=True)
     (scenes / "compare.md").write_text("| new |\n|---|\n| 1 |\n")
     recalls = {
         f"{way}/R@{k}": 10.0 * k for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
