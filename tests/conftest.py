@@ -8,6 +8,8 @@ from typing import Any
 
 # Tensors here are tiny, and threads that wait for each other slow where other work runs beside.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray gives its workers a low priority. The tests beside them would take all of the processor.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
 from hypothesis import settings

@@ -13,6 +13,7 @@ import open_clip
 import pyarrow.parquet as pq
 import pytest
 
+from structxlip.evaluation.statistics import mean_recall
 from tests.operation import BIN, Project
 from tests.pipeline import set_params
 
@@ -34,12 +35,13 @@ def test_artifacts_are_complete(project: Project) -> None:
     metrics = json.loads((project.folder / "reports/scenes/metrics.json").read_text())
     for model in ("base", "vanilla", "structxlip", "structxlip_image_only"):
         assert set(metrics[model]) == {
-            f"{strict}{way}/R@{k}"
+            f"{strict}{way}/{name}"
             for strict in ("", "strict/")
             for way in ("image_to_text", "text_to_image")
-            for k in (1, 5, 10)
+            for name in ("R@1", "R@5", "R@10", "median_rank", "MRR", "mAP@10", "nDCG@10")
         }
-    assert sum(metrics["vanilla"].values()) > sum(metrics["base"].values())
+    assert mean_recall(metrics["vanilla"], 10) > mean_recall(metrics["base"], 10)
+    assert 0 <= metrics["pointing_game"]["accuracy"] <= 100
     history = pq.read_table(project.folder / "models/scenes/structxlip/history.parquet").to_pandas()
     assert history["epoch"].tolist() == list(range(1, 13))
     assert history["clip_loss"].iloc[-1] < history["clip_loss"].iloc[0]
