@@ -197,7 +197,7 @@ def test_the_recipe_of_the_paper_runs_as_well(project: Project) -> None:
     """All of a CLIP is trained, from pixels and tokens; then back to what was there before."""
     before = (project.folder / "params.yaml").read_text()
     tiny = {
-        "train": {"epochs": 2, "batch_size": 32},
+        "train": {"epochs": 1, "warmup_epochs": 0, "batch_size": 32},
         "evaluation": {"bootstrap_samples": 100},
     }
     set_params(project, {"recipes": {"paper_tiny": tiny}, "machine": {"workers": 1}})
