@@ -1,4 +1,4 @@
-"""What every source does with damaged files: nothing breaks, and nothing is lost in silence.
+"""Read damaged trees with every source: nothing may break, and nothing be lost in silence.
 
     python benchmarks/fuzz_sources.py
 

@@ -40,7 +40,7 @@ PROTECTED_SPLITS = {"train": ("test", "val"), "val": ("test",), "test": ()}
 
 
 class Fingerprint(NamedTuple):
-    """What two images are compared by.
+    """A hash, a thumbnail and the colours of an image, by which two images are compared.
 
     Attributes:
         bits: the difference hash, 256 bits as ``uint8 [32]``. Each tells whether a cell of the grid

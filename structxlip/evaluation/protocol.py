@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,17 @@ class Embeddings:
         """The ranks of the right answers, both ways.
 
         What training calls positives is right: the captions of the group of an image. With
-        ``strict`` only its own captions are.
+        ``strict`` only its own captions are. They are computed once, for metrics and report.
         """
-        groups = None if strict else self.groups
-        return retrieval_ranks(self.images, self.texts, self.text_to_image, groups)
+        return self._strict_ranks if strict else self._ranks
+
+    @cached_property
+    def _ranks(self) -> Ranks:
+        return retrieval_ranks(self.images, self.texts, self.text_to_image, self.groups)
+
+    @cached_property
+    def _strict_ranks(self) -> Ranks:
+        return retrieval_ranks(self.images, self.texts, self.text_to_image)
 
     @property
     def sharing(self) -> int:

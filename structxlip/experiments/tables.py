@@ -1,4 +1,4 @@
-"""What all experiments share: where they keep files, and how they publish a table."""
+"""Publish the table of an experiment: JSON, Markdown, picture, page, MLflow, and its origin."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made some numbers.
+    """The origin of the numbers of a table.
 
     Attributes:
         command: repeats them.

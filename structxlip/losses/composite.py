@@ -118,7 +118,7 @@ class CompositeLoss(nn.Module):
         return losses | {"loss": total}
 
     def _given(self, name: str, features: Features) -> dict[str, Any]:
-        """What a loss gets for each of its arguments."""
+        """The arguments of a loss by their names, taken from the features of a batch."""
         known: dict[str, Any] = dict(features)
         for side in self.detach.get(name, ()):
             for feature in SIDES[side]:

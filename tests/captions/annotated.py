@@ -5,6 +5,19 @@ from __future__ import annotations
 import spacy
 from spacy.tokens import Doc
 
+from structxlip.captions.lexicon import Lexicon
+
+LEXICON = Lexicon(
+    keep=frozenset({"outside", "round"}),
+    places=frozenset({"outside"}),
+    drop=frozenset({"red", "wooden", "denim"}),
+    colours=frozenset({"red"}),
+    shades=frozenset(),
+    bound=frozenset(),
+    carriers=frozenset({"be", "made"}),
+    terms=frozenset(),
+    keeps_unlisted=False,
+)
 VOCAB = spacy.blank("en").vocab
 
 

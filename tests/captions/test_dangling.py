@@ -1,4 +1,4 @@
-"""What goes with appearance words that are removed, in sentences of many kinds."""
+"""Structural captions of whole sentences, in which no word dangles."""
 
 from __future__ import annotations
 

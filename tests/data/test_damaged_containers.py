@@ -22,7 +22,7 @@ MEMBER = 512 + 1536  # bytes of a header and of the blocks of 1,500 bytes
 
 
 def outcomes(root: Path) -> dict[str, str]:
-    """What becomes of the image of each pair."""
+    """For each pair `good`, or the reason for which its image cannot be read."""
     found = {}
     for pair in opened("webdataset", root).pairs:
         assert pair.id not in found
