@@ -91,9 +91,16 @@ else:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port for a server that starts later.
+
+    The system hands out ports from 32,768 on to whoever asks for any, Ray's workers among them: one
+    of those could be taken before the server has it. So this one is below.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("100 ports of 127.0.0.1 are taken")
 
 
 @dataclass(frozen=True)
