@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from structxlip.config.section import Fraction, Name, NonNegativeFloat, PositiveFloat, Section
 
 Arm = Literal["vanilla", "structxlip"]
-EdgeBranch = Literal["cnn", "image_tower"]
+EdgeBranch = Literal["cnn", "descriptor", "image_tower", "none"]
 Side = Literal["image", "edge", "text"]
 STRUCTURAL_LOSSES = ("edge_text", "region_chunk", "edge_image")
 # Files of region-chunk losses: one reads patches of the edge CNN, the other crops of edge maps.
@@ -125,8 +125,10 @@ class ArmSettings(Section):
 
     edge_branch: EdgeBranch = Field(
         "cnn",
-        description="What reads the edge maps. cnn: a small CNN of its own, which gives patches. "
-        "image_tower: the image tower that is trained, which also reads crops.",
+        description="What reads the edge maps. cnn: a small CNN of its own for maps of pixels, "
+        "which gives patches. descriptor: a smaller one for the cells of the cue orientations, "
+        "which gives patches too. image_tower: the image tower that is trained, which also reads "
+        "crops. none: nothing, so that no structural loss is trained.",
     )
     edge_text: EdgeText = Field(EdgeText(), description="The edge-text loss, or its weight.")
     region_chunk: RegionChunk = Field(
@@ -140,8 +142,9 @@ class ArmSettings(Section):
     )
     edge_shift_px: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="Most pixels by which each batch moves an edge map, each way. Higher: the edge "
-        "CNN cannot memorise its training maps. 0: maps stay in place.",
+        description="Most pixels by which each batch moves an edge map, each way, in pixels of "
+        "edges.size_px. Cells move by parts of a cell. Higher: the edge branch cannot memorise its "
+        "training maps. 0: maps stay in place.",
     )
 
     @model_validator(mode="after")
@@ -149,8 +152,12 @@ class ArmSettings(Section):
         if taken := [name for name in self.extra_losses if name in ("clip", *STRUCTURAL_LOSSES)]:
             raise ValueError(f"extra_losses: {taken[0]} has a key of its own; set that")
         local = self.region_chunk
-        if local.weight and local.kind == PATCHES and self.edge_branch != "cnn":
-            raise ValueError(f"region_chunk: the kind {PATCHES} needs edge_branch: cnn")
+        if self.edge_branch == "none" and any(self.structural_weights.values()):
+            raise ValueError("edge_branch: none trains no structural loss; set their weights to 0")
+        if local.weight and local.kind == PATCHES and self.edge_branch == "image_tower":
+            raise ValueError(
+                f"region_chunk: the kind {PATCHES} needs edge_branch: cnn or descriptor"
+            )
         if local.weight and local.kind == REGIONS and self.edge_branch != "image_tower":
             raise ValueError(f"region_chunk: the kind {REGIONS} needs edge_branch: image_tower")
         return self
@@ -161,14 +168,19 @@ class ArmSettings(Section):
         return {name: getattr(self, name) for name in STRUCTURAL_LOSSES}
 
     @property
-    def weights(self) -> dict[str, float]:
+    def structural_weights(self) -> dict[str, float]:
         """The weight of each structural loss by its name, zeros included."""
-        return {name: getattr(self, name).weight for name in STRUCTURAL_LOSSES} | self.extra_losses
+        return {name: getattr(self, name).weight for name in STRUCTURAL_LOSSES}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each loss beside the CLIP loss by its name, zeros included."""
+        return self.structural_weights | self.extra_losses
 
     @property
     def is_structural(self) -> bool:
         """Whether the arm trains with structure. False is vanilla, which has no edge branch."""
-        return any(self.weights.values())
+        return self.edge_branch != "none" and any(self.weights.values())
 
     @property
     def needs_regions(self) -> bool:

@@ -14,8 +14,10 @@ class Edges(Section):
 
     cue: str = Field(
         "canny",
-        description="The edge detector: canny, canny_local (also faint outlines, such as pale "
-        "products on white), sobel, scharr, log, dog, lsd, learned, or one that you added.",
+        description="The edge detector. Binary maps: canny, canny_local (also faint outlines, such "
+        "as pale products on white), sobel, scharr, log, dog, lsd, learned. Soft maps: gradient. "
+        "Cells of a grid: orientations, which edge_branch: descriptor reads. Or one that you "
+        "added.",
     )
     weights: str | None = Field(
         None,
@@ -32,6 +34,11 @@ class Edges(Section):
         1.0,
         description="Standard deviation of the Gaussian blur before detection, in pixels of the "
         "edge map. Higher: less noise and texture. Lower: finer lines. 0: no blur.",
+    )
+    cells: Literal[8, 16, 32] = Field(
+        16,
+        description="Cells a side of the cue `orientations`. Higher: finer outlines, and a branch "
+        "that depends more on where they are. Other cues have pixels instead.",
     )
     low: NonNegativeFloat | None = Field(
         None,
@@ -51,13 +58,14 @@ class Edges(Section):
     max_density: Fraction = Field(
         0.5,
         description="Largest share of edge pixels in a map that has structure. A map above it "
-        "enters no loss. Lower: more maps are left out as full.",
+        "enters no loss. Lower: more maps are left out as full. Only of binary maps.",
     )
     min_unevenness: NonNegativeFloat = Field(
         0.2,
         description="Smallest spread of the edges over the map: the standard deviation of the "
         "densities of 8 x 8 cells, divided by the mean. A map below it, of noise or of texture "
-        "alone, enters no loss. Higher: more maps are left out as noise. 0: none.",
+        "alone, enters no loss. Higher: more maps are left out as noise. 0: none. Only of binary "
+        "maps.",
     )
     max_regions: Annotated[int, Field(ge=0, le=64)] = Field(
         8,

@@ -2,26 +2,41 @@
 
 from structxlip.cues.detectors import (
     LEARNED,
+    ConfiguredCue,
     Detector,
     built_in_cues,
-    configured_detector,
     find_detector,
 )
 from structxlip.cues.detectors.canny import canny
 from structxlip.cues.detectors.learned import LearnedDetector
-from structxlip.cues.png import GIVEN, decode_edges, encode_edges, given_edges
-from structxlip.cues.quality import edge_density, has_structure, unevenness, usable_map
+from structxlip.cues.png import (
+    GIVEN,
+    EdgeMap,
+    branch_input,
+    decode_edges,
+    encode_edges,
+    given_edges,
+)
+from structxlip.cues.quality import (
+    edge_density,
+    has_structure,
+    unevenness,
+    usable_map,
+    usable_or_blank,
+)
 from structxlip.cues.regions import Region, edge_regions
 
 __all__ = [
     "GIVEN",
     "LEARNED",
+    "ConfiguredCue",
     "Detector",
+    "EdgeMap",
     "LearnedDetector",
     "Region",
+    "branch_input",
     "built_in_cues",
     "canny",
-    "configured_detector",
     "decode_edges",
     "edge_density",
     "edge_regions",
@@ -31,4 +46,5 @@ __all__ = [
     "has_structure",
     "unevenness",
     "usable_map",
+    "usable_or_blank",
 ]

@@ -32,17 +32,9 @@ def grey_square(image: NDArray[np.uint8], *, size_px: int, blur_sigma: float) ->
     Raises:
         ValueError: another shape or type of ``image``, or a number out of range.
     """
-    if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or not image.size:
-        raise ValueError(
-            f"an image must be uint8 [height, width, 3] or [height, width], "
-            f"not {image.dtype} {image.shape}"
-        )
-    if size_px < 1 or blur_sigma < 0:
-        raise ValueError(f"needs size_px >= 1 and blur_sigma >= 0, not {size_px} and {blur_sigma}")
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    shrinks = min(grey.shape) >= size_px
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    grey = cv2.resize(grey, (size_px, size_px), interpolation=interpolation)
+    check_image(image, size_px, blur_sigma)
+    grey: MatLike = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    grey = resize_square(grey, size_px)
     darkest, brightest = percentiles(grey, (1, 99))
     if FLAT <= brightest - darkest < FAINT:
         gain = FAINT / (brightest - darkest)
@@ -50,6 +42,24 @@ def grey_square(image: NDArray[np.uint8], *, size_px: int, blur_sigma: float) ->
     if blur_sigma:
         grey = cv2.GaussianBlur(grey, (0, 0), blur_sigma)
     return np.asarray(grey, np.uint8)
+
+
+def check_image(image: NDArray[np.uint8], size_px: int, blur_sigma: float) -> None:
+    """Raise ``ValueError`` for what ``grey_square`` does not take."""
+    if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or not image.size:
+        raise ValueError(
+            f"an image must be uint8 [height, width, 3] or [height, width], "
+            f"not {image.dtype} {image.shape}"
+        )
+    if size_px < 1 or blur_sigma < 0:
+        raise ValueError(f"needs size_px >= 1 and blur_sigma >= 0, not {size_px} and {blur_sigma}")
+
+
+def resize_square(grey: MatLike, size_px: int) -> MatLike:
+    """A grey picture as a square of ``size_px`` pixels a side, whatever its aspect ratio."""
+    shrinks = min(grey.shape) >= size_px
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(grey, (size_px, size_px), interpolation=interpolation)
 
 
 def percentiles(grey: MatLike, percents: tuple[float, ...]) -> NDArray[np.float64]:

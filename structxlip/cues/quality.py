@@ -7,14 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.config import Edges
+from structxlip.cues.png import EdgeMap
 
 CELLS = 8  # most rows and columns of cells whose densities are compared
 MIN_CELL_PX = 8  # in smaller cells the density is a matter of chance
 
 
-def edge_density(edges: NDArray[np.bool_]) -> float:
-    """The share of edge pixels in an edge map, ``bool [height, width]``, from 0 to 1."""
-    return float(np.count_nonzero(edges) / edges.size)
+def edge_density(edges: EdgeMap) -> float:
+    """The share of a map that is edge, from 0 to 1.
+
+    Of a binary map it is the share of edge pixels. Of a soft map it is the share of pixels above a
+    half, and of cells the share of those whose norm over the bins is.
+    """
+    if edges.dtype == np.bool_:
+        return float(np.count_nonzero(edges) / edges.size)
+    return float((np.linalg.norm(edges.astype(np.float32), axis=0) > 127.5).mean())
 
 
 def unevenness(edges: NDArray[np.bool_]) -> float:
@@ -52,11 +59,22 @@ def has_structure(
     return in_bounds and unevenness(edges) >= min_unevenness
 
 
-def usable_map(edges: NDArray[np.bool_], settings: Edges) -> bool:
-    """Whether an edge map has the structure that the parameters ask for, to enter a loss."""
+def usable_map(edges: EdgeMap, settings: Edges) -> bool:
+    """Whether an edge map has the structure that the parameters ask for, to enter a loss.
+
+    Of soft maps and cells only ``min_density`` is asked: they are not thinned, so that every
+    picture with things in it is full of them.
+    """
+    if edges.dtype != np.bool_:
+        return edge_density(edges) >= settings.min_density
     return has_structure(
-        edges,
+        np.asarray(edges, np.bool_),
         min_density=settings.min_density,
         max_density=settings.max_density,
         min_unevenness=settings.min_unevenness,
     )
+
+
+def usable_or_blank(edges: EdgeMap, settings: Edges) -> EdgeMap:
+    """The map itself, or one of zeros where it has no structure (``usable_map``)."""
+    return edges if usable_map(edges, settings) else np.zeros_like(edges)

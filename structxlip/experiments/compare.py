@@ -39,9 +39,15 @@ def second_head(arm: ArmSettings) -> ArmSettings:
     return arm.with_weights(**weights).model_copy(update={"edge_shift_px": 0, "extra_losses": {}})
 
 
+def by_pixels(arm: ArmSettings) -> ArmSettings:
+    """The arm of the control `grey`: a branch that reads pixels where the arm's own reads cells."""
+    branch = "cnn" if arm.edge_branch == "descriptor" else arm.edge_branch
+    return arm.model_copy(update={"edge_branch": branch})
+
+
 ROWS = BOTH_ARMS | {
     "other_edges": Row("control: edge maps of other images", view="other_edges"),
-    "grey": Row("control: the grey picture, read by the same branch", view="grey"),
+    "grey": Row("control: the grey picture, read by a branch", view="grey", change=by_pixels),
     "image": Row("control: a second head on the image features", view="image", change=second_head),
 }
 IMAGE_ONLY, AVERAGED = "structxlip_image_only", "two_vanilla"

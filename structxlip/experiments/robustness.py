@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from structxlip.config import Edges, Params
-from structxlip.cues import configured_detector, usable_map
+from structxlip.cues import ConfiguredCue, branch_input, usable_or_blank
 from structxlip.cues.prepare import grey_square
 from structxlip.data.images import decode_rgb
 from structxlip.data.shards import shards
@@ -82,24 +82,28 @@ class ChangedTest:
 
     Attributes:
         image: inputs of the image branch, ``[n, …]``, as a feature store holds them.
-        edges: edge maps ``bool [n, S, S]``; one without structure is all 0.
+        edges: the edge map of each image, as the cue makes it; one without structure is all 0.
         grey: grey, blurred pictures ``uint8 [n, S, S]``.
     """
 
     image: NDArray[Any]
-    edges: NDArray[np.bool_]
+    edges: NDArray[Any]
     grey: NDArray[np.uint8]
 
     def inputs(self, view: ViewName, order: NDArray[np.int64]) -> NDArray[Any]:
         """The inputs of the second branch. ``order [n]``: whose edges the view `other_edges`
         gives to each image."""
         maps: dict[ViewName, Callable[[], NDArray[Any]]] = {
-            "edges": lambda: self.edges[:, None].astype(np.float32),
-            "other_edges": lambda: self.edges[order][:, None].astype(np.float32),
+            "edges": lambda: self._maps(self.edges),
+            "other_edges": lambda: self._maps(self.edges[order]),
             "grey": lambda: self.grey[:, None].astype(np.float32) / 255,
             "image": lambda: self.image,
         }
         return maps[view]()
+
+    @staticmethod
+    def _maps(edges: NDArray[Any]) -> NDArray[np.float32]:
+        return np.stack([branch_input(of_image) for of_image in edges])
 
     def ranks(self, model: StructXLIP, trial: Trial, outcome: Outcome) -> Ranks:
         """The ranks with the captions and the α of a trial."""
@@ -188,7 +192,7 @@ def change_test(change: str, pairs: Path, settings: Edges, model: StructXLIP) ->
     """
     import pyarrow.dataset as ds
 
-    encoder, detect = model.encoders()[0], configured_detector(settings)
+    encoder, cue = model.encoders()[0], ConfiguredCue(settings)
     images, edges, greys = [], [], []
     test = ds.dataset(shards(pairs)).to_batches(
         columns=["image"], filter=ds.field("split") == "test", batch_size=BLOCK
@@ -202,8 +206,7 @@ def change_test(change: str, pairs: Path, settings: Edges, model: StructXLIP) ->
         if not pixels:
             continue
         images.append(encoder.encode(pixels))
-        maps = [detect(rgb) for rgb in pixels]
-        edges.append(np.stack([found & usable_map(found, settings) for found in maps]))
+        edges.append(np.stack([usable_or_blank(cue(rgb), settings) for rgb in pixels]))
         size, blur = settings.size_px, settings.blur_sigma
         greys.append(np.stack([grey_square(r, size_px=size, blur_sigma=blur) for r in pixels]))
     return ChangedTest(np.concatenate(images), np.concatenate(edges), np.concatenate(greys))

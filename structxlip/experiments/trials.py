@@ -154,11 +154,11 @@ def run_trial(run: TrainingRun, directory: Path) -> None:
 
 def _outcome(run: TrainingRun, model: StructXLIP) -> Outcome:
     store = run.store()
-    if not run.arm_settings.is_structural:
+    view = open_view(run, store)
+    if view is None:
         validation = embed_split(model, store, None, "val", 0.0)
         test = embed_split(model, store, None, "test", 0.0)
         return Outcome(0.0, mean_recall(validation.ranks().recall((1,))), test, test)
-    view = open_view(run, store)
     alpha = choose_alpha(model, store, view, run.params.recipe_settings.evaluation.alphas)
     validation = embed_split(model, store, view, "val", alpha)
     return Outcome(

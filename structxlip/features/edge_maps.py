@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip.cues import decode_edges
+from structxlip.cues import branch_input, decode_edges
 from structxlip.data.shards import read_shards
 from structxlip.errors import UserError
 
@@ -37,7 +37,7 @@ class Column:
 
 
 class EdgeMaps:
-    """The edge maps of a dataset, kept as 1-bit PNG.
+    """The edge maps of a dataset, kept as PNG.
 
     Args:
         directory: the artifact ``data/<dataset>/edges``.
@@ -45,6 +45,7 @@ class EdgeMaps:
 
     Attributes:
         has_structure: ``bool [N]``, whether a map enters the losses.
+        channels: of a map: 1, or the bins of cells.
     """
 
     plain_captions = False  # the branch is trained with structural captions; see ``View``
@@ -55,11 +56,14 @@ class EdgeMaps:
             raise UserError(f"{directory} does not fit the features; run `dvc repro`")
         self.png, self.regions = Column(table["edges"]), Column(table["regions"])
         self.has_structure = np.array(table["has_structure"].to_pylist(), np.bool_)
+        self.channels = len(branch_input(decode_edges(self.png[0])))
 
     def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The maps of some pairs, ``[n, 1, S, S]`` in {0, 1}; a map without structure is all 0."""
-        maps = np.stack([decode_edges(self.png[row]) for row in rows.tolist()])
-        return (maps & self.has_structure[rows, None, None])[:, None].astype(np.float32)
+        """The maps of some pairs, ``[n, channels, S, S]`` in [0, 1]; one without structure is all
+        0."""
+        maps = np.stack([branch_input(decode_edges(self.png[row])) for row in rows.tolist()])
+        maps[~self.has_structure[rows]] = 0
+        return maps
 
     def crops(
         self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side_px: int

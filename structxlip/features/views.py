@@ -22,13 +22,16 @@ class View(Protocol):
         has_structure: ``bool [N]``, whether the input of a pair enters the losses.
         plain_captions: whether the branch is trained with whole captions instead of structural
             ones.
+        channels: of a map.
     """
 
     has_structure: NDArray[np.bool_]
     plain_captions: bool
+    channels: int
 
     def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The inputs of some pairs: maps ``[n, 1, S, S]`` in [0, 1], or features ``[n, Di]``."""
+        """The inputs of some pairs: maps ``[n, channels, S, S]`` in [0, 1], or features
+        ``[n, Di]``."""
 
     def crops(
         self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side_px: int
@@ -48,6 +51,7 @@ class WholeCaptions:
 
     def __init__(self, edges: EdgeMaps) -> None:
         self.has_structure: NDArray[np.bool_] = edges.has_structure
+        self.channels = edges.channels
         self.maps, self.crops = edges.maps, edges.crops
 
 
@@ -65,7 +69,7 @@ class OtherEdges:
     plain_captions = False
 
     def __init__(self, edges: EdgeMaps, splits: NDArray[np.str_], seed: int) -> None:
-        self.edges = edges
+        self.edges, self.channels = edges, edges.channels
         self.other = self.exchange(splits, seed)
         self.has_structure: NDArray[np.bool_] = edges.has_structure[self.other]
 
@@ -99,6 +103,7 @@ class GreyPictures:
     """
 
     plain_captions = False
+    channels = 1
 
     def __init__(self, file: Path, edges: EdgeMaps) -> None:
         self.pictures = np.load(file, mmap_mode="r")
@@ -125,6 +130,7 @@ class ImageFeatures:
     """
 
     plain_captions = True
+    channels = 1
 
     def __init__(self, store: FeatureStore) -> None:
         self.store = store

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from structxlip.config import EdgeBranch, Model
 from structxlip.errors import UserError
 from structxlip.features.store import FeatureStore
+from structxlip.models.edge_branch import check_reads
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers, ProjectionHead
 from structxlip.models.structxlip import StructXLIP, read_config
 from structxlip.models.towers import is_aligned, load_clip
@@ -21,6 +23,7 @@ def build_model(
     *,
     seed: int,
     edge_branch: EdgeBranch | None,
+    edge_channels: int = 1,
     second_head: bool = False,
 ) -> StructXLIP:
     """The untrained model for the rows of a feature store.
@@ -31,15 +34,24 @@ def build_model(
         seed: of random weights.
         edge_branch: what reads the edge maps; None for a model that reads none. The branch is
             built last, so that the other weights start alike with and without it.
+        edge_channels: of an edge map, as the branch reads it.
         second_head: the branch is a second head on the features of the image tower, as a control.
 
-    Raises ``UserError`` for features of other parameters, or a model that cannot be had.
+    Raises ``UserError`` for features of other parameters, edge maps that the branch does not read,
+    or a model that cannot be had.
     """
+    branch = None if edge_branch == "none" else edge_branch
+    if branch and not second_head:
+        try:
+            check_reads(branch, edge_channels)
+        except ValueError as error:
+            raise UserError(f"arms.structxlip: {error}", 2) from None
     if store.spec.encoders != settings.encoder_settings():
         raise UserError("the features were made with other towers; run `dvc repro`")
     torch.manual_seed(seed)
     if settings.frozen:
-        return _heads(settings, store, edges=edge_branch is not None, second_head=second_head)
+        assert branch != "image_tower", "a recipe whose towers are frozen refuses it"
+        return _heads(settings, store, "second_head" if second_head else branch, edge_channels)
     if second_head:
         raise UserError("the control `image` needs frozen towers", 2)
     config = TunedClipConfig(
@@ -49,13 +61,17 @@ def build_model(
         max_tokens=settings.max_tokens,
         trained=settings.trained,
         lora_rank=settings.lora_rank,
-        edges=edge_branch,
+        edges=branch,
+        edge_channels=edge_channels,
     )
     return TunedClip(config, load_clip(settings.image_tower, settings.max_tokens, seed))
 
 
 def _heads(
-    settings: Model, store: FeatureStore, *, edges: bool, second_head: bool
+    settings: Model,
+    store: FeatureStore,
+    edges: Literal["cnn", "descriptor", "second_head"] | None,
+    edge_channels: int,
 ) -> HeadsOnTowers:
     model = HeadsOnTowers(
         HeadsConfig(
@@ -70,7 +86,7 @@ def _heads(
             dropout=settings.dropout,
             aligned=is_aligned(settings.image_tower, settings.text_tower),
             edges=edges,
-            second_head=second_head,
+            edge_channels=edge_channels,
         )
     )
     rows = store.rows("train")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from structxlip.errors import UserError
 from structxlip.losses import Features
+from structxlip.models.cells_encoder import CellsEncoder
 from structxlip.models.dropout import RowDropout
+from structxlip.models.edge_branch import edge_encoder
 from structxlip.models.edge_encoder import EdgeEncoder
 from structxlip.models.structxlip import Batch, StructXLIP, read_weights, write_model
 from structxlip.models.towers import (
@@ -40,8 +42,10 @@ class HeadsConfig:
     hidden_dim: int
     dropout: float
     aligned: bool  # the towers share a space already: the heads start as the identity
-    edges: bool  # whether there is a second branch, which reads edge maps
-    second_head: bool = False  # the branch reads the features of the image tower instead
+    # What the second branch is: an edge branch, or, as a control, a second head on the features of
+    # the image tower. None: there is none.
+    edges: Literal["cnn", "descriptor", "second_head"] | None
+    edge_channels: int = 1  # of a map
     trained: str = "heads"
 
 
@@ -89,7 +93,7 @@ class HeadsOnTowers(StructXLIP):
     def __init__(self, config: HeadsConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_dim, self.has_edges = config.embed_dim, config.edges
+        self.embed_dim, self.has_edges = config.embed_dim, config.edges is not None
         if config.aligned and not config.image_dim == config.text_dim == config.embed_dim:
             raise UserError(
                 f"aligned towers keep their embedding size; set model.embed_dim to "
@@ -108,11 +112,11 @@ class HeadsOnTowers(StructXLIP):
 
         self.image_head, self.text_head = head(config.image_dim), head(config.text_dim)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.edge_encoder: EdgeEncoder | ProjectionHead | None = None
-        if config.edges:
-            self.edge_encoder = (
-                head(config.image_dim) if config.second_head else EdgeEncoder(config.embed_dim)
-            )
+        self.edge_encoder: EdgeEncoder | CellsEncoder | ProjectionHead | None = None
+        if config.edges == "second_head":
+            self.edge_encoder = head(config.image_dim)
+        elif config.edges:
+            self.edge_encoder = edge_encoder(config.edges, config.embed_dim, config.edge_channels)
 
     def forward(self, batch: Batch) -> Features:
         features = Features(
@@ -148,11 +152,11 @@ class HeadsOnTowers(StructXLIP):
 
     def _branch(self, edges: Tensor) -> tuple[Tensor, Tensor | None]:
         """The features ``[N, D]`` of the second branch, and its patches ``[N, P, D]`` if any."""
-        if isinstance(self.edge_encoder, EdgeEncoder):
-            features, patches = self.edge_encoder(edges)
-            return features, patches
         assert self.edge_encoder is not None, "this model has no second branch"
-        return self.edge_encoder(edges), None
+        if isinstance(self.edge_encoder, ProjectionHead):
+            return self.edge_encoder(edges), None
+        features, patches = self.edge_encoder(edges)
+        return features, patches
 
     def encoders(self) -> tuple[ImageTower | Pixels, TextTower | Tokens]:
         names = self.config.image_tower, self.config.text_tower
@@ -169,7 +173,9 @@ class HeadsOnTowers(StructXLIP):
     def load(cls, directory: Path, config: dict[str, Any]) -> HeadsOnTowers:
         """The model that was saved; see ``load_model``."""
         sides = {"image_tower", "text_tower"} & config.keys()
-        names = {side: at_folder(config[side], directory) for side in sides}
+        names: dict[str, str | None] = {side: at_folder(config[side], directory) for side in sides}
+        if isinstance(config.get("edges"), bool):  # a model of version 0.1
+            names["edges"] = "cnn" if config["edges"] else None
         model = cls(HeadsConfig(**config | names))
         read_weights(model, directory / "model.safetensors")
         return model.eval()

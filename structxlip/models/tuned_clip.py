@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from structxlip.errors import UserError
 from structxlip.losses import Features
-from structxlip.models.edge_encoder import EdgeEncoder
+from structxlip.models.edge_branch import edge_encoder
 from structxlip.models.freezing import Trained, train_only
 from structxlip.models.structxlip import (
     Batch,
@@ -39,8 +39,6 @@ from structxlip.models.towers import (
 )
 from structxlip.models.weights import interpolate_weights
 
-EdgeBranch = Literal["cnn", "image_tower"]
-
 
 @dataclass(frozen=True)
 class TunedClipConfig:
@@ -52,7 +50,9 @@ class TunedClipConfig:
     max_tokens: int | None
     trained: Trained
     lora_rank: int
-    edges: EdgeBranch | None  # what reads edge maps; None for no edge branch
+    # What reads edge maps; None for no edge branch.
+    edges: Literal["cnn", "descriptor", "image_tower"] | None
+    edge_channels: int = 1  # of a map
 
 
 class TunedClip(StructXLIP):
@@ -60,8 +60,8 @@ class TunedClip(StructXLIP):
 
     With ``edges`` "image_tower" edge maps and their crops go through the
     image tower as images of three equal channels, in one call with the images; crops of another
-    size have a call of their own. With "cnn" a separate edge encoder gives
-    an embedding and patches.
+    size have a call of their own. With "cnn" and "descriptor" a separate edge encoder gives an
+    embedding and patches.
 
     Args:
         loaded: the model that it starts from, which is changed.
@@ -83,8 +83,8 @@ class TunedClip(StructXLIP):
         self.logit_scale = loaded.model.logit_scale
         self.embed_dim = loaded.cfg["embed_dim"]
         self.has_edges = config.edges is not None
-        if config.edges == "cnn":
-            self.edge_encoder = EdgeEncoder(self.embed_dim)
+        if config.edges == "cnn" or config.edges == "descriptor":
+            self.edge_encoder = edge_encoder(config.edges, self.embed_dim, config.edge_channels)
 
     def forward(self, batch: Batch) -> Features:
         count = len(batch["image"])
@@ -111,14 +111,19 @@ class TunedClip(StructXLIP):
                 chunk_mask=batch["chunk_mask"],
                 has_structure=batch["has_structure"],
             )
-        if self.config.edges == "cnn":
+        if self.has_own_encoder:
             edge_features, patches = self.edge_encoder(batch["edges"])
             features |= Features(edge_features=edge_features, patch_features=patches)
-        elif self.config.edges == "image_tower":
+        elif self.has_edges:
             features |= Features(edge_features=seen[count : 2 * count])
             if "regions" in batch:  # else no loss needs them
                 features |= self._regions(batch, seen[2 * count :])
         return features
+
+    @property
+    def has_own_encoder(self) -> bool:
+        """Whether edge maps are read by an encoder that reads nothing else."""
+        return self.config.edges in ("cnn", "descriptor")
 
     def _crops_apart(self, batch: Batch) -> bool:
         """Whether crops have another size than the images, and so a call of their own."""
@@ -166,7 +171,7 @@ class TunedClip(StructXLIP):
         return encode_tokens(self.clip, texts)[0]
 
     def edge_features(self, edges: Tensor) -> Tensor:
-        if self.config.edges == "cnn":
+        if self.has_own_encoder:
             return self.edge_encoder(edges)[0]
         features: Tensor = self.clip.encode_image(self._as_images(edges))
         return features
@@ -188,11 +193,11 @@ class TunedClip(StructXLIP):
         return self.clip.merge_and_unload() if self.config.trained == "lora" else self.clip
 
     def save(self, directory: Path) -> None:
-        """Write the folder; without an edge CNN it is ``local-dir:FOLDER`` to open_clip as well."""
+        """Write the folder; without an edge encoder it is open_clip's ``local-dir:FOLDER`` too."""
         write_model(directory, asdict(self.config), self.clip.state_dict())
         described = json.dumps(open_clip_cfg(self.loaded), indent=2)
         (directory / "open_clip_config.json").write_text(described + "\n")
-        if self.config.edges == "cnn":
+        if self.has_own_encoder:
             write_weights(self.edge_encoder.state_dict(), directory / "edge_encoder.safetensors")
         if hasattr(self.loaded.tokenizer, "save_pretrained"):  # open_clip carries the other one
             self.loaded.tokenizer.save_pretrained(directory)
@@ -202,7 +207,7 @@ class TunedClip(StructXLIP):
         """The model that was saved; see ``load_model``."""
         settings = TunedClipConfig(**config | {"trained": "all"})
         model = cls(settings, load_clip(f"open_clip:local-dir:{directory}", settings.max_tokens))
-        if settings.edges == "cnn":
+        if model.has_own_encoder:
             read_weights(model.edge_encoder, directory / "edge_encoder.safetensors")
         return model.eval()
 

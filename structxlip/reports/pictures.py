@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip.cues import decode_edges
+from structxlip.cues import EdgeMap, branch_input, decode_edges
 from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
 from structxlip.data.shards import shards
 
+RED = (200, 30, 30)
 SHOWN = 6  # samples for each reason in the quarantine
 
 
@@ -45,10 +46,7 @@ class Pictures:
     def example(self, row: int) -> dict[str, Any]:
         """A pair with its edges drawn over the image, for a template."""
         image = self.small(row)
-        edges = decode_edges(self.edges[row]["edges"]).astype(np.uint8)
-        drawn = cv2.resize(edges, image.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
-        overlay = image // 2 + 96
-        overlay[drawn] = (200, 30, 30)
+        overlay = draw_edges(image, decode_edges(self.edges[row]["edges"]))
         identifier = self.pairs[row]["id"]
         return {
             "id": identifier,
@@ -58,6 +56,35 @@ class Pictures:
             "caption": self.captions(row)[0],
             "structure": self.structure[identifier],
         }
+
+
+def draw_edges(image: NDArray[np.uint8], edges: EdgeMap) -> NDArray[np.uint8]:
+    """An image, ``uint8 [height, width, 3]``, paler and with its edge map in red.
+
+    A cell has a line along the outline in it, as strong as its strongest orientation.
+    """
+    height, width = image.shape[:2]
+    levels = branch_input(edges)
+    if len(levels) > 1:
+        levels = _strokes(levels, (width, height))
+    strength = cv2.resize(levels[0], (width, height), interpolation=cv2.INTER_NEAREST)[..., None]
+    pale = image // 2 + 96
+    return np.asarray(pale + strength * (np.array(RED) - pale), np.uint8)
+
+
+def _strokes(cells: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Cells ``[bins, S, S]`` as a picture ``[1, height, width]`` of ``size``, a line in each."""
+    drawn = np.zeros(size[::-1], np.float32)
+    side = np.array(size) / cells.shape[-1]
+    for y, x in np.ndindex(*cells.shape[1:]):
+        strongest = int(cells[:, y, x].argmax())
+        # The gradient runs across the outline.
+        angle = strongest * np.pi / len(cells) + np.pi / 2
+        middle = (np.array((x, y)) + 0.5) * side
+        half = 0.5 * side * (np.cos(angle), np.sin(angle))
+        first, last = (np.rint(middle + way * half).astype(int).tolist() for way in (-1, 1))
+        cv2.line(drawn, first, last, float(cells[strongest, y, x]))
+    return drawn[None]
 
 
 def take(directory: Path, rows: NDArray[np.int64], columns: list[str]) -> dict[int, dict[str, Any]]:

@@ -49,7 +49,7 @@ def training_settings(
     """
     model, train = params.recipe_settings.model, params.recipe_settings.train
     arm = params.recipe_settings.arms.structxlip
-    cnn = arm.is_structural and arm.edge_branch == "cnn"
+    cnn = arm.is_structural and arm.edge_branch in ("cnn", "descriptor")
     steps = pairs // min(train.batch_size, pairs)
     return [
         _steps(train, pairs),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from structxlip.config import Edges
-from structxlip.cues import GIVEN, configured_detector, given_edges, usable_map
+from structxlip.cues import GIVEN, ConfiguredCue, EdgeMap, branch_input, usable_or_blank
 from structxlip.data.images import decode_rgb
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
@@ -45,7 +45,7 @@ class Embedder:
             weights = directory / Path(self.edges.weights).name
             self.edges = self.edges.model_copy(update={"weights": str(weights)})
         if alpha:
-            self.detect = configured_detector(self.edges)
+            self.cue = ConfiguredCue(self.edges)
         self.alpha = alpha
         self.image_encoder, self.text_encoder = self.model.encoders()
 
@@ -91,24 +91,22 @@ class Embedder:
                 self._edge_map(*pair, first + place)
                 for place, pair in enumerate(zip(pixels, edges, strict=True))
             ]
-            maps = torch.from_numpy(np.stack(found)[:, None].astype(np.float32))
+            maps = torch.from_numpy(np.stack([branch_input(edges) for edges in found]))
         return self.model.embed_images(features, maps, self.alpha)
 
-    def _edge_map(
-        self, rgb: NDArray[np.uint8], given: bytes | None, place: int
-    ) -> NDArray[np.bool_]:
+    def _edge_map(self, rgb: NDArray[np.uint8], given: bytes | None, place: int) -> EdgeMap:
         """The edge map of an image; one without structure is empty and adds nothing, as in
         evaluation."""
         if given is not None:
-            edges = given_edges(_decoded(given, place, "its edge map: "), self.edges.size_px)
+            edges = self.cue.of_given(_decoded(given, place, "its edge map: "))
         elif self.cues == [GIVEN]:
             raise UserError(
                 f"image {place} needs its edge map: the model was trained on maps that came with "
                 f"the images; send the map too, or use alpha 0"
             )
         else:
-            edges = self.detect(rgb)
-        return edges & usable_map(edges, self.edges)
+            edges = self.cue(rgb)
+        return usable_or_blank(edges, self.edges)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings ``[M, D]`` of texts; no texts give ``[0, D]``.

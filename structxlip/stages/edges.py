@@ -13,12 +13,13 @@ from structxlip.config import Edges, Params
 from structxlip.cues import (
     GIVEN,
     LEARNED,
+    ConfiguredCue,
+    EdgeMap,
+    Region,
     built_in_cues,
-    configured_detector,
     edge_density,
     edge_regions,
     encode_edges,
-    given_edges,
     usable_map,
 )
 from structxlip.data.images import decode_rgb
@@ -62,7 +63,7 @@ def make_edges(
     """
     pairs = DATA / dataset / "pairs"
     try:
-        configured_detector(settings)
+        ConfiguredCue(settings)
     except ValueError as error:
         raise UserError(f"edges.cue: {error}", 2) from None
     derivation = Derivation(
@@ -101,7 +102,7 @@ def make_worker(pairs: Path, settings: Edges) -> MakeRows:
     import pyarrow as pa
 
     cv2.setNumThreads(1)  # Ray runs a worker on every processor
-    detect = configured_detector(settings)
+    cue_of = ConfiguredCue(settings)
     box = pa.struct([*((side, pa.int32()) for side in "xywh"), ("score", pa.float32())])
     schema = pa.schema(
         [
@@ -113,15 +114,14 @@ def make_worker(pairs: Path, settings: Edges) -> MakeRows:
             (ERROR, pa.string()),
         ]
     )
-    blank = np.zeros((settings.size_px, settings.size_px), np.bool_)
 
     def row(pair: dict[str, Any]) -> dict[str, Any]:
-        cue, found, error = settings.cue, blank, None
+        cue, found, error = settings.cue, cue_of.blank, None
         try:
             if pair["edges"] is not None:
-                cue, found = GIVEN, given_edges(decode_rgb(pair["edges"]), settings.size_px)
+                cue, found = GIVEN, cue_of.of_given(decode_rgb(pair["edges"]))
             else:
-                found = detect(decode_rgb(pair["image"]))
+                found = cue_of(decode_rgb(pair["image"]))
         except Exception as raised:  # one image without edges is listed, not fatal
             error = str(raised) or type(raised).__name__
         own = _fractions(pair) if settings.own_boxes else []
@@ -130,7 +130,7 @@ def make_worker(pairs: Path, settings: Edges) -> MakeRows:
             "edges": encode_edges(found),
             "density": edge_density(found),
             "has_structure": error is None and usable_map(found, settings),
-            "regions": [r._asdict() for r in edge_regions(found, settings.max_regions, own)],
+            "regions": [r._asdict() for r in _regions(found, settings.max_regions, own)],
             ERROR: error,
         }
 
@@ -139,6 +139,15 @@ def make_worker(pairs: Path, settings: Edges) -> MakeRows:
         return pa.Table.from_pylist([row(pair) for pair in pairs_read.to_pylist()], schema=schema)
 
     return make
+
+
+def _regions(
+    edges: EdgeMap, most: int, own: list[tuple[float, float, float, float]]
+) -> list[Region]:
+    """The regions of a map with pixels. Cells are too coarse to have any."""
+    if edges.dtype == np.bool_:
+        return edge_regions(np.asarray(edges, np.bool_), most, own)
+    return edge_regions(edges[0] > 127, most, own) if len(edges) == 1 else []
 
 
 def _fractions(pair: dict[str, Any]) -> list[tuple[float, float, float, float]]:

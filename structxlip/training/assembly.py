@@ -48,8 +48,8 @@ def assemble(run: TrainingRun, world: World | None = None) -> Training:
     world = world or World()
     recipe, machine = run.params.recipe_settings, run.params.machine
     store = run.store()
-    view = open_view(run, store) if run.arm_settings.is_structural else None
-    model = untrained_model(run, store)
+    view = open_view(run, store)
+    model = untrained_model(run, store, view)
     batches = _batches(run, store, view, world)
     task = model_with_loss(run, model, gather=world.size > 1)
     if machine.gradient_checkpointing:
@@ -70,8 +70,10 @@ def assemble(run: TrainingRun, world: World | None = None) -> Training:
     return Training(store, view, model, batches, loop)
 
 
-def open_view(run: TrainingRun, store: FeatureStore) -> View:
-    """The inputs of the second branch of a run."""
+def open_view(run: TrainingRun, store: FeatureStore) -> View | None:
+    """The inputs of the second branch of a run; None for vanilla, which has none."""
+    if not run.arm_settings.is_structural:
+        return None
     if run.view == "image":
         return ImageFeatures(store)
     edges = EdgeMaps(run.edges, store.ids)
@@ -85,14 +87,15 @@ def open_view(run: TrainingRun, store: FeatureStore) -> View:
     return edges
 
 
-def untrained_model(run: TrainingRun, store: FeatureStore) -> StructXLIP:
-    """The model of a run as it is before the training."""
+def untrained_model(run: TrainingRun, store: FeatureStore, view: View | None) -> StructXLIP:
+    """The model of a run as it is before the training. ``view`` is None for vanilla."""
     recipe, arm = run.params.recipe_settings, run.arm_settings
     model = build_model(
         recipe.model,
         store,
         seed=run.params.seed,
-        edge_branch=arm.edge_branch if arm.is_structural else None,
+        edge_branch=arm.edge_branch if view else None,
+        edge_channels=view.channels if view else 1,
         second_head=run.view == "image",
     )
     if arm.needs_regions:
@@ -138,6 +141,7 @@ def _batches(
         batch_size=settings.batch_size,
         chunks_per_caption=settings.chunks_per_caption,
         edge_shift_px=arm.edge_shift_px,
+        edge_px=run.params.recipe_settings.edges.size_px,
         regions_per_image=settings.regions_per_image if arm.needs_regions else 0,
         crop_px=_region_px(run),
         length_window=settings.length_window,

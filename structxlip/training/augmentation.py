@@ -35,6 +35,11 @@ class Augmentation:
         return np.rint(lit.clip(0, 255)).astype(np.uint8)
 
     def maps(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mirror maps or crops of maps, ``[n, …, S, S]``, as their images are mirrored."""
+        """Mirror maps or crops of maps, ``[n, …, C, S, S]``, as their images are mirrored.
+
+        The ``C`` orientations of cells change places: what runs at an angle then runs at 180
+        degrees less that angle.
+        """
         mirrored = self.mirrored.reshape(-1, *[1] * (maps.ndim - 1))
-        return np.where(mirrored, maps[..., ::-1], maps)
+        orientations = -np.arange(maps.shape[-3]) % maps.shape[-3]
+        return np.where(mirrored, maps[..., orientations, :, ::-1], maps)

@@ -39,6 +39,7 @@ class TrainingBatches:
         chunks_per_caption: chunks that are drawn from each caption.
         edge_shift_px: edge maps move by up to so many pixels each way, drawn anew for every pair
             and batch. Without it an edge encoder memorises its training maps.
+        edge_px: the pixels of a side of an edge map. Cells, which are fewer, move by parts of them.
         regions_per_image: crops of edge regions for each pair, with ``crop_px`` pixels a side.
         length_window: captions are sorted by length within so many batches, and the batches are
             then shuffled, so that there is little padding.
@@ -58,6 +59,7 @@ class TrainingBatches:
         batch_size: int,
         chunks_per_caption: int,
         edge_shift_px: int = 0,
+        edge_px: int = 0,
         regions_per_image: int = 0,
         crop_px: int = 0,
         length_window: int = 1,
@@ -75,7 +77,7 @@ class TrainingBatches:
                 f"training split of {len(self.rows)} allows; set machine.workers to 1"
             )
         self.chunks_per_caption = chunks_per_caption
-        self.edge_shift_px = edge_shift_px
+        self.edge_shift_px, self.edge_px = edge_shift_px, edge_px
         self.regions_per_image, self.crop_px = regions_per_image, crop_px
         self.augmented = augmented
         self.window = self.batch_size * length_window
@@ -129,7 +131,11 @@ class TrainingBatches:
         # A chunk beyond the tokens that the tower reads has no feature, or no token.
         mask &= chunks.any(axis=-1)
         maps = self.view.maps(pairs)
-        seen = shift_maps(maps, shifts) if most else maps
+        seen = maps
+        if most and maps.shape[1] > 1:
+            seen = shift_cells(maps, shifts * (maps.shape[-1] / self.edge_px))
+        elif most:
+            seen = shift_maps(maps, shifts)
         if augmentation:
             seen = augmentation.maps(seen)
         texts = store.caption if self.view.plain_captions else store.structure
@@ -194,6 +200,23 @@ def shift_maps(maps: NDArray[np.float32], shifts: NDArray[np.int64]) -> NDArray[
             source[:, max(-down, 0) : size + min(-down, 0), max(-right, 0) : size + min(-right, 0)]
         )
     return moved
+
+
+def shift_cells(cells: NDArray[np.float32], shifts: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Cells ``[n, C, S, S]`` moved down and right by ``shifts [n, 2]`` cells.
+
+    A cell between others is interpolated between them. The border is repeated.
+    """
+    place = np.arange(cells.shape[-1])
+    for axis in (0, 1):
+        source = np.clip(place - shifts[:, axis, None], 0, len(place) - 1)
+        below = np.minimum(source.astype(np.int64), len(place) - 2)
+        share = (source - below).astype(np.float32)
+        shape = (len(cells), 1, -1, 1) if axis == 0 else (len(cells), 1, 1, -1)
+        below, share = below.reshape(shape), share.reshape(shape)
+        near, far = (np.take_along_axis(cells, below + step, axis=2 + axis) for step in (0, 1))
+        cells = near + share * (far - near)
+    return cells
 
 
 def token_lengths(tokens: NDArray[np.int32]) -> NDArray[np.int64]:

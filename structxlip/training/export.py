@@ -5,7 +5,7 @@ from __future__ import annotations
 from structxlip.errors import UserError
 from structxlip.models.structxlip import StructXLIP
 from structxlip.progress import say
-from structxlip.training.assembly import model_with_loss, untrained_model
+from structxlip.training.assembly import model_with_loss, open_view, untrained_model
 from structxlip.training.checkpoints import BEST
 from structxlip.training.loop import TrainingState
 from structxlip.training.run import TrainingRun
@@ -29,7 +29,8 @@ def load_trained(run: TrainingRun) -> tuple[StructXLIP, list[dict[str, float]]]:
             say(f"the best checkpoint in {checkpoints.folder} is damaged; the last one is exported")
         saved = best or saved
     store = run.store()
-    model = untrained_model(run, store)
+    view = open_view(run, store)
+    model = untrained_model(run, store, view)
     model_with_loss(run, model).load_state_dict(saved["task"])
-    model.prepare_export(lambda: untrained_model(run, store), settings.tuned_share)
+    model.prepare_export(lambda: untrained_model(run, store, view), settings.tuned_share)
     return model.eval(), state.history

@@ -10,6 +10,7 @@ from pathlib import Path
 from structxlip.config import Arm, ArmSettings, Params
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import ViewName
+from structxlip.models.cells_encoder import WIDTHS
 from structxlip.models.edge_encoder import LAYERS
 from structxlip.models.towers import named_files
 from structxlip.training.checkpoints import Checkpoints
@@ -55,7 +56,9 @@ class TrainingRun:
         recipe = self.params.recipe_settings
         for section in (recipe.model, recipe.train, self.arm_settings):
             digest.update(section.model_dump_json().encode())
-        digest.update(f"{self.params.seed} {LAYERS} {self.view} {self.train_share}".encode())
+        digest.update(
+            f"{self.params.seed} {LAYERS} {WIDTHS} {self.view} {self.train_share}".encode()
+        )
         towers = (recipe.model.image_tower, recipe.model.text_tower)
         weights = [*filter(Path.is_file, ASSETS.rglob("*"))]
         weights += [file for tower in towers for file in named_files(tower)]

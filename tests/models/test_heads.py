@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from torch.nn.functional import normalize
 
 from structxlip.errors import UserError
 from structxlip.models.build import load_model
+from structxlip.models.cells_encoder import CellsEncoder
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers, ProjectionHead
 from structxlip.models.structxlip import Batch
 
@@ -28,7 +31,7 @@ CONFIG = HeadsConfig(
     hidden_dim=9,
     dropout=0.1,
     aligned=False,
-    edges=True,
+    edges="cnn",
 )
 
 
@@ -159,7 +162,7 @@ def test_the_features_of_a_batch_are_those_of_its_parts(model: HeadsOnTowers) ->
 
 @torch.no_grad()
 def test_a_model_without_an_edge_branch_has_no_features_of_edges() -> None:
-    model = HeadsOnTowers(replace(CONFIG, edges=False))
+    model = HeadsOnTowers(replace(CONFIG, edges=None))
     given = Batch(image=torch.randn(2, 5), caption=torch.randn(2, 7), group_ids=torch.arange(2))
     names = {"image_features", "text_features", "logit_scale", "group_ids"}
     assert set(model(given)) == names
@@ -167,9 +170,32 @@ def test_a_model_without_an_edge_branch_has_no_features_of_edges() -> None:
 
 
 @torch.no_grad()
+def test_cells_are_read_by_the_descriptor(tmp_path: Path) -> None:
+    model = HeadsOnTowers(replace(CONFIG, edges="descriptor", edge_channels=8)).eval()
+    assert isinstance(model.edge_encoder, CellsEncoder)
+    cells = torch.rand(3, 8, 16, 16)
+    features, patches = model.edge_encoder(cells)
+    torch.testing.assert_close(model.edge_features(cells), features)
+    torch.testing.assert_close(model.patch_features(cells), patches)
+    model.save(tmp_path)
+    torch.testing.assert_close(load_model(tmp_path).edge_features(cells), features)
+
+
+@pytest.mark.parametrize(("edges", "branch"), [(True, "cnn"), (False, None)])
+def test_a_model_of_an_earlier_version_is_read(
+    tmp_path: Path, edges: bool, branch: Literal["cnn"] | None
+) -> None:
+    HeadsOnTowers(replace(CONFIG, edges=branch)).save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["edge_channels"]
+    (tmp_path / "config.json").write_text(json.dumps(config | {"edges": edges}))
+    assert load_model(tmp_path).config.edges == branch
+
+
+@torch.no_grad()
 def test_a_second_head_reads_the_features_of_images(model: HeadsOnTowers) -> None:
     """A control: the branch of a model that has no edge maps."""
-    control = HeadsOnTowers(replace(CONFIG, second_head=True)).eval()
+    control = HeadsOnTowers(replace(CONFIG, edges="second_head")).eval()
     images = torch.randn(3, 5)
     assert isinstance(control.edge_encoder, ProjectionHead)
     torch.testing.assert_close(control.edge_features(images), control.edge_encoder(images))

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import normalize
 
 from structxlip.config import Edges
-from structxlip.cues import configured_detector
+from structxlip.cues import ConfiguredCue
 from structxlip.data.images import decode_rgb
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
@@ -32,7 +32,7 @@ CONFIG = HeadsConfig(
     hidden_dim=16,
     dropout=0.0,
     aligned=False,
-    edges=True,
+    edges="cnn",
 )
 
 
@@ -57,7 +57,7 @@ def test_a_jpeg_has_the_edge_map_that_the_stage_stores(tmp_path: Path) -> None:
     edges = Edges(size_px=64)
     save_model(tmp_path, edges)
     embedder = Embedder(tmp_path, alpha=0.5)
-    stored = configured_detector(edges)(decode_rgb(data))
+    stored = ConfiguredCue(edges)(decode_rgb(data))
     pixels = torch.from_numpy(embedder.image_encoder.encode([decode_rgb(data)]))
     maps = torch.from_numpy(stored[None, None].astype(np.float32))
     expected = embedder.model.embed_images(pixels, maps, 0.5).numpy()

@@ -323,7 +323,7 @@ def test_cached_features_train_like_the_towers(
 
     losses = []
     for through_towers in (False, True):
-        task = model_with_loss(run, untrained_model(run, store))
+        task = model_with_loss(run, untrained_model(run, store, maps))
         optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3)
         for epoch in range(2):
             for step, pairs in enumerate(cached.epoch(epoch)):

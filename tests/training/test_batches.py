@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from structxlip.config import Edges
+from structxlip.cues import ConfiguredCue, branch_input
 from structxlip.training.augmentation import Augmentation
-from structxlip.training.batches import TrainingBatches, shift_maps, token_lengths
+from structxlip.training.batches import TrainingBatches, shift_cells, shift_maps, token_lengths
 from tests.store import Artifacts
 
 
@@ -71,6 +77,25 @@ def test_shifting_moves_every_pixel(down: int, right: int, seed: int, size: int)
             inside = 0 <= y - down < size and 0 <= x - right < size
             expected = maps[0, 0, y - down, x - right] if inside else 0.0
             assert moved[0, 0, y, x] == expected
+
+
+@given(
+    down=st.floats(-2.5, 2.5), right=st.floats(-2.5, 2.5), seed=st.integers(0, 9), side=st.just(5)
+)
+def test_cells_move_by_parts_of_a_cell(down: float, right: float, seed: int, side: int) -> None:
+    cells = np.random.default_rng(seed).random((2, 3, side, side), np.float32)
+    moved = shift_cells(cells, np.array([[down, right], [0.0, 0.0]]))
+    np.testing.assert_array_equal(moved[1], cells[1])
+
+    def between(values: NDArray[np.float32], place: float) -> NDArray[np.float32]:
+        place = min(max(place, 0.0), side - 1)
+        before, after = values[math.floor(place)], values[math.ceil(place)]
+        return before + (place - math.floor(place)) * (after - before)
+
+    for y in range(side):
+        for x in range(side):
+            row = between(cells[0].transpose(1, 2, 0), y - down)
+            np.testing.assert_allclose(moved[0, :, y, x], between(row, x - right), atol=1e-5)
 
 
 def test_maps_move_anew_in_every_epoch(artifacts: Artifacts) -> None:
@@ -137,3 +162,15 @@ def test_a_picture_is_mirrored_with_its_edges_and_never_against_its_caption() ->
         expected = maps[i, :, :, ::-1] if drawn.mirrored[i] else maps[i]
         assert np.array_equal(edges[i], expected)
     assert np.array_equal(drawn[3:9].images(images[3:9]), seen[3:9])
+
+
+def test_a_mirrored_picture_has_mirrored_cells() -> None:
+    """Its orientations change places too."""
+    rough = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    image = cv2.resize(rough, (128, 128), interpolation=cv2.INTER_CUBIC)
+    cue = ConfiguredCue(Edges(cue="orientations"))
+    mirror = Augmentation(np.array([True]), np.ones(1, np.float32))
+    cells, wanted = (branch_input(cue(rgb))[None] for rgb in (image, image[:, ::-1].copy()))
+    np.testing.assert_allclose(mirror.maps(cells), wanted, atol=1 / 255)
+    binary = (np.random.default_rng(0).random((1, 1, 8, 8)) < 0.2).astype(np.float32)
+    np.testing.assert_array_equal(mirror.maps(binary), binary[..., ::-1])

@@ -6,7 +6,7 @@ A new cue is a new file here. A package may add one by an entry point too.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import inspect
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from structxlip.config import Edges
 from structxlip.cues.detectors.learned import LearnedDetector
+from structxlip.cues.png import EdgeMap, given_edges
 
 LEARNED = "learned"
 # The entry points of a package that adds a cue: NAME = "module:detector".
@@ -24,7 +25,14 @@ ENTRY_POINTS = "structxlip.cues"
 
 
 class Detector(Protocol):
-    """Turns an image, ``uint8 [height, width, 3]``, into an edge map, ``bool [size_px, size_px]``.
+    """Turns an image, ``uint8 [height, width, 3]``, into an edge map.
+
+    The type of the map says what it is:
+
+    - a binary map, ``bool [size_px, size_px]``;
+    - a soft map, ``uint8 [1, size_px, size_px]``, from 0 to 255;
+    - cells, ``uint8 [bins, cells, cells]``: in each cell of a grid, how much of the outline runs in
+      each of ``bins`` orientations from 0 to 180 degrees. Its detector takes ``cells`` too.
 
     ``low`` and ``high`` are in the detector's own units; ``None`` derives them from the image.
     """
@@ -37,7 +45,7 @@ class Detector(Protocol):
         blur_sigma: float = 1.0,
         low: float | None = None,
         high: float | None = None,
-    ) -> NDArray[np.bool_]: ...
+    ) -> EdgeMap: ...
 
 
 def built_in_cues() -> list[str]:
@@ -79,30 +87,65 @@ def find_detector(name: str, weights: str | None = None) -> Detector:
     raise ValueError(f"unknown cue {name!r}; {hint}")
 
 
-def configured_detector(settings: Edges) -> Callable[[NDArray[np.uint8]], NDArray[np.bool_]]:
-    """The detector that the parameters name, as a function of the image alone.
+class ConfiguredCue:
+    """The cue that the parameters name, as a function of the image alone.
 
     It takes the pixels that the image tower reads, RGB ``uint8 [height, width, 3]``, so that the
-    edge map shows the picture as the tower sees it. It returns ``bool [size_px, size_px]``, and
-    raises ``ValueError`` for a cue that returns anything else.
+    edge map shows the picture as the tower sees it. It is tried on a black picture at once.
 
-    Raises what ``find_detector`` raises.
+    Attributes:
+        blank: the map of a picture without any structure, all 0.
+
+    Raises what ``find_detector`` raises, and ``ValueError`` for a cue that fails, or returns
+    anything but one of the maps of ``Detector``.
     """
-    detector, size_px = find_detector(settings.cue, settings.weights), settings.size_px
 
-    def detect(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        edges = detector(
+    def __init__(self, settings: Edges) -> None:
+        self.settings = settings
+        self.detector = find_detector(settings.cue, settings.weights)
+        parameters = inspect.signature(self.detector).parameters
+        self.grid = {"cells": settings.cells} if "cells" in parameters else {}
+        try:
+            self.blank: EdgeMap = np.zeros_like(self(np.zeros((64, 64, 3), np.uint8)))
+        except ValueError:
+            raise
+        except Exception as error:  # whatever a detector of somebody else's raises
+            raise ValueError(f"the cue {settings.cue!r} is broken: {error}") from error
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> EdgeMap:
+        """The edge map of an image."""
+        settings = self.settings
+        edges = self.detector(
             rgb,
-            size_px=size_px,
+            size_px=settings.size_px,
             blur_sigma=settings.blur_sigma,
             low=settings.low,
             high=settings.high,
+            **self.grid,
         )
-        if edges.dtype != np.bool_ or edges.shape != (size_px, size_px):
+        side = self.grid.get("cells", settings.size_px)
+        kind = (edges.dtype.name, edges.ndim, edges.shape[-2:])
+        if kind not in (("bool", 2, (side, side)), ("uint8", 3, (side, side))):
             raise ValueError(
-                f"the cue {settings.cue!r} must return bool [{size_px}, {size_px}], "
-                f"not {edges.dtype} {list(edges.shape)}"
+                f"the cue {settings.cue!r} must return bool [{side}, {side}] or uint8 [channels, "
+                f"{side}, {side}], not {edges.dtype} {list(edges.shape)}"
             )
         return edges
 
-    return detect
+    def of_given(self, rgb: NDArray[np.uint8]) -> EdgeMap:
+        """The edge map of an image that brings its own, ``rgb``, in the form of this cue.
+
+        A cue that is not binary reads the lines of the map as its picture.
+        """
+        lines = given_edges(rgb, self.settings.size_px)
+        return lines if self.is_binary else self(lines.astype(np.uint8) * 255)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether maps are ``bool``."""
+        return self.blank.dtype == np.bool_
+
+    @property
+    def channels(self) -> int:
+        """Channels of a map as the edge branch reads it."""
+        return 1 if self.is_binary else len(self.blank)
