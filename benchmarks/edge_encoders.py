@@ -34,15 +34,15 @@ from pathlib import Path
 
 import torch
 
-from random_data import project_folder
+from random_data import project_folder, with_cnn
 from script import new_parser, parse, print_header, print_row
-from structxlip.config import Arm, Params, load_params
+from structxlip.config import Arm, Params, Recipe, load_params
 from structxlip.evaluation.protocol import choose_alpha, embed_split
 from structxlip.evaluation.statistics import mean_recall
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import View
-from structxlip.models import heads
+from structxlip.models import edge_branch
 from structxlip.models.edge_encoder import EdgeEncoder
 from structxlip.models.structxlip import StructXLIP
 from structxlip.training.assembly import Training, assemble
@@ -131,7 +131,7 @@ class Row:
 @contextmanager
 def edge_layers(layers: Layers) -> Iterator[None]:
     """Build edge encoders with these layers inside the block."""
-    names = vars(heads)
+    names = vars(edge_branch)
     names["EdgeEncoder"] = partial(EdgeEncoder, layers=layers)
     try:
         yield
@@ -147,6 +147,14 @@ def assemble_arm(params: Params, arm: Arm, data: Path, variant: Variant | None) 
         params = with_train(params, chunks_per_caption=variant.chunks)
     with edge_layers(variant.layers):
         return assemble(TrainingRun(params, arm, data / "features", data / "edges"))
+
+
+def read_by_cnn(params: Params) -> Params:
+    """The parameters with an edge CNN, whatever branch the recipe has."""
+    content = params.recipe_settings.model_dump()
+    with_cnn(content)
+    recipes = params.recipes | {params.recipe: Recipe.model_validate(content)}
+    return params.model_copy(update={"recipes": recipes})
 
 
 def with_train(params: Params, **changes: int) -> Params:
@@ -244,7 +252,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows: dict[str, Row] = {}
     with project_folder(options.smoke) as folder:
-        params, data = load_params(folder / options.params), folder / "data" / options.dataset
+        params, data = read_by_cnn(load_params(folder / options.params)), folder / "data"
+        data /= options.dataset
         if options.epochs:
             params = with_train(params, epochs=options.epochs)
         chosen = {name: VARIANTS.get(name) for name in options.rows or (VANILLA, *VARIANTS)}

@@ -43,7 +43,7 @@ import yaml
 from random_data import write_project
 from script import new_parser, parse, print_header, print_row
 from structxlip.config import Arm, load_params
-from structxlip.incremental.artifacts import DATA, MODELS, atomic_directory
+from structxlip.incremental.artifacts import MODELS, atomic_directory
 
 KINDS = ("worker", "driver", "group")
 ARM: Arm = "structxlip"
@@ -215,8 +215,7 @@ def train(project: Path, dataset: str) -> None:
     gc.freeze()  # the imports hold no garbage, and to search them takes time
     os.setsid()  # a process group of its own
     os.chdir(project)
-    data = DATA / dataset
-    run = TrainingRun(load_params(), ARM, data / "features", data / "edges")
+    run = TrainingRun.of_dataset(load_params(), dataset, ARM)
     train_worker(run, run.checkpoints(), World(), lambda _: None)
     model, history = load_trained(run)
     with atomic_directory(MODELS / dataset / ARM) as directory:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from duel import Context, run_apart
+from random_data import with_cnn
 from structxlip.config import Arm, Params, load_params
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     chosen = params["recipes"][recipe]
+    if recipe == "frozen":
+        with_cnn(chosen)
     if clip is not None:
         file = folder / f"{folder.name}_random.json"
         file.write_text(json.dumps(clip))

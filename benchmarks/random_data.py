@@ -172,12 +172,19 @@ def project_folder(smoke: bool) -> Iterator[Path]:
         yield Path(folder)
 
 
+def with_cnn(recipe: dict[str, Any]) -> None:
+    """Let a recipe of frozen towers train an edge CNN, which reads edge maps themselves."""
+    recipe["edges"] |= {"cue": "canny", "size_px": 128, "tower_grid": None}
+    recipe["arms"]["structxlip"] |= {"edge_branch": "cnn", "edge_shift_px": 4}
+
+
 def write_project(folder: Path, *, epochs: int = 2) -> None:
     """Write a project that trains in seconds: ``params.yaml`` with a small recipe `frozen`, and
     ``data/scenes`` with random features and edge maps."""
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["recipe"] = "frozen"
     recipe = content["recipes"]["frozen"]
+    with_cnn(recipe)
     recipe["edges"]["size_px"] = 32
     recipe["model"] |= {"embed_dim": 16, "hidden_dim": 16}
     recipe["train"] |= {"epochs": epochs, "batch_size": 12, "warmup_epochs": 1}

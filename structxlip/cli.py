@@ -75,6 +75,12 @@ def features(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     _stage("features", params, dataset)
 
 
+@app.command("edge_features", rich_help_panel="Stages")
+def edge_features(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Let the frozen image tower read the edge maps, where the recipe asks for it."""
+    _stage("edge_features", params, dataset)
+
+
 @app.command(rich_help_panel="Stages")
 def train(dataset: DatasetOption, arm: ArmOption, params: ParamsFile = PARAMS) -> None:
     """Fine-tune one arm; a killed run goes on from its last checkpoint."""

@@ -100,12 +100,25 @@ def raw_artifacts(tmp_path_factory: pytest.TempPathFactory, paper_params: Params
     return write_artifacts(tmp_path_factory.mktemp("raw"), paper_params.recipe_settings.model)
 
 
+# A branch that is trained from nothing on binary maps: it reads the artifacts as they are.
+CNN = {
+    "edge_branch": "cnn",
+    "edge_text": 0.5,
+    "region_chunk": 0.1,
+    "edge_image": 0.05,
+    "edge_shift_px": 4,
+}
+
+
 def small(recipe: str, model: dict[str, Any]) -> Params:
     content = load_params(ROOT / "params.yaml").model_dump(by_alias=True)
     followed = content["recipes"][recipe]
     followed["model"] |= model
     followed["train"] |= {"epochs": 4, "batch_size": 12, "warmup_epochs": 1, "precision": "fp32"}
     followed["train"] |= {"learning_rate": 1e-3}
+    if recipe == "frozen":
+        followed["arms"]["structxlip"] = CNN
+        followed["edges"] |= {"cue": "canny", "size_px": 128, "tower_grid": None}
     if recipe == "paper":
         followed["train"]["region_px"] = IMAGE_PX // 2
     return Params.model_validate(content | {"recipe": recipe})

@@ -9,7 +9,16 @@ from pathlib import Path
 import grimp
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("ingest", "edges", "captions", "features", "train", "evaluate", "register")
+STAGES = (
+    "ingest",
+    "edges",
+    "captions",
+    "features",
+    "edge_features",
+    "train",
+    "evaluate",
+    "register",
+)
 # Imports by name, which no import statement shows: folders in which every file may be the one that
 # the parameters name, and the file that MLflow runs as code.
 BY_NAME = {

@@ -12,7 +12,7 @@ Arm = Literal["vanilla", "structxlip"]
 EdgeBranch = Literal["cnn", "descriptor", "image_tower", "none"]
 Side = Literal["image", "edge", "text"]
 STRUCTURAL_LOSSES = ("edge_text", "region_chunk", "edge_image")
-# Files of region-chunk losses: one reads patches of the edge CNN, the other crops of edge maps.
+# Files of region-chunk losses: one reads patches of the edge branch, the other crops of maps.
 PATCHES, REGIONS = "region_chunk_attention", "region_chunk"
 
 
@@ -81,8 +81,8 @@ class RegionChunk(LossSettings):
     kind: Name = Field(
         PATCHES,
         description="The file of the loss in structxlip/losses. region_chunk_attention: chunks "
-        "attend over the patches of the edge CNN. region_chunk: chunks against crops of edge maps "
-        "that the image tower reads.",
+        "attend over the patches of the edge branch. region_chunk: chunks against crops of edge "
+        "maps that the trained image tower reads.",
     )
     weight: NonNegativeFloat = Field(
         0.1,
@@ -127,8 +127,9 @@ class ArmSettings(Section):
         "cnn",
         description="What reads the edge maps. cnn: a small CNN of its own for maps of pixels, "
         "which gives patches. descriptor: a smaller one for the cells of the cue orientations, "
-        "which gives patches too. image_tower: the image tower that is trained, which also reads "
-        "crops. none: nothing, so that no structural loss is trained.",
+        "which gives patches too. image_tower: the image tower. Where it is trained, it reads "
+        "crops too; where it is frozen, heads learn from what it makes of the maps "
+        "(edges.tower_grid). none: nothing, so that no structural loss is trained.",
     )
     edge_text: EdgeText = Field(EdgeText(), description="The edge-text loss, or its weight.")
     region_chunk: RegionChunk = Field(
@@ -154,10 +155,6 @@ class ArmSettings(Section):
         local = self.region_chunk
         if self.edge_branch == "none" and any(self.structural_weights.values()):
             raise ValueError("edge_branch: none trains no structural loss; set their weights to 0")
-        if local.weight and local.kind == PATCHES and self.edge_branch == "image_tower":
-            raise ValueError(
-                f"region_chunk: the kind {PATCHES} needs edge_branch: cnn or descriptor"
-            )
         if local.weight and local.kind == REGIONS and self.edge_branch != "image_tower":
             raise ValueError(f"region_chunk: the kind {REGIONS} needs edge_branch: image_tower")
         return self

@@ -40,6 +40,13 @@ class Edges(Section):
         description="Cells a side of the cue `orientations`. Higher: finer outlines, and a branch "
         "that depends more on where they are. Other cues have pixels instead.",
     )
+    tower_grid: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        None,
+        description="The frozen image tower reads each edge map too, as a drawing of dark lines, "
+        "and edge_branch: image_tower learns from its features in a grid of so many patches a "
+        "side. Higher: finer places, with features that take the square of it. 1: no places. null: "
+        "it reads none.",
+    )
     low: NonNegativeFloat | None = Field(
         None,
         description="Lower hysteresis threshold, in units of the detector. Higher: fewer weak "

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from structxlip.config.arms import REGIONS, VANILLA, Arm, Arms, ArmSettings
+from structxlip.config.arms import PATCHES, REGIONS, VANILLA, Arm, Arms, ArmSettings
 from structxlip.config.cues import Captions, Edges
 from structxlip.config.section import (
     NonNegativeFloat,
@@ -221,17 +221,19 @@ class Recipe(Section):
         """The settings of an arm by its name. The weights of vanilla are all 0."""
         return self.arms.structxlip if arm == "structxlip" else VANILLA
 
+    @property
+    def reads_with_tower(self) -> bool:
+        """Whether the edge branch learns from what the frozen image tower makes of the maps."""
+        by_tower = self.arms.structxlip.edge_branch == "image_tower"
+        return by_tower and self.edges.tower_grid is not None
+
     @model_validator(mode="after")
     def _check_sections(self) -> Recipe:
         structural, trained = self.arms.structxlip, self.model.trained
         if structural.edge_shift_px >= self.edges.size_px:
             raise ValueError("arms.structxlip.edge_shift_px must be below edges.size_px")
+        _check_edge_branch(structural, self.edges, frozen=self.model.frozen)
         if self.model.frozen:
-            if structural.edge_branch == "image_tower":
-                raise ValueError(
-                    "edge_branch: image_tower reads edge maps with the image tower that is "
-                    "trained; set model.trained to all, lora or a number of blocks"
-                )
             if given := _not_default(self.train, TRAINED_CLIP_KEYS):
                 raise ValueError(
                     f"train.{given} needs a CLIP model that is trained itself; set "
@@ -258,6 +260,39 @@ class Recipe(Section):
                 "edges.max_regions, or the weight of the loss to 0"
             )
         return self
+
+
+def _check_edge_branch(arm: ArmSettings, edges: Edges, *, frozen: bool) -> None:
+    """Raise ``ValueError`` where the branch, its losses and the edge maps do not fit together."""
+    local = arm.region_chunk if arm.region_chunk.weight else None
+    cached = frozen and arm.edge_branch == "image_tower"
+    if cached and edges.tower_grid is None:
+        raise ValueError(
+            "edge_branch: image_tower with frozen towers needs edges.tower_grid, such as 4"
+        )
+    if not cached and edges.tower_grid is not None:
+        raise ValueError(
+            "edges.tower_grid has no effect without edge_branch: image_tower and frozen towers; "
+            "remove it"
+        )
+    if local and local.kind == PATCHES:
+        if arm.edge_branch == "image_tower" and not frozen:
+            raise ValueError(
+                f"region_chunk: the kind {PATCHES} needs patches, which a trained image tower has "
+                f"none of; take the kind {REGIONS}, or edge_branch: cnn or descriptor"
+            )
+        if cached and edges.tower_grid == 1:
+            raise ValueError("the region-chunk loss needs patches; set edges.tower_grid above 1")
+    if cached and arm.edge_shift_px:
+        raise ValueError(
+            "arms.structxlip.edge_shift_px has no effect on features that are made once; set it "
+            "to 0"
+        )
+    if cached and local and local.kind == REGIONS:
+        raise ValueError(
+            f"region_chunk: the kind {REGIONS} reads crops with an image tower that is trained; "
+            f"take the kind {PATCHES}"
+        )
 
 
 def _not_default(section: Section, keys: tuple[str, ...]) -> str | None:

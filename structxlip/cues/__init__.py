@@ -14,6 +14,7 @@ from structxlip.cues.png import (
     EdgeMap,
     branch_input,
     decode_edges,
+    drawing,
     encode_edges,
     given_edges,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "built_in_cues",
     "canny",
     "decode_edges",
+    "drawing",
     "edge_density",
     "edge_regions",
     "encode_edges",

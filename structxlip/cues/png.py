@@ -77,6 +77,12 @@ def decode_edges(png: bytes) -> EdgeMap:
     return np.asarray(image.reshape(-1, image.shape[1], image.shape[1]), np.uint8)
 
 
+def drawing(edges: EdgeMap) -> NDArray[np.uint8]:
+    """A map of pixels as a picture of dark lines on white, ``uint8 [side, side, 3]``."""
+    lines = edges * np.uint8(255) if edges.dtype == np.bool_ else edges[0]
+    return np.repeat((255 - lines)[..., None], 3, axis=2).astype(np.uint8)
+
+
 def branch_input(edges: EdgeMap) -> NDArray[np.float32]:
     """An edge map as the edge branch reads it: ``[channels, side, side]`` in [0, 1]."""
     if edges.dtype == np.bool_:

@@ -102,7 +102,7 @@ def _names(text: str, label: str) -> bool:
 def attention_weights(
     model: StructXLIP,
     store: FeatureStore,
-    edges: View,
+    edges: View | None,
     chunks: Sequence[NamedChunk],
     temperature: float,
 ) -> NDArray[np.float32] | None:
@@ -117,6 +117,8 @@ def attention_weights(
         chunks: whose attention is wanted.
         temperature: of the attention, above 0.
     """
+    if edges is None:
+        return None
     device = model.logit_scale.device
     weights = []
     for row, of_row in groupby(chunks, key=lambda chunk: chunk.row):

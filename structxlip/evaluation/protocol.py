@@ -109,7 +109,7 @@ def _in_blocks(
 
 
 def choose_alpha(
-    model: StructXLIP, store: FeatureStore, edges: View, alphas: Sequence[float]
+    model: StructXLIP, store: FeatureStore, edges: View | None, alphas: Sequence[float]
 ) -> float:
     """The weight α of the edge branch with the best mean R@1 on validation; the smallest of equals.
 
@@ -131,7 +131,7 @@ def compare(
     vanilla: StructXLIP,
     structxlip: StructXLIP,
     store: FeatureStore,
-    edges: View,
+    edges: View | None,
     *,
     alphas: Sequence[float],
     bootstrap_samples: int,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from structxlip.config import ArmSettings, Params
+from structxlip.config import ArmSettings, EdgeBranch, Params
 from structxlip.config.arms import STRUCTURAL_LOSSES
 from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, Row, plan
@@ -17,7 +17,21 @@ from structxlip.reports.comparison import gain_text
 from structxlip.reports.pictures import figure
 
 IMAGE_ONLY = "not_fused"
-CUES = ("canny", "sobel", "dog")  # that are tried in the place of the recipe's
+CUES = ("canny", "gradient", "sobel")  # that are tried in the place of the recipe's
+# Edge branches that are tried in the place of the recipe's, and the maps that they read.
+BRANCHES: dict[str, tuple[str, EdgeBranch, dict[str, Any]]] = {
+    "cnn": ("a CNN on maps of canny", "cnn", {"cue": "canny", "size_px": 128}),
+    "descriptor": (
+        "a small CNN on cells of orientations",
+        "descriptor",
+        {"cue": "orientations", "size_px": 128},
+    ),
+    "image_tower": (
+        "heads on the frozen tower's reading of gradient",
+        "image_tower",
+        {"cue": "gradient", "size_px": 224, "tower_grid": 4},
+    ),
+}
 
 
 def ablation_rows(params: Params) -> dict[str, Row]:
@@ -36,8 +50,25 @@ def ablation_rows(params: Params) -> dict[str, Row]:
             for name in used
         }
     rows["whole_captions"] = Row("without the caption filter", view="whole_captions")
-    cues = [cue for cue in CUES if cue != recipe.edges.cue]
-    return rows | {f"cue_{cue}": Row(f"with the cue {cue}", cue=cue) for cue in cues}
+    if recipe.arms.structxlip.edge_branch != "descriptor":  # which reads cells alone
+        rows |= {
+            f"cue_{cue}": Row(f"with the cue {cue}", edges={"cue": cue})
+            for cue in CUES
+            if cue != recipe.edges.cue
+        }
+    if recipe.model.frozen:
+        rows |= {
+            f"branch_{branch}": Row(f"with {label}", change=partial(read_by, branch), edges=edges)
+            for label, branch, edges in BRANCHES.values()
+            if branch != recipe.arms.structxlip.edge_branch
+        }
+    return rows
+
+
+def read_by(branch: EdgeBranch, arm: ArmSettings) -> ArmSettings:
+    """The arm with another edge branch. One that is trained from nothing sees its maps moved."""
+    shift = 0 if branch == "image_tower" else arm.edge_shift_px or 4
+    return arm.model_copy(update={"edge_branch": branch, "edge_shift_px": shift})
 
 
 def without(loss: str, arm: ArmSettings) -> ArmSettings:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from structxlip.config import Edges, Params
-from structxlip.cues import ConfiguredCue, branch_input, usable_or_blank
+from structxlip.cues import ConfiguredCue, usable_or_blank
 from structxlip.cues.prepare import grey_square
 from structxlip.data.images import decode_rgb
 from structxlip.data.shards import shards
@@ -33,7 +33,9 @@ from structxlip.incremental.artifacts import DATA
 from structxlip.incremental.ray_map import map_units
 from structxlip.incremental.row_cache import signature
 from structxlip.models.build import load_model
+from structxlip.models.edge_branch import MapReader
 from structxlip.models.structxlip import StructXLIP
+from structxlip.models.towers import ImageTower
 from structxlip.reports.comparison import gain_text
 from structxlip.reports.pictures import figure
 
@@ -82,28 +84,21 @@ class ChangedTest:
 
     Attributes:
         image: inputs of the image branch, ``[n, …]``, as a feature store holds them.
-        edges: the edge map of each image, as the cue makes it; one without structure is all 0.
-        grey: grey, blurred pictures ``uint8 [n, S, S]``.
+        edges: inputs of the edge branch, ``[n, …]``, as ``packed`` makes them of edge maps.
+        grey: the same of the control `grey`.
     """
 
     image: NDArray[Any]
     edges: NDArray[Any]
-    grey: NDArray[np.uint8]
+    grey: NDArray[Any]
 
     def inputs(self, view: ViewName, order: NDArray[np.int64]) -> NDArray[Any]:
         """The inputs of the second branch. ``order [n]``: whose edges the view `other_edges`
         gives to each image."""
-        maps: dict[ViewName, Callable[[], NDArray[Any]]] = {
-            "edges": lambda: self._maps(self.edges),
-            "other_edges": lambda: self._maps(self.edges[order]),
-            "grey": lambda: self.grey[:, None].astype(np.float32) / 255,
-            "image": lambda: self.image,
-        }
-        return maps[view]()
-
-    @staticmethod
-    def _maps(edges: NDArray[Any]) -> NDArray[np.float32]:
-        return np.stack([branch_input(of_image) for of_image in edges])
+        if view == "image":
+            return self.image
+        held = self.grey if view == "grey" else self.edges
+        return unpacked(held[order] if view == "other_edges" else held)
 
     def ranks(self, model: StructXLIP, trial: Trial, outcome: Outcome) -> Ranks:
         """The ranks with the captions and the α of a trial."""
@@ -123,6 +118,18 @@ class ChangedTest:
             for i in range(0, len(self.image), BLOCK)
         ]
         return replace(outcome.fused, images=np.concatenate(blocks)).ranks()
+
+
+def packed(inputs: NDArray[np.float32]) -> NDArray[Any]:
+    """Inputs of an edge branch in less space: maps in [0, 1] as bytes, features by half."""
+    is_map = inputs.ndim == 4
+    return np.rint(255 * inputs).astype(np.uint8) if is_map else inputs.astype(np.float16)
+
+
+def unpacked(held: NDArray[Any]) -> NDArray[np.float32]:
+    """What ``packed`` made, as the branch reads it."""
+    inputs = held.astype(np.float32)
+    return inputs / np.float32(255) if held.dtype == np.uint8 else inputs
 
 
 def _changed_tests(params: Params, dataset: str, model: Path) -> dict[str, ChangedTest]:
@@ -193,6 +200,9 @@ def change_test(change: str, pairs: Path, settings: Edges, model: StructXLIP) ->
     import pyarrow.dataset as ds
 
     encoder, cue = model.encoders()[0], ConfiguredCue(settings)
+    tower = encoder if settings.tower_grid is not None else None
+    assert tower is None or isinstance(tower, ImageTower), "a trained CLIP has no tower_grid"
+    read = MapReader(tower, settings.tower_grid or 1)
     images, edges, greys = [], [], []
     test = ds.dataset(shards(pairs)).to_batches(
         columns=["image"], filter=ds.field("split") == "test", batch_size=BLOCK
@@ -206,10 +216,20 @@ def change_test(change: str, pairs: Path, settings: Edges, model: StructXLIP) ->
         if not pixels:
             continue
         images.append(encoder.encode(pixels))
-        edges.append(np.stack([usable_or_blank(cue(rgb), settings) for rgb in pixels]))
+        edges.append(packed(read([usable_or_blank(cue(rgb), settings) for rgb in pixels])))
         size, blur = settings.size_px, settings.blur_sigma
-        greys.append(np.stack([grey_square(r, size_px=size, blur_sigma=blur) for r in pixels]))
+        grey = [grey_square(rgb, size_px=size, blur_sigma=blur) for rgb in pixels]
+        greys.append(packed(_read_grey(grey, tower, settings.tower_grid or 1)))
     return ChangedTest(np.concatenate(images), np.concatenate(edges), np.concatenate(greys))
+
+
+def _read_grey(
+    grey: Sequence[NDArray[np.uint8]], tower: ImageTower | None, grid: int
+) -> NDArray[np.float32]:
+    """Grey pictures as the branch of the control `grey` reads them."""
+    if tower is None:
+        return np.stack(grey)[:, None].astype(np.float32) / np.float32(255)
+    return tower.encode_patches([np.repeat(one[..., None], 3, axis=2) for one in grey], grid)
 
 
 def summarised(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from structxlip.config import Arm, ArmSettings, Params
 from structxlip.experiments.tables import CACHE, pictures_key
@@ -13,6 +15,7 @@ from structxlip.features.grey_pictures import write_grey_pictures
 from structxlip.features.views import ViewName
 from structxlip.incremental.artifacts import DATA
 from structxlip.incremental.row_cache import signature
+from structxlip.stages.edge_features import write_edge_features, write_grey_features
 from structxlip.stages.edges import make_edges
 from structxlip.training.run import TrainingRun
 
@@ -33,7 +36,7 @@ class Row:
         arm: what is trained.
         view: the input of the second branch.
         change: how the settings of the arm StructXLIP differ from those of the recipe.
-        cue: of the edge maps; None is that of the recipe.
+        edges: how the settings of the edge maps differ from those of the recipe.
         train_share: of the training pairs.
     """
 
@@ -41,7 +44,7 @@ class Row:
     arm: Arm = "structxlip"
     view: ViewName = "edges"
     change: Callable[[ArmSettings], ArmSettings] = unchanged
-    cue: str | None = None
+    edges: Mapping[str, Any] = field(default_factory=dict)
     train_share: float = 1.0
 
 
@@ -58,22 +61,26 @@ def plan(
     data = (DATA / dataset).resolve()
     planned = []
     for name, row in rows.items():
-        edges = data / "edges" if row.cue is None else _edges_of(params, dataset, row.cue)
-        grey = _grey_pictures(params, dataset) if row.view == "grey" else None
+        changed = [_changed(params, row, seed) for seed in seeds]
+        edges, features = data / "edges", data / "edge_features"
+        if row.edges:
+            edges, features = _edges_of(changed[0], dataset, row.edges)
+        grey = _grey_pictures(changed[0], dataset) if row.view == "grey" else None
         planned += [
             Trial(
                 name,
                 TrainingRun(
-                    _changed(params, row, seed),
+                    of_seed,
                     row.arm,
                     data / "features",
                     edges,
+                    features,
                     row.view,
                     grey,
                     row.train_share,
                 ),
             )
-            for seed in seeds
+            for of_seed in changed
         ]
     return planned
 
@@ -81,8 +88,12 @@ def plan(
 def _changed(params: Params, row: Row, seed: int) -> Params:
     """The parameters of a trial."""
     recipe = params.recipe_settings
-    changes = {"structxlip": row.change(recipe.arms.structxlip)}
-    changed = recipe.model_copy(update={"arms": recipe.arms.model_copy(update=changes)})
+    arms = {"structxlip": row.change(recipe.arms.structxlip)}
+    thresholds = {"low": None, "high": None} if "cue" in row.edges else {}  # in units of a detector
+    edges = recipe.edges.model_copy(update=thresholds | dict(row.edges))
+    changed = recipe.model_copy(
+        update={"arms": recipe.arms.model_copy(update=arms), "edges": edges}
+    )
     recipes = params.recipes | {params.recipe: changed}
     return params.model_copy(update={"seed": seed, "recipes": recipes})
 
@@ -90,15 +101,24 @@ def _changed(params: Params, row: Row, seed: int) -> Params:
 def _grey_pictures(params: Params, dataset: str) -> Path:
     pairs, settings = (DATA / dataset / "pairs").resolve(), params.recipe_settings.edges
     key = signature(pictures_key(pairs), f"{settings.size_px} {settings.blur_sigma:g}")
+    if params.recipe_settings.reads_with_tower:
+        encoder = json.dumps(params.recipe_settings.model.encoder_settings())
+        key = signature(key, f"{encoder} {settings.tower_grid}")
+        features = (CACHE / dataset / f"grey-features-{key}").resolve()
+        write_grey_features(params, dataset, features)
+        return features
     grey = (CACHE / dataset / f"grey-{key}.npy").resolve()
     write_grey_pictures(pairs, grey, settings)
     return grey
 
 
-def _edges_of(params: Params, dataset: str, cue: str) -> Path:
-    """The edge maps of another cue, with the other settings of the recipe."""
-    changes = {"cue": cue, "low": None, "high": None}  # thresholds are in units of a detector
-    settings = params.recipe_settings.edges.model_copy(update=changes)
-    folder = (CACHE / dataset / f"edges-{cue}").resolve()
-    make_edges(settings, dataset, params.ingest.max_bad_fraction, folder)
-    return folder
+def _edges_of(changed: Params, dataset: str, changes: Mapping[str, Any]) -> tuple[Path, Path]:
+    """The folder of the edge maps of changed settings, and that of what a frozen tower makes of
+    them, where the edge branch reads it."""
+    key = "-".join(f"{name}-{value}" for name, value in sorted(changes.items()))
+    folder = (CACHE / dataset / f"edges-{key}").resolve()
+    make_edges(changed.recipe_settings.edges, dataset, changed.ingest.max_bad_fraction, folder)
+    features = folder.with_name(f"edge-features-{key}")
+    if changed.recipe_settings.reads_with_tower:
+        write_edge_features(changed, dataset, folder, features)
+    return folder, features

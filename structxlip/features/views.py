@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from structxlip.features.edge_features import EdgeFeatures
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
 
@@ -30,8 +31,8 @@ class View(Protocol):
     channels: int
 
     def maps(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The inputs of some pairs: maps ``[n, channels, S, S]`` in [0, 1], or features
-        ``[n, Di]``."""
+        """The inputs of some pairs: maps ``[n, channels, S, S]`` in [0, 1], or features of a frozen
+        tower, ``[n, P, Di]`` of patches or ``[n, Di]``."""
 
     def crops(
         self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side_px: int
@@ -49,7 +50,7 @@ class WholeCaptions:
 
     plain_captions = True
 
-    def __init__(self, edges: EdgeMaps) -> None:
+    def __init__(self, edges: View) -> None:
         self.has_structure: NDArray[np.bool_] = edges.has_structure
         self.channels = edges.channels
         self.maps, self.crops = edges.maps, edges.crops
@@ -68,7 +69,7 @@ class OtherEdges:
 
     plain_captions = False
 
-    def __init__(self, edges: EdgeMaps, splits: NDArray[np.str_], seed: int) -> None:
+    def __init__(self, edges: View, splits: NDArray[np.str_], seed: int) -> None:
         self.edges, self.channels = edges, edges.channels
         self.other = self.exchange(splits, seed)
         self.has_structure: NDArray[np.bool_] = edges.has_structure[self.other]
@@ -144,3 +145,42 @@ class ImageFeatures:
         self, rows: NDArray[np.int64], maps: NDArray[np.float32], most: int, side_px: int
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         raise ValueError("features of a whole image have no regions")
+
+
+def open_view(
+    name: ViewName,
+    store: FeatureStore,
+    *,
+    edges: Path,
+    edge_features: Path | None,
+    grey: Path | None = None,
+    seed: int = 0,
+) -> View:
+    """The view with a name.
+
+    Args:
+        name: of the view.
+        store: the feature store whose pairs it belongs to.
+        edges: the folder of the edge maps.
+        edge_features: the folder of what a frozen image tower makes of them; None for a branch that
+            reads the maps themselves.
+        grey: what the view `grey` reads: the file of the grey pictures, or the folder of what the
+            tower makes of them.
+        seed: of the view `other_edges`.
+
+    Raises ``UserError`` for artifacts of other pairs.
+    """
+    if name == "image":
+        return ImageFeatures(store)
+    maps = EdgeMaps(edges, store.ids)
+    if name == "grey":
+        assert grey is not None, "the view grey needs its pictures"
+        if edge_features is None:
+            return GreyPictures(grey, maps)
+        return EdgeFeatures(grey, store.ids, np.ones_like(maps.has_structure))
+    view: View = maps
+    if edge_features is not None:
+        view = EdgeFeatures(edge_features, store.ids, maps.has_structure)
+    if name == "whole_captions":
+        return WholeCaptions(view)
+    return OtherEdges(view, store.splits, seed) if name == "other_edges" else view

@@ -1,4 +1,4 @@
-"""Filling a feature store, so that a killed run goes on where it was."""
+"""Filling arrays on disk, such as a feature store, so that a killed run goes on where it was."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -15,62 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.features.groups import caption_groups, caption_ids
-from structxlip.features.store import StoreSpec
+from structxlip.features.store import RowSpec, StoreSpec
 
 FLUSH_S = 5.0  # at most so much work is done again after a kill
 
 
-class FeatureWriter:
-    """Fills the arrays of a feature store, in the order of the pair store.
+class ArrayWriter:
+    """Fills arrays of a folder from their first rows to their last.
 
     Every ``FLUSH_S`` seconds the new rows go to disk, and then their number into a note beside the
     folder. A writer of the same folder starts from that note; it must write the same rows.
 
     Args:
-        directory: the folder of the store.
-        spec: what the store holds.
-        ids: the id of each pair.
-        splits: the split of each pair.
-        caption_counts: the number of captions of each pair.
-        chunk_counts: the number of chunks of each caption.
-        caption_texts: the captions; pairs with a common caption become one group.
-        names_side: whether each caption tells left from right.
+        directory: the folder, which is made.
+        rows: the number of rows, and one row, of each array.
 
     Attributes:
         filled: how many rows each array has.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        spec: StoreSpec,
-        *,
-        ids: list[str],
-        splits: list[str],
-        caption_counts: Iterable[int],
-        chunk_counts: Iterable[int],
-        caption_texts: Iterable[str],
-        names_side: Sequence[bool],
-    ) -> None:
+    def __init__(self, directory: Path, rows: Mapping[str, tuple[int, RowSpec]]) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        caption_offsets = _offsets(caption_counts)
-        (directory / "sizes.json").write_text(json.dumps(asdict(spec), indent=2) + "\n")
-        (directory / "index.json").write_text(json.dumps({"ids": ids, "splits": splits}))
-        np.save(directory / "caption_offsets.npy", caption_offsets)
-        np.save(directory / "chunk_offsets.npy", _offsets(chunk_counts))
-        equal = caption_ids(caption_texts)
-        owners = np.repeat(np.arange(len(ids)), np.diff(caption_offsets))
-        np.save(directory / "caption_ids.npy", equal)
-        np.save(directory / "group_ids.npy", caption_groups(owners, equal))
-        np.save(directory / "names_side.npy", np.array(names_side, np.bool_))
         self._note = directory.with_name(f"{directory.name}.json")
-        rows = {
-            "image": (spec.pairs, spec.image),
-            "caption": (spec.captions, spec.text),
-            "structure": (spec.captions, spec.text),
-            "chunks": (spec.chunks, spec.chunk),
-        }
 
         def arrays(mode: Literal["r+", "w+"]) -> dict[str, np.memmap]:
             return {
@@ -119,6 +86,52 @@ class FeatureWriter:
             os.fsync(file.fileno())
         partial.replace(self._note)
         self._flushed_s = time.monotonic()
+
+
+class FeatureWriter(ArrayWriter):
+    """Fills the arrays of a feature store, in the order of the pair store.
+
+    Args:
+        directory: the folder of the store.
+        spec: what the store holds.
+        ids: the id of each pair.
+        splits: the split of each pair.
+        caption_counts: the number of captions of each pair.
+        chunk_counts: the number of chunks of each caption.
+        caption_texts: the captions; pairs with a common caption become one group.
+        names_side: whether each caption tells left from right.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        spec: StoreSpec,
+        *,
+        ids: list[str],
+        splits: list[str],
+        caption_counts: Iterable[int],
+        chunk_counts: Iterable[int],
+        caption_texts: Iterable[str],
+        names_side: Sequence[bool],
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        caption_offsets = _offsets(caption_counts)
+        (directory / "sizes.json").write_text(json.dumps(asdict(spec), indent=2) + "\n")
+        (directory / "index.json").write_text(json.dumps({"ids": ids, "splits": splits}))
+        np.save(directory / "caption_offsets.npy", caption_offsets)
+        np.save(directory / "chunk_offsets.npy", _offsets(chunk_counts))
+        equal = caption_ids(caption_texts)
+        owners = np.repeat(np.arange(len(ids)), np.diff(caption_offsets))
+        np.save(directory / "caption_ids.npy", equal)
+        np.save(directory / "group_ids.npy", caption_groups(owners, equal))
+        np.save(directory / "names_side.npy", np.array(names_side, np.bool_))
+        rows = {
+            "image": (spec.pairs, spec.image),
+            "caption": (spec.captions, spec.text),
+            "structure": (spec.captions, spec.text),
+            "chunks": (spec.chunks, spec.chunk),
+        }
+        super().__init__(directory, rows)
 
 
 def _open_array(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from structxlip.config import EdgeBranch, Model
 from structxlip.errors import UserError
 from structxlip.features.store import FeatureStore
+from structxlip.features.views import View
 from structxlip.models.edge_branch import check_reads
-from structxlip.models.heads import HeadsConfig, HeadsOnTowers, ProjectionHead
+from structxlip.models.heads import Branch, HeadsConfig, HeadsOnTowers
+from structxlip.models.projection import ProjectionHead, TowerBranch
 from structxlip.models.structxlip import StructXLIP, read_config
 from structxlip.models.towers import is_aligned, load_clip
 from structxlip.models.tuned_clip import TunedClip, TunedClipConfig
+
+# Edge maps from which the statistics of their features are taken: more change nothing.
+MEASURED = 2000
 
 
 def build_model(
@@ -23,7 +28,7 @@ def build_model(
     *,
     seed: int,
     edge_branch: EdgeBranch | None,
-    edge_channels: int = 1,
+    view: View | None = None,
     second_head: bool = False,
 ) -> StructXLIP:
     """The untrained model for the rows of a feature store.
@@ -34,13 +39,14 @@ def build_model(
         seed: of random weights.
         edge_branch: what reads the edge maps; None for a model that reads none. The branch is
             built last, so that the other weights start alike with and without it.
-        edge_channels: of an edge map, as the branch reads it.
+        view: the edge maps, as the branch reads them; None for maps of one channel.
         second_head: the branch is a second head on the features of the image tower, as a control.
 
     Raises ``UserError`` for features of other parameters, edge maps that the branch does not read,
     or a model that cannot be had.
     """
     branch = None if edge_branch == "none" else edge_branch
+    edge_channels = view.channels if view else 1
     if branch and not second_head:
         try:
             check_reads(branch, edge_channels)
@@ -50,8 +56,7 @@ def build_model(
         raise UserError("the features were made with other towers; run `dvc repro`")
     torch.manual_seed(seed)
     if settings.frozen:
-        assert branch != "image_tower", "a recipe whose towers are frozen refuses it"
-        return _heads(settings, store, "second_head" if second_head else branch, edge_channels)
+        return _heads(settings, store, "second_head" if second_head else branch, view)
     if second_head:
         raise UserError("the control `image` needs frozen towers", 2)
     config = TunedClipConfig(
@@ -70,9 +75,14 @@ def build_model(
 def _heads(
     settings: Model,
     store: FeatureStore,
-    edges: Literal["cnn", "descriptor", "second_head"] | None,
-    edge_channels: int,
+    edges: Branch | None,
+    view: View | None,
 ) -> HeadsOnTowers:
+    rows = store.rows("train")
+    of_maps = None
+    if edges == "image_tower":
+        assert view is not None, "the branch image_tower needs the features of its edge maps"
+        of_maps = torch.from_numpy(view.maps(rows[:: math.ceil(len(rows) / MEASURED)]))
     model = HeadsOnTowers(
         HeadsConfig(
             image_tower=settings.image_tower,
@@ -86,10 +96,13 @@ def _heads(
             dropout=settings.dropout,
             aligned=is_aligned(settings.image_tower, settings.text_tower),
             edges=edges,
-            edge_channels=edge_channels,
+            edge_channels=view.channels if view else 1,
+            tower_grid=None if of_maps is None else math.isqrt(of_maps.shape[1]),
         )
     )
-    rows = store.rows("train")
+    if isinstance(model.edge_encoder, TowerBranch):
+        assert of_maps is not None
+        model.edge_encoder.set_statistics(of_maps)
     captions, _ = store.captions_of(rows)
     heads = [(model.image_head, store.image[rows]), (model.text_head, store.caption[captions])]
     if isinstance(model.edge_encoder, ProjectionHead):

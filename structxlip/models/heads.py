@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from structxlip.errors import UserError
 from structxlip.losses import Features
 from structxlip.models.cells_encoder import CellsEncoder
-from structxlip.models.dropout import RowDropout
-from structxlip.models.edge_branch import edge_encoder
+from structxlip.models.edge_branch import MapReader, edge_encoder
 from structxlip.models.edge_encoder import EdgeEncoder
+from structxlip.models.projection import ProjectionHead, TowerBranch
 from structxlip.models.structxlip import Batch, StructXLIP, read_weights, write_model
 from structxlip.models.towers import (
     ImageTower,
@@ -26,6 +26,8 @@ from structxlip.models.towers import (
     carry_towers,
     load_encoders,
 )
+
+Branch = Literal["cnn", "descriptor", "image_tower", "second_head"]
 
 
 @dataclass(frozen=True)
@@ -44,47 +46,10 @@ class HeadsConfig:
     aligned: bool  # the towers share a space already: the heads start as the identity
     # What the second branch is: an edge branch, or, as a control, a second head on the features of
     # the image tower. None: there is none.
-    edges: Literal["cnn", "descriptor", "second_head"] | None
+    edges: Branch | None
     edge_channels: int = 1  # of a map
+    tower_grid: int | None = None  # of the patches that the branch image_tower reads
     trained: str = "heads"
-
-
-class ProjectionHead(nn.Module):
-    """Maps the features of a frozen tower to the joint space.
-
-    Features of aligned towers get a residual MLP that starts at the identity, so that an untrained
-    head is the zero-shot model; others are standardised with the statistics of the training split
-    (``set_statistics``) and projected by an MLP.
-    """
-
-    def __init__(
-        self, in_dim: int, embed_dim: int, hidden_dim: int, dropout: float, *, residual: bool
-    ) -> None:
-        super().__init__()
-        self.mean: Tensor
-        self.std: Tensor
-        self.residual = residual
-        self.register_buffer("mean", torch.zeros(in_dim))
-        self.register_buffer("std", torch.ones(in_dim))
-        last = nn.Linear(hidden_dim, embed_dim)
-        if residual:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        self.mlp = nn.Sequential(
-            nn.Linear(in_dim, hidden_dim), nn.GELU(), RowDropout(dropout), last
-        )
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Mean and standard deviation ``[in_dim]`` of the features of the training split."""
-        self.mean.copy_(mean)
-        self.std.copy_(std.clamp(min=1e-4))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """``[…, in_dim] -> […, embed_dim]``, not normalised."""
-        standard = (features - self.mean) / self.std
-        if self.residual:
-            return features + features.norm(dim=-1, keepdim=True) * self.mlp(standard)
-        return self.mlp(standard)
 
 
 class HeadsOnTowers(StructXLIP):
@@ -112,9 +77,17 @@ class HeadsOnTowers(StructXLIP):
 
         self.image_head, self.text_head = head(config.image_dim), head(config.text_dim)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.edge_encoder: EdgeEncoder | CellsEncoder | ProjectionHead | None = None
+        self.edge_encoder: EdgeEncoder | CellsEncoder | TowerBranch | ProjectionHead | None = None
         if config.edges == "second_head":
             self.edge_encoder = head(config.image_dim)
+        elif config.edges == "image_tower":
+            self.edge_encoder = TowerBranch(
+                config.image_dim,
+                config.embed_dim,
+                config.hidden_dim,
+                config.dropout,
+                residual=config.aligned,
+            )
         elif config.edges:
             self.edge_encoder = edge_encoder(config.edges, config.embed_dim, config.edge_channels)
 
@@ -149,6 +122,12 @@ class HeadsOnTowers(StructXLIP):
 
     def patch_features(self, edges: Tensor) -> Tensor | None:
         return self._branch(edges)[1]
+
+    def map_reader(self, images: ImageTower | Pixels) -> MapReader:
+        if self.config.tower_grid is None:
+            return MapReader(None)
+        assert isinstance(images, ImageTower)
+        return MapReader(images, self.config.tower_grid)
 
     def _branch(self, edges: Tensor) -> tuple[Tensor, Tensor | None]:
         """The features ``[N, D]`` of the second branch, and its patches ``[N, P, D]`` if any."""

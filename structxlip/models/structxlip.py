@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from structxlip.errors import UserError
 from structxlip.losses import Features
+from structxlip.models.edge_branch import MapReader
 from structxlip.models.state_dicts import load_strictly, read_tensors
 from structxlip.models.towers import ImageTower, Pixels, TextTower, Tokens
 
@@ -36,7 +37,7 @@ class Batch(TypedDict, total=False):
     structure: Tensor  # like caption
     chunks: Tensor
     chunk_mask: Tensor  # boolean [N, C]
-    edges: Tensor  # [N, 1, E, E] in [0, 1]
+    edges: Tensor  # what ``StructXLIP.map_reader`` makes of edge maps
     has_structure: Tensor  # boolean [N]
     regions: Tensor  # [N, K, 1, S, S] in [0, 1], crops of edge maps
     region_mask: Tensor  # boolean [N, K]
@@ -66,12 +67,18 @@ class StructXLIP(nn.Module, ABC):
 
     @abstractmethod
     def edge_features(self, edges: Tensor) -> Tensor:
-        """``[N, D]`` of maps ``[N, 1, E, E]`` in [0, 1], not normalised."""
+        """``[N, D]`` of what ``map_reader`` makes of edge maps, not normalised."""
 
     def patch_features(self, edges: Tensor) -> Tensor | None:
-        """``[N, P, D]`` of the patches of maps ``[N, 1, E, E]``, not normalised; None for a model
-        whose edge branch has no patches, or whose chunks are no features of their own."""
+        """``[N, P, D]`` of the patches of what ``map_reader`` makes of edge maps, not normalised;
+        None for a model whose edge branch has no patches, or whose chunks are no features of their
+        own."""
         return None
+
+    def map_reader(self, images: ImageTower | Pixels) -> MapReader:
+        """What turns edge maps into the inputs of the edge branch. ``images``: the encoder of
+        images of this model."""
+        return MapReader(None)
 
     @abstractmethod
     def save(self, directory: Path) -> None:
@@ -102,8 +109,8 @@ class StructXLIP(nn.Module, ABC):
     def embed_images(self, images: Tensor, edges: Tensor | None, alpha: float) -> Tensor:
         """Unit embeddings ``normalise(v + alpha·e)``, ``[N, D]``; ``alpha`` 0 is plain CLIP.
 
-        ``edges``: maps ``[N, 1, E, E]``, needed when ``alpha`` is not 0; an all-zero map adds
-        nothing.
+        ``edges``: as ``edge_features`` takes them, needed when ``alpha`` is not 0; those that are
+        all 0 add nothing.
         """
         embeddings = normalize(self.image_features(images), dim=-1)
         if alpha:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from structxlip.config import Edges
-from structxlip.cues import GIVEN, ConfiguredCue, EdgeMap, branch_input, usable_or_blank
+from structxlip.cues import GIVEN, ConfiguredCue, EdgeMap, usable_or_blank
 from structxlip.data.images import decode_rgb
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
@@ -48,6 +48,7 @@ class Embedder:
             self.cue = ConfiguredCue(self.edges)
         self.alpha = alpha
         self.image_encoder, self.text_encoder = self.model.encoders()
+        self.read_maps = self.model.map_reader(self.image_encoder)
 
     def embed_images(
         self, encoded: Sequence[bytes], edges: Sequence[bytes | None] | None = None
@@ -91,7 +92,7 @@ class Embedder:
                 self._edge_map(*pair, first + place)
                 for place, pair in enumerate(zip(pixels, edges, strict=True))
             ]
-            maps = torch.from_numpy(np.stack([branch_input(edges) for edges in found]))
+            maps = torch.from_numpy(self.read_maps(found))
         return self.model.embed_images(features, maps, self.alpha)
 
     def _edge_map(self, rgb: NDArray[np.uint8], given: bytes | None, place: int) -> EdgeMap:

@@ -20,15 +20,21 @@ def evaluate(params: Params, dataset: str) -> None:
 
     from structxlip.evaluation.pointing import attention_weights, named_chunks, pointing_game
     from structxlip.evaluation.protocol import compare
-    from structxlip.features.edge_maps import EdgeMaps
     from structxlip.features.store import FeatureStore
+    from structxlip.features.views import open_view
     from structxlip.models.build import build_model, load_model
     from structxlip.reports.attention import Attention
     from structxlip.reports.report import write_report
 
     data, models, recipe = DATA / dataset, MODELS / dataset, params.recipe_settings
     store = FeatureStore(data / "features")
-    edges = EdgeMaps(data / "edges", store.ids)
+    by_tower = recipe.reads_with_tower
+    edges = open_view(
+        "edges",
+        store,
+        edges=data / "edges",
+        edge_features=data / "edge_features" if by_tower else None,
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     structxlip = load_model(models / "structxlip").to(device)
     comparison = compare(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from importlib.metadata import version
@@ -123,13 +124,18 @@ def _writer(
     )
 
 
+def versions(packages: Iterable[str]) -> list[str]:
+    """The versions of installed packages."""
+    return [version(package) for package in packages]
+
+
 def _signature(settings: Model, *sources: bytes | Path) -> str:
     """A hash of everything that the features depend on."""
     towers = dict.fromkeys((settings.image_tower, settings.text_tower))
     return signature(
         json.dumps(settings.encoder_settings()),
         cv2.__version__,
-        *map(version, PACKAGES),
+        *versions(PACKAGES),
         *CODE,
         *(file for tower in towers for file in named_files(tower)),
         *sources,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from structxlip.config import Arm, Params
 from structxlip.features.edge_maps import cues_of
-from structxlip.incremental.artifacts import DATA, MODELS, atomic_directory
+from structxlip.incremental.artifacts import MODELS, atomic_directory
 from structxlip.ray_session import ray_session
 from structxlip.tracking.training_log import TrainingLog
 from structxlip.training.loop import StepResult
@@ -21,8 +21,8 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
     """Train an arm on a dataset, from its newest checkpoint on, and write the model."""
     import pandas as pd
 
-    data, recipe = DATA / dataset, params.recipe_settings
-    run = TrainingRun(params, arm, data / "features", data / "edges")
+    recipe = params.recipe_settings
+    run = TrainingRun.of_dataset(params, dataset, arm)
     display = ProgressDisplay(f"train {dataset} {arm}", recipe.train.epochs)
     log, status = TrainingLog(dataset, params, arm, run.name), "FAILED"
 

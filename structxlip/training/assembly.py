@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from structxlip.errors import UserError
-from structxlip.features.edge_maps import EdgeMaps
+from structxlip.features import views
 from structxlip.features.store import FeatureStore
-from structxlip.features.views import GreyPictures, ImageFeatures, OtherEdges, View, WholeCaptions
+from structxlip.features.views import View
 from structxlip.losses import CompositeLoss
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
@@ -74,17 +75,19 @@ def open_view(run: TrainingRun, store: FeatureStore) -> View | None:
     """The inputs of the second branch of a run; None for vanilla, which has none."""
     if not run.arm_settings.is_structural:
         return None
-    if run.view == "image":
-        return ImageFeatures(store)
-    edges = EdgeMaps(run.edges, store.ids)
-    if run.view == "whole_captions":
-        return WholeCaptions(edges)
-    if run.view == "other_edges":
-        return OtherEdges(edges, store.splits, run.params.seed)
-    if run.view == "grey":
-        assert run.grey is not None, "the view grey needs its pictures"
-        return GreyPictures(run.grey, edges)
-    return edges
+    return views.open_view(
+        run.view,
+        store,
+        edges=run.edges,
+        edge_features=_edge_features(run) if run.reads_with_tower else None,
+        grey=run.grey,
+        seed=run.params.seed,
+    )
+
+
+def _edge_features(run: TrainingRun) -> Path:
+    assert run.edge_features is not None, "the branch image_tower needs the features of its maps"
+    return run.edge_features
 
 
 def untrained_model(run: TrainingRun, store: FeatureStore, view: View | None) -> StructXLIP:
@@ -95,7 +98,7 @@ def untrained_model(run: TrainingRun, store: FeatureStore, view: View | None) ->
         store,
         seed=run.params.seed,
         edge_branch=arm.edge_branch if view else None,
-        edge_channels=view.channels if view else 1,
+        view=view,
         second_head=run.view == "image",
     )
     if arm.needs_regions:

@@ -132,7 +132,7 @@ class TrainingBatches:
         mask &= chunks.any(axis=-1)
         maps = self.view.maps(pairs)
         seen = maps
-        if most and maps.shape[1] > 1:
+        if most and self.view.channels > 1:
             seen = shift_cells(maps, shifts * (maps.shape[-1] / self.edge_px))
         elif most:
             seen = shift_maps(maps, shifts)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from structxlip.config import Arm, Params
 from structxlip.errors import UserError
-from structxlip.incremental.artifacts import DATA
 from structxlip.losses import NotFinite
 from structxlip.progress import say
 from structxlip.training.assembly import assemble
@@ -54,8 +53,7 @@ def replay(params: Params, dataset: str, arm: Arm) -> None:
 
     Raises ``UserError`` when the step fails again, or when no training has failed.
     """
-    data = DATA / dataset
-    run = TrainingRun(params, arm, data / "features", data / "edges")
+    run = TrainingRun.of_dataset(params, dataset, arm)
     checkpoints = run.checkpoints()
     saved = checkpoints.newest(FAILED)
     if saved is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from structxlip.config import Arm, ArmSettings, Params
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import ViewName
+from structxlip.incremental.artifacts import DATA
 from structxlip.models.cells_encoder import WIDTHS
 from structxlip.models.edge_encoder import LAYERS
 from structxlip.models.towers import named_files
@@ -28,6 +29,8 @@ class TrainingRun:
         arm: the name of what is trained.
         features: the folder of the feature store.
         edges: the folder of the edge maps.
+        edge_features: the folder of what a frozen image tower makes of them; only the branch
+            ``image_tower`` reads it.
         view: the input of the second branch. `edges` is the method, all others are controls.
         grey: the file of the pictures that the view `grey` reads.
         train_share: of the training pairs that are used; see ``FeatureStore``.
@@ -37,6 +40,7 @@ class TrainingRun:
     arm: Arm
     features: Path
     edges: Path
+    edge_features: Path | None = None
     view: ViewName = "edges"
     grey: Path | None = None
     train_share: float = 1.0
@@ -62,11 +66,26 @@ class TrainingRun:
         towers = (recipe.model.image_tower, recipe.model.text_tower)
         weights = [*filter(Path.is_file, ASSETS.rglob("*"))]
         weights += [file for tower in towers for file in named_files(tower)]
-        for path in sorted({*self.features.iterdir(), *self.edges.iterdir(), *weights}):
+        folders = [self.features, self.edges]
+        folders += [self.edge_features] if self.edge_features and self.reads_with_tower else []
+        files = {file for folder in folders for file in folder.iterdir()}
+        for path in sorted({*files, *weights}):
             digest.update(path.name.encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
         return f"{self.arm}-{digest.hexdigest()}"
+
+    @classmethod
+    def of_dataset(cls, params: Params, dataset: str, arm: Arm) -> TrainingRun:
+        """The training of an arm on the artifacts of a dataset."""
+        data = DATA / dataset
+        folders = data / "features", data / "edges", data / "edge_features"
+        return cls(params, arm, *folders)
+
+    @property
+    def reads_with_tower(self) -> bool:
+        """Whether the edge branch learns from what the frozen image tower makes of the maps."""
+        return self.params.recipe_settings.reads_with_tower
 
     def store(self) -> FeatureStore:
         """The features that it trains on."""

@@ -83,7 +83,7 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         (
             "arms.structxlip.region_chunk.kind",
             "region_chunk",
-            "arms.structxlip: region_chunk: the kind region_chunk needs edge_branch: image_tower",
+            ": region_chunk: the kind region_chunk reads crops with an image tower that is trained",
         ),
         ("model.image_tower", "resnet", "model.image_tower: string should match pattern"),
         ("model.trained", "all", "model: trained all needs one CLIP model as both towers, such as"),
@@ -94,7 +94,8 @@ def test_refused_with_one_sentence(
     content: dict[str, Any], path: str, value: object, sentence: str
 ) -> None:
     if path.split(".")[0] in Recipe.model_fields:
-        path, sentence = f"recipes.frozen.{path}", f"recipes.frozen.{sentence}"
+        place = "recipes.frozen" if sentence.startswith(":") else "recipes.frozen."
+        path, sentence = f"recipes.frozen.{path}", f"{place}{sentence}"
     change(content, path, value)
     with pytest.raises(UserError) as refused:
         validate_params(content)
@@ -108,8 +109,13 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
     frozen, paper = params.recipes["frozen"], params.recipes["paper"]
     assert params.recipe_settings == frozen
     assert (frozen.train.learning_rate, frozen.train.weight_decay) == (1e-3, 0.05)
-    assert list(frozen.arms.structxlip.weights.values()) == [0.5, 0.1, 0.05]
-    assert frozen.arms.structxlip.edge_branch == "cnn"
+    assert list(frozen.arms.structxlip.weights.values()) == [0.5, 1.0, 0.05]
+    branches = {name: recipe.arms.structxlip.edge_branch for name, recipe in params.recipes.items()}
+    assert (branches["frozen"], frozen.edges.cue) == ("image_tower", "gradient")
+    assert (branches["outlines"], params.recipes["outlines"].edges.cue) == (
+        "descriptor",
+        "orientations",
+    )
     assert (paper.train.learning_rate, paper.train.weight_decay) == (5e-6, 0.05)
     assert (paper.train.epochs, paper.train.batch_size) == (10, 16)
     assert (paper.train.precision, paper.model.max_tokens) == ("bf16", 248)
@@ -130,8 +136,33 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
         ("recipes.paper.trian", {}, "recipes.paper.trian: unknown key; did you mean 'train'?"),
         (
             "recipes.frozen.arms.structxlip",
-            {"edge_branch": "image_tower", "region_chunk": {"kind": "region_chunk"}},
-            "recipes.frozen: edge_branch: image_tower reads edge maps with the image tower",
+            {"edge_branch": "cnn"},
+            "recipes.frozen: edges.tower_grid has no effect without edge_branch: image_tower",
+        ),
+        (
+            "recipes.frozen.edges.tower_grid",
+            None,
+            "recipes.frozen: edge_branch: image_tower with frozen towers needs edges.tower_grid",
+        ),
+        (
+            "recipes.frozen.edges.tower_grid",
+            1,
+            "recipes.frozen: the region-chunk loss needs patches; set edges.tower_grid above 1",
+        ),
+        (
+            "recipes.frozen.arms.structxlip.edge_shift_px",
+            4,
+            "recipes.frozen: arms.structxlip.edge_shift_px has no effect on features",
+        ),
+        (
+            "recipes.outlines.arms.structxlip.edge_branch",
+            "none",
+            "recipes.outlines.arms.structxlip: edge_branch: none trains no structural loss",
+        ),
+        (
+            "recipes.paper.arms.structxlip.region_chunk.kind",
+            "region_chunk_attention",
+            "recipes.paper: region_chunk: the kind region_chunk_attention needs patches",
         ),
         (
             "recipes.paper.arms.structxlip.edge_branch",
@@ -159,9 +190,9 @@ def test_every_recipe_is_the_one_of_the_method(content: dict[str, Any]) -> None:
             "recipes.paper: captions.mode downweight needs a frozen text tower",
         ),
         (
-            "recipes.frozen.arms.structxlip.edge_shift_px",
+            "recipes.outlines.arms.structxlip.edge_shift_px",
             128,
-            "recipes.frozen: arms.structxlip.edge_shift_px must be below edges.size_px",
+            "recipes.outlines: arms.structxlip.edge_shift_px must be below edges.size_px",
         ),
         (
             "recipes.frozen.arms.structxlip.extra_losses",

@@ -91,7 +91,8 @@ def test_a_soft_map_is_the_gradient() -> None:
     grey = picture(2)[..., 0]
     found = find_detector("gradient")(grey, size_px=SIDE, blur_sigma=0)
     wanted = 255 * np.minimum(naive_gradient(grey)[0], 1)
-    np.testing.assert_allclose(found[0], wanted, atol=1)
+    np.testing.assert_allclose(found[0], wanted, atol=255 / 15 / 2 + 0.1)
+    assert set(np.unique(found)) <= set(range(0, 256, 17))
 
 
 @pytest.mark.parametrize("degrees", range(0, 180, 15))

@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from structxlip import experiments
 from structxlip.config import Params
 from structxlip.experiments.ablate import IMAGE_ONLY, ablate, ablated, ablation_rows, verdict
 from structxlip.experiments.rows import plan
+from structxlip.models.cells_encoder import CellsEncoder
 from structxlip.training.assembly import assemble
 from tests.experiments.test_compare import outcomes
 from tests.store import Artifacts
@@ -22,10 +24,15 @@ PARTS = ["no_edge_text", "no_region_chunk", "no_edge_image", "whole_captions"]
 
 
 @pytest.mark.e2e
-def test_every_part_has_its_row_table_and_picture(project: Artifacts, short: Params) -> None:
+def test_every_part_has_its_row_table_and_picture(
+    project: Artifacts, short: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The features of this project are random: no tower made them.
+    monkeypatch.delitem(experiments.ablate.BRANCHES, "image_tower")
     ablate(short, "scenes", [0])
     found = json.loads(Path("reports/scenes/ablate.json").read_text())
-    rows = ["vanilla", "structxlip", *PARTS, "cue_sobel", "cue_dog", IMAGE_ONLY]
+    rows = ["vanilla", "structxlip", *PARTS, "cue_gradient", "cue_sobel"]
+    rows += ["branch_descriptor", IMAGE_ONLY]
     assert list(found["rows"]) == rows
     assert [name for name, row in found["rows"].items() if "cost" not in row] == ["structxlip"]
     table = Path("reports/scenes/ablate.md").read_text()
@@ -35,11 +42,14 @@ def test_every_part_has_its_row_table_and_picture(project: Artifacts, short: Par
     assert "What each part gives" in page
     assert "Is the gain structure" not in page
     assert "without the caption filter" in page
-    sobel = pq.read_table(".cache/experiments/scenes/edges-sobel/part-00000.parquet")
+    sobel = pq.read_table(".cache/experiments/scenes/edges-cue-sobel/part-00000.parquet")
     assert set(sobel["cue"].to_pylist()) == {"sobel"}
 
 
-def test_one_part_is_missing_from_each_row(project: Artifacts, short: Params) -> None:
+def test_one_part_is_missing_from_each_row(
+    project: Artifacts, short: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(experiments.ablate.BRANCHES, "image_tower")
     planned = {trial.row: trial.run for trial in plan(short, "scenes", ablation_rows(short), [0])}
     whole = assemble(planned["structxlip"])
     weights = whole.loop.local_task.loss.weights
@@ -58,6 +68,10 @@ def test_one_part_is_missing_from_each_row(project: Artifacts, short: Params) ->
     assert batches["cue_sobel"]["edges"].shape != batches["structxlip"]["edges"].shape or (
         not torch.equal(batches["cue_sobel"]["edges"], batches["structxlip"]["edges"])
     )
+    descriptor = assemble(planned["branch_descriptor"])
+    assert isinstance(descriptor.model.edge_encoder, CellsEncoder)
+    cells = descriptor.batches.batch(rows, 0, 0)["edges"]
+    assert cells.shape[1:] == (8, 16, 16)
 
 
 def test_a_loss_that_is_not_used_has_no_row(params: Params) -> None:
@@ -70,7 +84,23 @@ def test_a_loss_that_is_not_used_has_no_row(params: Params) -> None:
     assert "no_edge_image" not in ablation_rows(two)
     assert "no_edge_text" in ablation_rows(two)
     sobel = change(params, "edges", cue="sobel")
-    assert {"cue_canny", "cue_dog"} == {n for n in ablation_rows(sobel) if n.startswith("cue_")}
+    cues = {name for name in ablation_rows(sobel) if name.startswith("cue_")}
+    assert cues == {"cue_canny", "cue_gradient"}
+
+
+def test_branches_take_each_others_place(params: Params) -> None:
+    def branches(of: Params) -> set[str]:
+        rows = {n: row for n, row in ablation_rows(of).items() if n.startswith("branch_")}
+        for name, row in rows.items():
+            arm = row.change(of.recipe_settings.arms.structxlip)
+            assert f"branch_{arm.edge_branch}" == name
+            assert (arm.edge_shift_px > 0) == (arm.edge_branch != "image_tower")
+        return set(rows)
+
+    assert branches(params) == {"branch_descriptor", "branch_image_tower"}
+    outlines = params.model_copy(update={"recipe": "outlines"})
+    assert branches(outlines) == {"branch_cnn", "branch_image_tower"}
+    assert not any(name.startswith("cue_") for name in ablation_rows(outlines))
 
 
 def test_the_cost_is_the_gain_of_the_whole_over_the_part() -> None:

@@ -26,7 +26,8 @@ from structxlip.experiments.compare import (
 )
 from structxlip.experiments.trials import Outcome, run_trials
 from structxlip.models.edge_encoder import EdgeEncoder
-from structxlip.models.heads import HeadsOnTowers, ProjectionHead
+from structxlip.models.heads import HeadsOnTowers
+from structxlip.models.projection import ProjectionHead
 from structxlip.training.assembly import assemble
 from tests.features.test_views import write_pairs
 from tests.store import Artifacts, write_artifacts

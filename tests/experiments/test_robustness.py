@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from structxlip.config import Params
@@ -15,7 +17,15 @@ from structxlip.data.shards import ShardWriter, pair_schema
 from structxlip.evaluation.appearance import CHANGES
 from structxlip.experiments import robustness
 from structxlip.experiments.compare import ROWS, planned_trials
-from structxlip.experiments.robustness import CHANGED, MEAN, ChangedTest, change_test, summarised
+from structxlip.experiments.robustness import (
+    CHANGED,
+    MEAN,
+    ChangedTest,
+    change_test,
+    packed,
+    summarised,
+    unpacked,
+)
 from structxlip.experiments.trials import run_trials
 from structxlip.features.store import FeatureStore
 from structxlip.models.build import load_model
@@ -80,7 +90,7 @@ def test_changed_images_are_encoded_as_the_stages_encode_them(project: Params) -
     np.testing.assert_array_equal(same.image, store.image[store.rows("test")])
     inverted = change_test("inverted", pairs, settings, model)
     np.testing.assert_array_equal(inverted.image, 255 - same.image)
-    assert same.edges.shape == (TEST, settings.size_px, settings.size_px)
+    assert same.edges.shape == (TEST, 1, settings.size_px, settings.size_px)
     noisy = change_test("noise", pairs, settings, model)
     np.testing.assert_array_equal(noisy.image, change_test("noise", pairs, settings, model).image)
 
@@ -89,14 +99,25 @@ def test_each_branch_gets_its_own_input() -> None:
     rng = np.random.default_rng(0)
     test = ChangedTest(
         rng.random((3, 5)).astype(np.float32),
-        rng.random((3, 4, 4)) < 0.5,
-        rng.integers(0, 256, (3, 4, 4)).astype(np.uint8),
+        packed((rng.random((3, 1, 4, 4)) < 0.5).astype(np.float32)),
+        packed(rng.random((3, 6, 5)).astype(np.float32)),
     )
+    assert (test.edges.dtype, test.grey.dtype) == (np.uint8, np.float16)
     order = np.array([2, 0, 1])
     np.testing.assert_array_equal(test.inputs("image", order), test.image)
-    np.testing.assert_array_equal(test.inputs("edges", order)[:, 0], test.edges)
-    np.testing.assert_array_equal(test.inputs("other_edges", order)[:, 0], test.edges[order])
-    np.testing.assert_allclose(test.inputs("grey", order)[:, 0] * 255, test.grey, rtol=1e-6)
+    np.testing.assert_array_equal(test.inputs("edges", order) * 255, test.edges)
+    np.testing.assert_array_equal(test.inputs("other_edges", order) * 255, test.edges[order])
+    np.testing.assert_array_equal(test.inputs("grey", order), test.grey.astype(np.float32))
+
+
+@given(seed=st.integers(0, 20), cells=st.booleans())
+def test_packed_inputs_come_back(seed: int, cells: bool) -> None:
+    rng = np.random.default_rng(seed)
+    if cells:
+        edges = rng.integers(0, 256, (2, 8, 4, 4)).astype(np.float32) / np.float32(255)
+    else:
+        edges = rng.standard_normal((2, 4, 6)).astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(unpacked(packed(edges)), edges)
 
 
 def test_the_mean_of_the_changes_leaves_out_the_unchanged() -> None:

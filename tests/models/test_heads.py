@@ -17,7 +17,8 @@ from torch.nn.functional import normalize
 from structxlip.errors import UserError
 from structxlip.models.build import load_model
 from structxlip.models.cells_encoder import CellsEncoder
-from structxlip.models.heads import HeadsConfig, HeadsOnTowers, ProjectionHead
+from structxlip.models.heads import HeadsConfig, HeadsOnTowers
+from structxlip.models.projection import ProjectionHead, TowerBranch
 from structxlip.models.structxlip import Batch
 
 CONFIG = HeadsConfig(
@@ -179,6 +180,33 @@ def test_cells_are_read_by_the_descriptor(tmp_path: Path) -> None:
     torch.testing.assert_close(model.patch_features(cells), patches)
     model.save(tmp_path)
     torch.testing.assert_close(load_model(tmp_path).edge_features(cells), features)
+
+
+@torch.no_grad()
+def test_heads_read_what_a_tower_makes_of_maps(tmp_path: Path) -> None:
+    model = HeadsOnTowers(replace(CONFIG, edges="image_tower", tower_grid=2)).eval()
+    branch = model.edge_encoder
+    assert isinstance(branch, TowerBranch)
+    measured = 3 + 2 * torch.randn(50, 4, 5)
+    branch.set_statistics(measured)
+    features = 3 + 2 * torch.randn(3, 4, 5)
+    embedding, patches = branch(features)
+    torch.testing.assert_close(embedding, branch.head(features.mean(dim=1)))
+    flat = measured.flatten(0, 1)
+    standard = (features - flat.mean(dim=0)) / flat.std(dim=0, correction=0)
+    torch.testing.assert_close(patches, branch.patch_projection(standard))
+    pooled = measured.mean(dim=1)
+    torch.testing.assert_close(branch.head.mean, pooled.mean(dim=0))
+    torch.testing.assert_close(branch.head.std, pooled.std(dim=0, correction=0))
+    torch.testing.assert_close(model.edge_features(features), embedding)
+    model.save(tmp_path)
+    loaded = load_model(tmp_path)
+    torch.testing.assert_close(loaded.patch_features(features), patches)
+    blank = torch.zeros(3, 4, 5)  # features of maps without structure add nothing
+    images = torch.randn(3, 5)
+    plain = loaded.embed_images(images, None, 0.0)
+    torch.testing.assert_close(loaded.embed_images(images, blank, 0.5), plain)
+    assert not torch.allclose(loaded.embed_images(images, features, 0.5), plain)
 
 
 @pytest.mark.parametrize(("edges", "branch"), [(True, "cnn"), (False, None)])

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from structxlip.cues.gradients import normalised_gradient, refuse_thresholds
 
+LEVELS = 16  # more make a map three times as large
+
 
 def gradient(
     image: NDArray[np.uint8],
@@ -18,10 +20,11 @@ def gradient(
 ) -> NDArray[np.uint8]:
     """The soft map of an image, as ``canny`` takes it: ``uint8 [1, size_px, size_px]``.
 
-    A value is 255 times ``normalised_gradient``, so that faint outlines show as strong ones do. A
-    soft map has no thresholds. Raises ``ValueError`` for ``low`` or ``high``, and what ``canny``
-    raises.
+    A value is 255 times ``normalised_gradient``, so that faint outlines show as strong ones do, in
+    ``LEVELS`` steps. A soft map has no thresholds. Raises ``ValueError`` for ``low`` or ``high``,
+    and what ``canny`` raises.
     """
     refuse_thresholds("gradient", low, high)
     magnitude, _ = normalised_gradient(image, size_px=size_px, blur_sigma=blur_sigma)
-    return np.rint(np.minimum(magnitude, 1) * 255).astype(np.uint8)[None]
+    steps = np.rint(np.minimum(magnitude, 1) * (LEVELS - 1))
+    return (steps * (255 // (LEVELS - 1))).astype(np.uint8)[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from structxlip.errors import UserError
 from structxlip.features.store import RowSpec
@@ -46,6 +48,34 @@ class ImageTower(nn.Module):
         with autocast(pixels.device):
             features = self.network(pixels)
         return features.float().cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_patches(self, images: Sequence[NDArray[np.uint8]], grid: int) -> NDArray[np.float32]:
+        """Features ``[N, grid², D]`` of the patches of images, as ``encode`` takes them.
+
+        With ``grid`` 1 they are the pooled features. Raises ``UserError`` for a tower that tells no
+        patches.
+        """
+        if grid == 1:
+            return self.encode(images)[:, None]
+        find: Any = getattr(self.network, "forward_features", None)
+        if find is None:
+            raise UserError(
+                "edges.tower_grid: this image tower tells no patches; set it to 1, and the weight "
+                "of region_chunk to 0",
+                2,
+            )
+        pixels = self.standardise(torch.from_numpy(squares(images, self.image_px)))
+        with autocast(pixels.device):
+            maps = find(pixels)
+        if maps.ndim == 3:  # tokens of a transformer, the class token first
+            tokens = maps[:, getattr(self.network, "num_prefix_tokens", 0) :]
+            side = math.isqrt(tokens.shape[1])
+            maps = tokens.transpose(1, 2).unflatten(2, (side, side))
+        elif maps.shape[1] != self.dim:  # channels last, as Swin has them
+            maps = maps.permute(0, 3, 1, 2)
+        patches = adaptive_avg_pool2d(maps.float(), grid).flatten(2).transpose(1, 2)
+        return patches.cpu().numpy()
 
 
 class Standardise(nn.Module):
