@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OUTCOME = "outcome.npz"
+# What an outcome holds beside embeddings.
+NUMBERS = ("alpha", "validation", "validation_image_only", "last_epoch", "cpu_s")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Outcome:
         validation: mean R@1 of both ways on validation at that weight, in percent.
         image_only: the test split without the second branch.
         fused: the test split with it, at ``alpha``.
+        validation_image_only: the same without the second branch.
+        last_epoch: the losses of the last epoch by their names, such as ``edge_text_loss``.
         cpu_s: processor time of the training, in seconds; of a training that went on after a kill,
             that of its last part.
     """
@@ -67,11 +72,13 @@ class Outcome:
     validation: float
     image_only: Embeddings
     fused: Embeddings
+    validation_image_only: float = math.nan
+    last_epoch: Mapping[str, float] = field(default_factory=dict)
     cpu_s: float = 0.0
 
     def save(self, file: Path) -> None:
         """Write the outcome as a NumPy archive."""
-        about = {"alpha": self.alpha, "validation": self.validation, "cpu_s": self.cpu_s}
+        about = {name: getattr(self, name) for name in NUMBERS}
         np.savez(
             file,
             about=np.array(json.dumps(about)),
@@ -89,11 +96,9 @@ class Outcome:
             texts = found["texts"], found["text_to_image"], found["groups"]
             about = json.loads(str(found["about"]))
             return cls(
-                about["alpha"],
-                about["validation"],
-                Embeddings(found["images"], *texts),
-                Embeddings(found["fused"], *texts),
-                about["cpu_s"],
+                **{name: about[name] for name in NUMBERS},
+                image_only=Embeddings(found["images"], *texts),
+                fused=Embeddings(found["fused"], *texts),
             )
 
 
@@ -147,23 +152,28 @@ def run_trial(run: TrainingRun, directory: Path) -> None:
     started = time.process_time()
     train_worker(run, run.checkpoints(), World(), lambda _: None)
     cpu_s = time.process_time() - started
-    model, _ = load_trained(run)
+    model, history = load_trained(run)
     model.save(directory)
-    replace(_outcome(run, model), cpu_s=cpu_s).save(directory / OUTCOME)
+    losses = {name: value for name, value in history[-1].items() if name.endswith("_loss")}
+    replace(_outcome(run, model), cpu_s=cpu_s, last_epoch=losses).save(directory / OUTCOME)
 
 
 def _outcome(run: TrainingRun, model: StructXLIP) -> Outcome:
     store = run.store()
     view = open_view(run, store)
-    if view is None:
-        validation = embed_split(model, store, None, "val", 0.0)
-        test = embed_split(model, store, None, "test", 0.0)
-        return Outcome(0.0, mean_recall(validation.ranks().recall((1,))), test, test)
     alpha = choose_alpha(model, store, view, run.params.recipe_settings.evaluation.alphas)
-    validation = embed_split(model, store, view, "val", alpha)
+
+    def embedded(split: str, alpha: float) -> Embeddings:
+        return embed_split(model, store, view, split, alpha)
+
+    validation = {
+        share: mean_recall(embedded("val", share).ranks().recall((1,))) for share in {0.0, alpha}
+    }
+    image_only = embedded("test", 0.0)
     return Outcome(
         alpha,
-        mean_recall(validation.ranks().recall((1,))),
-        embed_split(model, store, view, "test", 0.0),
-        embed_split(model, store, view, "test", alpha),
+        validation[alpha],
+        image_only,
+        embedded("test", alpha) if alpha else image_only,
+        validation_image_only=validation[0.0],
     )
