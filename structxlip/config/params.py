@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from structxlip.config.arms import Arm
 from structxlip.config.cues import Captions
 from structxlip.config.datasets import Dataset, DatasetEntry, entry_class
 from structxlip.config.recipe import Recipe
@@ -67,8 +66,10 @@ class Ingest(Section):
 class Register(Section):
     """The model that is registered in MLflow."""
 
-    arm: Arm = Field(
-        "structxlip", description="The arm that is registered as structxlip-<dataset>."
+    arm: Literal["validated", "vanilla", "structxlip"] = Field(
+        "validated",
+        description="The arm that is registered as structxlip-<dataset>. validated: the one with "
+        "the better R@1 on validation, so that structure that does not help is not served.",
     )
 
 

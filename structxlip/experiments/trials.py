@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from structxlip.evaluation.protocol import Embeddings, choose_alpha, embed_split
-from structxlip.evaluation.statistics import mean_recall
+from structxlip.evaluation.protocol import Embeddings, choose_alpha, embed_split, validated
 from structxlip.incremental.artifacts import MODELS, atomic_directory
 from structxlip.incremental.ray_map import map_units
 from structxlip.incremental.row_cache import signature
@@ -163,17 +162,11 @@ def _outcome(run: TrainingRun, model: StructXLIP) -> Outcome:
     view = open_view(run, store)
     alpha = choose_alpha(model, store, view, run.params.recipe_settings.evaluation.alphas)
 
-    def embedded(split: str, alpha: float) -> Embeddings:
-        return embed_split(model, store, view, split, alpha)
-
-    validation = {
-        share: mean_recall(embedded("val", share).ranks().recall((1,))) for share in {0.0, alpha}
-    }
-    image_only = embedded("test", 0.0)
+    image_only = embed_split(model, store, view, "test", 0.0)
     return Outcome(
         alpha,
-        validation[alpha],
+        validated(model, store, view, alpha),
         image_only,
-        embedded("test", alpha) if alpha else image_only,
-        validation_image_only=validation[0.0],
+        embed_split(model, store, view, "test", alpha) if alpha else image_only,
+        validation_image_only=validated(model, store, view, 0.0),
     )

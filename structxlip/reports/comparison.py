@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from structxlip.errors import UserError
+from structxlip.evaluation.chosen import best_on_validation
 from structxlip.incremental.artifacts import REPORTS
 
 
@@ -50,6 +51,15 @@ def model_labels(metrics: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def validation_text(metrics: dict[str, Any]) -> str:
+    """Which arm is better on validation, in words."""
+    found = metrics["validation"]
+    numbers = f"R@1 {found['structxlip']:.1f} % against {found['vanilla']:.1f} % of vanilla"
+    if best_on_validation(metrics) == "structxlip":
+        return f"On validation StructXLIP is better: {numbers}."
+    return f"On validation StructXLIP is not better: {numbers}. Vanilla is the one to take."
+
+
 def gain_text(gain: dict[str, float], unit: str = "") -> str:
     """A gain in points with its 95 % interval, such as `+1.1 [−0.2, +2.4]`."""
     parts = [f"{gain['mean']:+.1f}", unit, f"[{gain['low']:+.1f}, {gain['high']:+.1f}]"]
@@ -85,6 +95,8 @@ def print_comparison(dataset: str) -> None:
         for row in rows:
             shown.add_row(*row)
         console.print(shown)
+    if "validation" in metrics:
+        console.print(validation_text(metrics))
     console.print(f"report   {folder / 'report.html'}")
     registration = folder / "registration.json"
     if registration.exists():

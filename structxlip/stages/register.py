@@ -20,7 +20,7 @@ def register(params: Params, dataset: str) -> None:
     done = register_model(
         dataset=dataset,
         params=params,
-        model=MODELS / dataset / params.register_.arm,
+        models=MODELS / dataset,
         metrics=json.loads((reports / "metrics.json").read_text()),
         files=[reports / name for name in LOGGED],
         test=read_test_split(DATA / dataset / "pairs"),
@@ -28,4 +28,5 @@ def register(params: Params, dataset: str) -> None:
     with atomic_files(reports, "register") as directory:
         (directory / "registration.json").write_text(json.dumps(asdict(done), indent=2) + "\n")
     promoted = "it is the champion now" if done.alias else "the champion stays"
-    say(f"register {dataset}: {done.model} version {done.version}, {promoted} ({done.reason})")
+    version = f"{done.model} version {done.version} is {done.arm}"
+    say(f"register {dataset}: {version}, {promoted} ({done.reason})")

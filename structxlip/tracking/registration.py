@@ -10,6 +10,7 @@ from typing import Any
 
 from structxlip.config import Params
 from structxlip.errors import UserError
+from structxlip.evaluation.chosen import best_on_validation
 from structxlip.evaluation.statistics import mean_recall
 from structxlip.models.structxlip import read_config
 from structxlip.tracking.connection import connect, experiment_id, logged_params, metric_names
@@ -25,6 +26,7 @@ class Registration:
 
     Attributes:
         model, version: its name and version in the registry.
+        arm: what is registered.
         run_id: the MLflow run.
         alias: `champion`, or empty when the champion stays.
         score: mean R@1 of both ways, in percent.
@@ -33,6 +35,7 @@ class Registration:
 
     model: str
     version: str
+    arm: str
     run_id: str
     alias: str
     score: float
@@ -43,7 +46,7 @@ def register_model(
     *,
     dataset: str,
     params: Params,
-    model: Path,
+    models: Path,
     metrics: dict[str, Any],
     files: list[Path],
     test: TestSplit,
@@ -56,25 +59,29 @@ def register_model(
     Args:
         dataset: its name; the model is ``structxlip-<dataset>``.
         params: of the run.
-        model: the folder of the arm that is registered.
+        models: the folder of all arms.
         metrics: the content of ``metrics.json``.
         files: to log beside the model.
         test: what the version is scored on.
 
     Raises ``UserError`` when the loaded model does not reach what evaluation measured.
     """
+    chosen = params.register_.arm
+    arm = best_on_validation(metrics) if chosen == "validated" else chosen
     mlflow = connect()
     name = f"structxlip-{dataset}"
     mlflow.set_experiment(experiment_id=experiment_id(mlflow, dataset))
-    with mlflow.start_run(run_name=params.register_.arm) as run:
+    with mlflow.start_run(run_name=arm) as run:
         mlflow.log_params(logged_params(params, dataset))
         mlflow.log_metrics(metric_names(metrics))
         for file in files:
             mlflow.log_artifact(str(file), "report")
-        version = _log_model(mlflow, name, params, model, metrics["alpha"])
+        version = _log_model(
+            mlflow, name, models / arm, metrics["alpha"] if arm == "structxlip" else 0.0
+        )
         uri = f"models:/{name}/{version}"
         score = score_model(mlflow.pyfunc.load_model(uri), test)
-        expected = mean_recall(metrics[params.register_.arm])
+        expected = mean_recall(metrics[arm])
         if abs(score - expected) > TOLERANCE_POINTS:
             raise UserError(
                 f"{uri} gives R@1 {score:.1f} % where evaluation gave {expected:.1f} %; it is not "
@@ -84,17 +91,16 @@ def register_model(
         for key, value in {"score": f"{score:.4f}", "test_split": test.digest}.items():
             client.set_model_version_tag(name, version, key, value)
         alias, reason = promote(mlflow, client, name, version, score, test)
-    return Registration(name, str(version), run.info.run_id, alias, round(score, 4), reason)
+    return Registration(name, str(version), arm, run.info.run_id, alias, round(score, 4), reason)
 
 
-def _log_model(mlflow: Any, name: str, params: Params, model: Path, alpha: float) -> str:
+def _log_model(mlflow: Any, name: str, model: Path, alpha: float) -> str:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import AnyType, Array
 
-    arm_alpha = alpha if params.register_.arm == "structxlip" else 0.0
     described = json.loads((model / "preprocess.json").read_text())
-    cues = described["cues"] if arm_alpha else []
+    cues = described["cues"] if alpha else []
     package = Path(__file__).parents[1]
     signature = ModelSignature(
         # The model itself checks the cells, and says what is wrong with which.
@@ -105,13 +111,13 @@ def _log_model(mlflow: Any, name: str, params: Params, model: Path, alpha: float
     )
     with tempfile.TemporaryDirectory() as directory:
         settings = Path(directory) / "settings.json"
-        settings.write_text(json.dumps({"alpha": arm_alpha}))
+        settings.write_text(json.dumps({"alpha": alpha}))
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(package / "serving" / "pyfunc_model.py"),
             artifacts={"model": str(model.resolve()), "settings": str(settings)},
             signature=signature,
-            metadata={"alpha": arm_alpha, "cues": cues},
+            metadata={"alpha": alpha, "cues": cues},
             code_paths=[str(package)],
             pip_requirements=_requirements(model),
             registered_model_name=name,

@@ -10,7 +10,7 @@ from structxlip.config import Params
 from structxlip.evaluation import protocol
 from structxlip.evaluation.protocol import choose_alpha, compare, embed_split
 from structxlip.evaluation.retrieval import retrieval_metrics
-from structxlip.evaluation.statistics import bootstrap_delta
+from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.reports.comparison import comparison_table
@@ -212,3 +212,9 @@ def test_the_comparison_chooses_alpha(artifacts: Artifacts, model: StructXLIP) -
     store, edges, alphas = artifacts.store, artifacts.maps, [0.0, 0.3, 3.0]
     found = compare(model, model, model, store, edges, alphas=alphas, bootstrap_samples=100, seed=0)
     assert found.metrics["alpha"] == choose_alpha(model, store, edges, alphas)
+    of_val = embed_split(model, store, edges, "val", found.metrics["alpha"]).ranks()
+    plain = embed_split(model, store, None, "val", 0.0).ranks()
+    assert found.metrics["validation"] == {
+        "vanilla": mean_recall(plain.recall((1,))),
+        "structxlip": mean_recall(of_val.recall((1,))),
+    }

@@ -14,6 +14,7 @@ import open_clip
 import pyarrow.parquet as pq
 import pytest
 
+from structxlip.evaluation.chosen import best_on_validation
 from structxlip.evaluation.statistics import mean_recall
 from tests.operation import BIN, Project
 from tests.pipeline import set_params
@@ -147,7 +148,9 @@ def test_a_model_that_is_no_better_leaves_the_champion(project: Project) -> None
     done = project.run("structxlip", "register", "--dataset", "scenes")
     again = json.loads(path.read_text())
     path.write_text(before)
-    assert "version 2, the champion stays" in done.stderr
+    assert f"version 2 is {again['arm']}, the champion stays" in done.stderr
+    metrics = json.loads((project.folder / "reports/scenes/metrics.json").read_text())
+    assert again["arm"] == best_on_validation(metrics)
     assert (again["version"], again["alias"]) == ("2", "")
     assert again["score"] == json.loads(before)["score"]
     assert again["reason"].endswith("of version 1")
