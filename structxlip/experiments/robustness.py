@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from structxlip.config import Edges, Params
 from structxlip.cues import ConfiguredCue, usable_or_blank
@@ -21,20 +23,21 @@ from structxlip.cues.prepare import grey_square
 from structxlip.data.images import decode_rgb
 from structxlip.data.shards import shards
 from structxlip.evaluation.appearance import CHANGES, TITLES
+from structxlip.evaluation.protocol import Embeddings, embed_split
 from structxlip.evaluation.retrieval import Ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.experiments.compare import CONTROLS, LABELS, ROWS, planned_trials
 from structxlip.experiments.rows import METHOD, VANILLA
 from structxlip.experiments.summary import WIDE, about, draw_gains
 from structxlip.experiments.tables import CACHE, Table, pictures_key, publish
-from structxlip.experiments.trials import Outcome, Trial, run_trials, trials_of
+from structxlip.experiments.trials import Trial, run_trials, trials_of
 from structxlip.features.views import OtherEdges, ViewName
 from structxlip.incremental.artifacts import DATA
 from structxlip.incremental.ray_map import map_units
 from structxlip.incremental.row_cache import signature
 from structxlip.models.build import load_model
 from structxlip.models.edge_branch import MapReader
-from structxlip.models.structxlip import StructXLIP
+from structxlip.models.structxlip import StructXLIP, fused
 from structxlip.models.towers import ImageTower
 from structxlip.reports.comparison import gain_text
 from structxlip.reports.pictures import figure
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 BLOCK = 64
 MEAN = "mean_of_changes"
 CHANGED = [name for name in CHANGES if name != "unchanged"]
+UNCHANGED, UNDER_CHANGE = "unchanged", "under_change"  # where validation chooses α
 
 
 def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
@@ -55,21 +59,42 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     """
     trials = planned_trials(params, dataset, seeds)
     outcomes = run_trials(trials, trials_of(dataset), f"train for robustness {dataset}")
-    changed = _changed_tests(params, dataset, trials[0].folder(trials_of(dataset)))
-    ranks: dict[str, dict[str, list[Ranks]]] = {change: {} for change in CHANGES}
+    changed = _changed_splits(params, dataset, trials[0].folder(trials_of(dataset)))
+    evaluation = params.recipe_settings.evaluation
+    # The ranks at the α that validation chose: on unchanged images, and under all changes.
+    ranks: dict[str, dict[str, dict[str, list[Ranks]]]] = {
+        way: {change: {} for change in CHANGES} for way in (UNCHANGED, UNDER_CHANGE)
+    }
+    alphas: dict[str, dict[str, list[float]]] = {UNCHANGED: {}, UNDER_CHANGE: {}}
     for trial, outcome in zip(trials, outcomes, strict=True):
         model = load_model(trial.folder(trials_of(dataset)))
-        for change, test in changed.items():
-            ranks[change].setdefault(trial.row, []).append(test.ranks(model, trial, outcome))
-    captions = outcomes[0].fused.text_to_image
-    samples = params.recipe_settings.evaluation.bootstrap_samples
-    rows = summarised(ranks, captions, samples=samples, seed=params.seed)
+        val = embed_split(model, trial.run.store(), None, "val", 0.0)
+        of_val, of_test = (
+            {name: splits[split].embedded(model, trial) for name, splits in changed.items()}
+            for split in ("val", "test")
+        )
+        tried = evaluation.alphas if model.has_edges else [0.0]
+        robust = max(sorted(tried), key=partial(_mean_of_changes, of_val, val))
+        for way, alpha in ((UNCHANGED, outcome.alpha), (UNDER_CHANGE, robust)):
+            alphas[way].setdefault(trial.row, []).append(alpha)
+            for change, parts in of_test.items():
+                found_ranks = parts.ranks(outcome.fused, alpha)
+                ranks[way][change].setdefault(trial.row, []).append(found_ranks)
+    captions, samples = outcomes[0].fused.text_to_image, evaluation.bootstrap_samples
+    rows, robust_rows = (
+        summarised(of_way, captions, samples=samples, seed=params.seed) for of_way in ranks.values()
+    )
     found = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds), "rows": rows}
+    found |= {"rows_alpha_under_change": robust_rows, "alphas": alphas}
     gains = {title(name): cell["over_vanilla"] for name, cell in rows[METHOD].items()}
     drawn = figure(
         lambda axes: draw_gains(axes[0], gains, "gain over vanilla, points of R@1"), 1, WIDE
     )
-    verdict = f"{gain_text(gains[title(MEAN)], 'points of R@1')} over vanilla under changes"
+    robust_gain = robust_rows[METHOD][MEAN]["over_vanilla"]
+    verdict = (
+        f"{gain_text(gains[title(MEAN)], 'points of R@1')} over vanilla under changes; "
+        f"{gain_text(robust_gain)} where α is chosen under them"
+    )
     publish("robustness", params, found, table=table(found), verdict=verdict, figure=drawn)
 
 
@@ -78,16 +103,41 @@ def title(change: str) -> str:
     return TITLES.get(change, "mean of the changes")
 
 
+def _mean_of_changes(of_val: Mapping[str, Parts], val: Embeddings, alpha: float) -> float:
+    """Mean R@1 over all changes of the validation images, at an α."""
+    found = [mean_recall(of_val[name].ranks(val, alpha).recall((1,))) for name in CHANGED]
+    return sum(found) / len(found)
+
+
 @dataclass(frozen=True)
-class ChangedTest:
-    """The test split after one change: ``n`` images as each branch reads them.
+class Parts:
+    """Changed images in the joint space: unit embeddings ``[n, D]`` of both branches; ``edges`` is
+    None for a model without a second branch."""
+
+    images: Tensor
+    edges: Tensor | None
+
+    def ranks(self, unchanged: Embeddings, alpha: float) -> Ranks:
+        """The ranks with the captions of the unchanged split, at an α."""
+        images = self.images
+        if alpha:
+            assert self.edges is not None
+            images = fused(images, self.edges, alpha)
+        return replace(unchanged, images=images.numpy()).ranks()
+
+
+@dataclass(frozen=True)
+class ChangedSplit:
+    """A split after one change: ``n`` images as each branch reads them.
 
     Attributes:
+        split: its name.
         image: inputs of the image branch, ``[n, …]``, as a feature store holds them.
         edges: inputs of the edge branch, ``[n, …]``, as ``packed`` makes them of edge maps.
         grey: the same of the control `grey`.
     """
 
+    split: str
     image: NDArray[Any]
     edges: NDArray[Any]
     grey: NDArray[Any]
@@ -100,24 +150,23 @@ class ChangedTest:
         held = self.grey if view == "grey" else self.edges
         return unpacked(held[order] if view == "other_edges" else held)
 
-    def ranks(self, model: StructXLIP, trial: Trial, outcome: Outcome) -> Ranks:
-        """The ranks with the captions and the α of a trial."""
+    def embedded(self, model: StructXLIP, trial: Trial) -> Parts:
+        """What the branches of the model of a trial make of the images."""
         run, order = trial.run, np.arange(len(self.image))
         if run.view == "other_edges":
             store = run.store()
-            rows = store.rows("test")
+            rows = store.rows(self.split)
             other = OtherEdges.exchange(store.splits, run.params.seed)
             order = np.searchsorted(rows, other[rows])
-        inputs = self.inputs(run.view, order)
-        blocks = [
-            model.embed_images(
-                torch.from_numpy(self.image[i : i + BLOCK]),
-                torch.from_numpy(inputs[i : i + BLOCK]) if outcome.alpha else None,
-                outcome.alpha,
-            ).numpy()
-            for i in range(0, len(self.image), BLOCK)
-        ]
-        return replace(outcome.fused, images=np.concatenate(blocks)).ranks()
+        images = _in_blocks(partial(model.embed_images, edges=None, alpha=0.0), self.image)
+        if not model.has_edges:
+            return Parts(images, None)
+        return Parts(images, _in_blocks(model.embed_edges, self.inputs(run.view, order)))
+
+
+def _in_blocks(embed: Callable[[Tensor], Tensor], inputs: NDArray[Any]) -> Tensor:
+    blocks = [inputs[i : i + BLOCK] for i in range(0, len(inputs), BLOCK)]
+    return torch.cat([embed(torch.from_numpy(block)) for block in blocks])
 
 
 def packed(inputs: NDArray[np.float32]) -> NDArray[Any]:
@@ -132,8 +181,11 @@ def unpacked(held: NDArray[Any]) -> NDArray[np.float32]:
     return inputs / np.float32(255) if held.dtype == np.uint8 else inputs
 
 
-def _changed_tests(params: Params, dataset: str, model: Path) -> dict[str, ChangedTest]:
-    """The test split after every change. What was made before is read from the cache."""
+def _changed_splits(
+    params: Params, dataset: str, model: Path
+) -> dict[str, dict[str, ChangedSplit]]:
+    """The validation and the test split after every change, by change and split. What was made
+    before is read from the cache."""
     pairs, settings = (DATA / dataset / "pairs").resolve(), params.recipe_settings.edges
     encoder = json.dumps(params.recipe_settings.model.encoder_settings(), sort_keys=True)
     code = Path(__file__).parents[1]
@@ -143,32 +195,33 @@ def _changed_tests(params: Params, dataset: str, model: Path) -> dict[str, Chang
     )
     folder = (CACHE / dataset / f"changed-{key[:16]}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    files = {name: folder / f"{i}.npz" for i, name in enumerate(CHANGES)}
-    left = [
-        _Unit(name, file, pairs, settings, model)
-        for name, file in files.items()
-        if not file.exists()
+    units = [
+        _Unit(name, split, folder / f"{split}-{number}.npz", pairs, settings, model)
+        for number, name in enumerate(CHANGES)
+        for split in ("val", "test")
     ]
     for _ in map_units(
-        left,
+        [unit for unit in units if not unit.file.exists()],
         _make_worker,
         description=f"change {dataset}",
         samples=lambda _: 1,
-        name=lambda unit: unit.change,
+        name=lambda unit: f"{unit.change}, {unit.split}",
     ):
         pass
-    found = {}
-    for name, file in files.items():
-        with np.load(file, allow_pickle=False) as arrays:
-            found[name] = ChangedTest(arrays["image"], arrays["edges"], arrays["grey"])
+    found: dict[str, dict[str, ChangedSplit]] = {}
+    for unit in units:
+        with np.load(unit.file, allow_pickle=False) as arrays:
+            read = ChangedSplit(unit.split, arrays["image"], arrays["edges"], arrays["grey"])
+        found.setdefault(unit.change, {})[unit.split] = read
     return found
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """One change, where its result goes, and what it is made from."""
+    """One change of a split, where its result goes, and what it is made from."""
 
     change: str
+    split: str
     file: Path
     pairs: Path
     edges: Edges
@@ -179,7 +232,9 @@ def _make_worker() -> Callable[[_Unit], pa.Table]:
     import pyarrow as pa
 
     def work(unit: _Unit) -> pa.Table:
-        found = change_test(unit.change, unit.pairs, unit.edges, load_model(unit.model))
+        found = change_split(
+            unit.change, unit.split, unit.pairs, unit.edges, load_model(unit.model)
+        )
         temporary = unit.file.with_name(f".{unit.file.name}.tmp.npz")
         np.savez(temporary, image=found.image, edges=found.edges, grey=found.grey)
         temporary.replace(unit.file)
@@ -188,11 +243,14 @@ def _make_worker() -> Callable[[_Unit], pa.Table]:
     return work
 
 
-def change_test(change: str, pairs: Path, settings: Edges, model: StructXLIP) -> ChangedTest:
-    """Apply a change to the test images of a pair store, and encode them.
+def change_split(
+    change: str, split: str, pairs: Path, settings: Edges, model: StructXLIP
+) -> ChangedSplit:
+    """Apply a change to the images of a split of a pair store, and encode them.
 
     Args:
         change: a key of ``CHANGES``.
+        split: the name of the split.
         pairs: the pair store.
         settings: of the edge maps.
         model: its encoder reads the images.
@@ -204,11 +262,11 @@ def change_test(change: str, pairs: Path, settings: Edges, model: StructXLIP) ->
     assert tower is None or isinstance(tower, ImageTower), "a trained CLIP has no tower_grid"
     read = MapReader(tower, settings.tower_grid or 1)
     images, edges, greys = [], [], []
-    test = ds.dataset(shards(pairs)).to_batches(
-        columns=["image"], filter=ds.field("split") == "test", batch_size=BLOCK
+    of_split = ds.dataset(shards(pairs)).to_batches(
+        columns=["image"], filter=ds.field("split") == split, batch_size=BLOCK
     )
     number = 0
-    for batch in test:
+    for batch in of_split:
         pixels = []
         for data in batch["image"].to_pylist():
             pixels.append(CHANGES[change](decode_rgb(data), np.random.default_rng(number)))
@@ -220,7 +278,7 @@ def change_test(change: str, pairs: Path, settings: Edges, model: StructXLIP) ->
         size, blur = settings.size_px, settings.blur_sigma
         grey = [grey_square(rgb, size_px=size, blur_sigma=blur) for rgb in pixels]
         greys.append(packed(_read_grey(grey, tower, settings.tower_grid or 1)))
-    return ChangedTest(np.concatenate(images), np.concatenate(edges), np.concatenate(greys))
+    return ChangedSplit(split, np.concatenate(images), np.concatenate(edges), np.concatenate(greys))
 
 
 def _read_grey(
@@ -269,17 +327,34 @@ def summarised(
 def table(found: Mapping[str, Any]) -> Table:
     """The numbers of ``robustness.json`` for readers: a row for each change."""
     names = [name for name in ROWS if name in found["rows"]]
-    controls = [name for name in CONTROLS if name in found["rows"]]
     rows = []
     for change in found["rows"][VANILLA]:
-        cells = {name: found["rows"][name][change] for name in names}
-        best = max(controls, key=lambda name: cells[name]["R@1"])
-        gains = cells[METHOD]["over_vanilla"], cells[best]["structxlip_over"]
-        shown = [f"{cell['R@1']:.1f}" for cell in cells.values()]
-        rows.append([title(change), *shown, *map(gain_text, gains)])
+        shown = [f"{found['rows'][name][change]['R@1']:.1f}" for name in names]
+        robust = found["rows_alpha_under_change"]
+        cells = [f"{robust[METHOD][change]['R@1']:.1f}", *_gains(robust, change)]
+        rows.append([title(change), *shown, *_gains(found["rows"], change), *cells])
+    alphas = {
+        way: ", ".join(f"{alpha:g}" for alpha in dict.fromkeys(of_way[METHOD]))
+        for way, of_way in found["alphas"].items()
+    }
     return Table(
         f"{about(found)} Mean R@1 of both ways in percent; gains of StructXLIP in points with "
-        f"their 95 % bootstrap interval. The test images are changed, the training images are not.",
-        ["test images", *(LABELS[name] for name in names), "over vanilla", "over the best control"],
+        f"their 95 % bootstrap interval. The test images are changed, the training images are not. "
+        f"Each row has the α that is best on unchanged validation images (StructXLIP: "
+        f"{alphas[UNCHANGED]}); in the last three columns all rows have the α that is best in the "
+        f"mean over changed ones (StructXLIP: {alphas[UNDER_CHANGE]}).",
+        [
+            *("test images", *(LABELS[name] for name in names)),
+            *("over vanilla", "over the best control"),
+            *("StructXLIP, α under change", "over vanilla", "over the best control"),
+        ],
         rows,
     )
+
+
+def _gains(rows: Mapping[str, Any], change: str) -> list[str]:
+    """The gains of StructXLIP over vanilla and over the best control, for readers."""
+    controls = [name for name in CONTROLS if name in rows]
+    best = max(controls, key=lambda name: rows[name][change]["R@1"])
+    gains = rows[METHOD][change]["over_vanilla"], rows[best][change]["structxlip_over"]
+    return [gain_text(gain) for gain in gains]

@@ -115,15 +115,25 @@ class StructXLIP(nn.Module, ABC):
         embeddings = normalize(self.image_features(images), dim=-1)
         if alpha:
             assert edges is not None, "the edge branch needs edge maps"
-            present = edges.flatten(1).any(dim=1)[:, None]
-            added = normalize(self.edge_features(edges), dim=-1)
-            embeddings = normalize(embeddings + alpha * present * added, dim=-1)
+            embeddings = fused(embeddings, self.embed_edges(edges), alpha)
         return embeddings
+
+    @torch.inference_mode()
+    def embed_edges(self, edges: Tensor) -> Tensor:
+        """Unit embeddings ``[N, D]`` of edge maps, as ``edge_features`` takes them; 0 where a map
+        is all 0."""
+        present = edges.flatten(1).any(dim=1)[:, None]
+        return present * normalize(self.edge_features(edges), dim=-1)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Tensor) -> Tensor:
         """Unit embeddings ``[M, D]``."""
         return normalize(self.text_features(texts), dim=-1)
+
+
+def fused(images: Tensor, edges: Tensor, alpha: float) -> Tensor:
+    """``normalise(v + alpha·e)`` of embeddings ``v`` and ``e``, both ``[N, D]``."""
+    return normalize(images + alpha * edges, dim=-1)
 
 
 def write_model(directory: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:

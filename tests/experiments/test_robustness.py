@@ -8,20 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch.nn.functional import normalize
 
 from structxlip.config import Params
 from structxlip.data.shards import ShardWriter, pair_schema
 from structxlip.evaluation.appearance import CHANGES
+from structxlip.evaluation.protocol import Embeddings
+from structxlip.evaluation.statistics import mean_recall
 from structxlip.experiments import robustness
 from structxlip.experiments.compare import ROWS, planned_trials
 from structxlip.experiments.robustness import (
     CHANGED,
     MEAN,
-    ChangedTest,
-    change_test,
+    ChangedSplit,
+    Parts,
+    change_split,
     packed,
     summarised,
     unpacked,
@@ -33,7 +38,7 @@ from tests.experiments.test_compare import outcomes
 from tests.store import write_artifacts
 from tests.training.test_loop import change
 
-TEST = 8  # pairs of the test split
+VAL, TEST = 4, 8  # pairs of the splits
 
 
 @pytest.fixture
@@ -68,6 +73,11 @@ def test_a_table_of_all_changes_is_written(
         assert list(row) == columns
         mean = np.mean([row["grey"]["R@1"], row["noise"]["R@1"]])
         assert row[MEAN]["R@1"] == pytest.approx(mean)
+    alphas, robust = found["alphas"], found["rows_alpha_under_change"]
+    assert set(alphas["unchanged"]) == set(alphas["under_change"]) == set(found["rows"])
+    for row, of_row in found["rows"].items():
+        if alphas["unchanged"][row] == alphas["under_change"][row]:
+            assert robust[row] == of_row
     table = Path("reports/scenes/robustness.md").read_text()
     assert table.count("\n| ") == 1 + len(columns)
 
@@ -86,18 +96,21 @@ def test_changed_images_are_encoded_as_the_stages_encode_them(project: Params) -
     run_trials(trials, Path("kept"), "test")
     model, pairs = load_model(trials[0].folder(Path("kept"))), Path("data/scenes/pairs")
     store, settings = FeatureStore(Path("data/scenes/features")), project.recipe_settings.edges
-    same = change_test("unchanged", pairs, settings, model)
+    same = change_split("unchanged", "test", pairs, settings, model)
     np.testing.assert_array_equal(same.image, store.image[store.rows("test")])
-    inverted = change_test("inverted", pairs, settings, model)
+    inverted = change_split("inverted", "test", pairs, settings, model)
     np.testing.assert_array_equal(inverted.image, 255 - same.image)
     assert same.edges.shape == (TEST, 1, settings.size_px, settings.size_px)
-    noisy = change_test("noise", pairs, settings, model)
-    np.testing.assert_array_equal(noisy.image, change_test("noise", pairs, settings, model).image)
+    noisy = change_split("noise", "test", pairs, settings, model)
+    np.testing.assert_array_equal(
+        noisy.image, change_split("noise", "test", pairs, settings, model).image
+    )
 
 
 def test_each_branch_gets_its_own_input() -> None:
     rng = np.random.default_rng(0)
-    test = ChangedTest(
+    test = ChangedSplit(
+        "test",
         rng.random((3, 5)).astype(np.float32),
         packed((rng.random((3, 1, 4, 4)) < 0.5).astype(np.float32)),
         packed(rng.random((3, 6, 5)).astype(np.float32)),
@@ -108,6 +121,25 @@ def test_each_branch_gets_its_own_input() -> None:
     np.testing.assert_array_equal(test.inputs("edges", order) * 255, test.edges)
     np.testing.assert_array_equal(test.inputs("other_edges", order) * 255, test.edges[order])
     np.testing.assert_array_equal(test.inputs("grey", order), test.grey.astype(np.float32))
+
+
+def test_alpha_under_change_is_the_best_in_the_mean() -> None:
+    """Of embeddings in which the edge branch alone is right."""
+    rng = np.random.default_rng(0)
+    right, wrong = (normalize(torch.from_numpy(rng.standard_normal((12, 6)))) for _ in range(2))
+    captions = np.arange(12)
+    val = Embeddings(wrong.numpy(), right.numpy(), captions, captions)
+    of_val = {name: Parts(wrong, right) for name in CHANGES}
+    scores = {alpha: robustness._mean_of_changes(of_val, val, alpha) for alpha in (0.0, 0.3, 9.0)}
+    assert scores[0.0] < scores[9.0] == 100
+    of_val[CHANGED[0]] = Parts(right, wrong)
+    mixed = robustness._mean_of_changes(of_val, val, 9.0)
+    one, all_others = Parts(right, wrong).ranks(val, 9.0), len(CHANGED) - 1
+    expected = (100 * all_others + mean_recall(one.recall((1,)))) / len(CHANGED)
+    assert mixed == pytest.approx(expected)
+    assert Parts(right, None).ranks(val, 0.0).recall((1,)) == Parts(right, wrong).ranks(
+        val, 0.0
+    ).recall((1,))
 
 
 @given(seed=st.integers(0, 20), cells=st.booleans())

@@ -220,6 +220,17 @@ def test_a_model_of_an_earlier_version_is_read(
     assert load_model(tmp_path).config.edges == branch
 
 
+def test_edges_are_embedded_apart(model: HeadsOnTowers) -> None:
+    """Fusing the parts is what embedding the images with their edges is."""
+    images, maps = torch.randn(3, 5), (torch.rand(3, 1, 64, 64) < 0.1).float()
+    maps[1] = 0
+    edges = model.embed_edges(maps)
+    assert not edges[1].any()
+    torch.testing.assert_close(edges[::2].norm(dim=-1), torch.ones(2))
+    parts = normalize(model.embed_images(images, None, 0.0) + 0.7 * edges, dim=-1)
+    torch.testing.assert_close(model.embed_images(images, maps, 0.7), parts)
+
+
 @torch.no_grad()
 def test_a_second_head_reads_the_features_of_images(model: HeadsOnTowers) -> None:
     """A control: the branch of a model that has no edge maps."""
