@@ -21,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from structxlip.config import load_params
+from structxlip.cues import decode_edges, drawing
 from structxlip.data.images import decode_rgb
 from structxlip.evaluation.protocol import Embeddings, embed_split
-from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
+from structxlip.features.views import open_view
 from structxlip.models.build import load_model
 from structxlip.reports.pictures import take
 
@@ -154,7 +156,9 @@ def main() -> None:
     reports = options.project / "reports" / options.dataset
     metrics: dict[str, Any] = json.loads((reports / "metrics.json").read_text())
     store = FeatureStore(data / "features")
-    edges = EdgeMaps(data / "edges", store.ids)
+    recipe = load_params(options.project / "params.yaml").recipe_settings
+    by_tower = data / "edge_features" if recipe.reads_with_tower else None
+    edges = open_view("edges", store, edges=data / "edges", edge_features=by_tower)
     test = {
         name: embed_split(load_model(models / name), store, edges, "test", alpha)
         for name, alpha in (("vanilla", 0.0), ("structxlip", metrics["alpha"]))
@@ -164,8 +168,8 @@ def main() -> None:
     rows = np.array(sorted(shown))
     pairs = take(data / "pairs", rows, ["image"])
     images = {row: Image.fromarray(decode_rgb(pair["image"])) for row, pair in pairs.items()}
-    lines = edges.maps(np.array([found.right]))[0, 0]
-    edge_map = Image.fromarray((255 * (1 - lines)).astype(np.uint8)).convert("RGB")
+    of_right = take(data / "edges", np.array([found.right]), ["edges"])[found.right]
+    edge_map = Image.fromarray(drawing(decode_edges(of_right["edges"])))
     OUTPUT.parent.mkdir(exist_ok=True)
     picture = draw(found, images, edge_map).quantize(255, dither=Image.Dither.NONE)
     picture.save(OUTPUT, optimize=True)
