@@ -5,6 +5,7 @@ from structxlip.cues.detectors import (
     ConfiguredCue,
     Detector,
     built_in_cues,
+    check_reads,
     find_detector,
 )
 from structxlip.cues.detectors.canny import canny
@@ -38,6 +39,7 @@ __all__ = [
     "branch_input",
     "built_in_cues",
     "canny",
+    "check_reads",
     "decode_edges",
     "drawing",
     "edge_density",

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from structxlip.config import EdgeBranch, Model
+from structxlip.cues import check_reads
 from structxlip.errors import UserError
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import View
-from structxlip.models.edge_branch import check_reads
 from structxlip.models.heads import Branch, HeadsConfig, HeadsOnTowers
 from structxlip.models.projection import ProjectionHead, TowerBranch
 from structxlip.models.structxlip import StructXLIP, read_config

@@ -1,4 +1,4 @@
-"""Edge branches of their own by the name that the recipe gives them, and what maps each reads."""
+"""Edge branches of their own by the name that the recipe gives them, and what each reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip.config import EdgeBranch
 from structxlip.cues import EdgeMap, branch_input, drawing
 from structxlip.models.cells_encoder import CellsEncoder
 from structxlip.models.edge_encoder import EdgeEncoder
@@ -42,18 +41,3 @@ class MapReader:
         features = self.tower.encode_patches([drawing(edges) for edges in maps], self.grid)
         features[[not edges.any() for edges in maps]] = 0
         return features
-
-
-def check_reads(branch: EdgeBranch, channels: int) -> None:
-    """Raise ``ValueError`` unless an edge branch reads maps of so many channels."""
-    if branch == "none" or (branch == "descriptor") == (channels > 1):
-        return
-    if branch == "descriptor":
-        raise ValueError(
-            "edge_branch: descriptor reads cells, and the cue gives maps of pixels; set edges.cue "
-            "to orientations, or edge_branch to cnn"
-        )
-    raise ValueError(
-        f"edge_branch: {branch} reads maps of pixels, and the cue gives cells of {channels} "
-        f"orientations; set edge_branch to descriptor"
-    )

@@ -17,6 +17,7 @@ from structxlip.cues import (
     EdgeMap,
     Region,
     built_in_cues,
+    check_reads,
     edge_density,
     edge_regions,
     encode_edges,
@@ -42,10 +43,23 @@ def edges(params: Params, dataset: str) -> None:
     """Compute the edge map of every image of a dataset."""
     import pyarrow.dataset as ds
 
-    make_edges(params.recipe_settings.edges, dataset, params.ingest.max_bad_fraction)
+    recipe = params.recipe_settings
+    cue = _configured(recipe.edges)
+    try:  # now, and not after minutes of other stages
+        check_reads(recipe.arms.structxlip.edge_branch, cue.channels)
+    except ValueError as error:
+        raise UserError(f"arms.structxlip: {error}", 2) from None
+    make_edges(recipe.edges, dataset, params.ingest.max_bad_fraction)
     maps = ds.dataset(shards(DATA / dataset / "edges"))
     usable = maps.count_rows(filter=ds.field("has_structure"))
     say(f"edges {dataset}: {usable} of {maps.count_rows()} maps carry structure")
+
+
+def _configured(settings: Edges) -> ConfiguredCue:
+    try:
+        return ConfiguredCue(settings)
+    except ValueError as error:
+        raise UserError(f"edges.cue: {error}", 2) from None
 
 
 def make_edges(
@@ -62,10 +76,7 @@ def make_edges(
     Raises ``UserError`` for an unknown cue, and when more images fail.
     """
     pairs = DATA / dataset / "pairs"
-    try:
-        ConfiguredCue(settings)
-    except ValueError as error:
-        raise UserError(f"edges.cue: {error}", 2) from None
+    _configured(settings)  # it is refused here, and not in every worker
     derivation = Derivation(
         stage=f"edges-{settings.cue}" if other else "edges",
         columns=("id",),

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, gelu, group_norm
 
+from structxlip.cues import check_reads
 from structxlip.models.cells_encoder import CellsEncoder
-from structxlip.models.edge_branch import check_reads
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from structxlip.models.towers import ImageTower, load_encoders
 from structxlip.serving.embedder import Embedder
 from structxlip.stages.captions import captions
 from structxlip.stages.edge_features import edge_features
-from structxlip.stages.edges import edges
+from structxlip.stages.edges import edges, make_edges
 from structxlip.stages.features import features
 from structxlip.training.assembly import assemble, open_view
 from structxlip.training.run import TrainingRun
@@ -164,7 +164,9 @@ def test_a_recipe_that_needs_none_has_none(data: Path, params: Params, tmp_path:
 
 def test_cells_are_no_pictures(data: Path, params: Params) -> None:
     cells = changed(params, edges={"cue": "orientations"})
-    edges(cells, "scenes")
+    with pytest.raises(UserError, match=r"^arms\.structxlip: edge_branch: image_tower reads maps"):
+        edges(cells, "scenes")
+    make_edges(cells.recipe_settings.edges, "scenes", 0.0)
     try:
         with pytest.raises(UserError, match="an image tower reads maps of pixels, and the cue"):
             edge_features(cells, "scenes")

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip.config import Edges
+from structxlip.config import EdgeBranch, Edges
 from structxlip.cues.detectors.learned import LearnedDetector
 from structxlip.cues.png import EdgeMap, given_edges
 
@@ -149,3 +149,18 @@ class ConfiguredCue:
     def channels(self) -> int:
         """Channels of a map as the edge branch reads it."""
         return 1 if self.is_binary else len(self.blank)
+
+
+def check_reads(branch: EdgeBranch, channels: int) -> None:
+    """Raise ``ValueError`` unless an edge branch reads maps of so many channels."""
+    if branch == "none" or (branch == "descriptor") == (channels > 1):
+        return
+    if branch == "descriptor":
+        raise ValueError(
+            "edge_branch: descriptor reads cells, and the cue gives maps of pixels; set edges.cue "
+            "to orientations, or edge_branch to cnn"
+        )
+    raise ValueError(
+        f"edge_branch: {branch} reads maps of pixels, and the cue gives cells of {channels} "
+        f"orientations; set edge_branch to descriptor"
+    )
