@@ -129,7 +129,7 @@ def test_the_data_says_which_cues_were_trained_on_and_the_gate_sends_the_maps(
         split_for=lambda pair: pair.split or "train",
     )
     edges(load_params(ROOT / "params.yaml"), "scenes")
-    assert cues_of(Path("data/scenes/edges")) == ["canny", "given"]
+    assert cues_of(Path("data/scenes/edges")) == ["given", "gradient"]
     test = read_test_split(pairs)
     assert test.edges == [MAP, MAP]
     model = registered(tmp_path)
