@@ -1,4 +1,4 @@
-"""What each choice of the edge branch gives on validation; the test split is never read.
+"""Recall on validation with other edge branches, cues and losses; the test split is never read.
 
 Run it where `dvc repro` has made the features of a recipe of frozen towers:
 

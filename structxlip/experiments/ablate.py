@@ -19,16 +19,14 @@ from structxlip.reports.pictures import figure
 IMAGE_ONLY = "not_fused"
 CUES = ("canny", "gradient", "sobel")  # that are tried in the place of the recipe's
 # Edge branches that are tried in the place of the recipe's, and the maps that they read.
-BRANCHES: dict[str, tuple[str, EdgeBranch, dict[str, Any]]] = {
-    "cnn": ("a CNN on maps of canny", "cnn", {"cue": "canny", "size_px": 128}),
+BRANCHES: dict[EdgeBranch, tuple[str, dict[str, Any]]] = {
+    "cnn": ("a CNN on maps of canny", {"cue": "canny", "size_px": 128}),
     "descriptor": (
         "a small CNN on cells of orientations",
-        "descriptor",
         {"cue": "orientations", "size_px": 128},
     ),
     "image_tower": (
         "heads on the frozen tower's reading of gradient",
-        "image_tower",
         {"cue": "gradient", "size_px": 224, "tower_grid": 4},
     ),
 }
@@ -59,7 +57,7 @@ def ablation_rows(params: Params) -> dict[str, Row]:
     if recipe.model.frozen:
         rows |= {
             f"branch_{branch}": Row(f"with {label}", change=partial(read_by, branch), edges=edges)
-            for label, branch, edges in BRANCHES.values()
+            for branch, (label, edges) in BRANCHES.items()
             if branch != recipe.arms.structxlip.edge_branch
         }
     return rows

@@ -151,7 +151,12 @@ class ChangedSplit:
         return unpacked(held[order] if view == "other_edges" else held)
 
     def embedded(self, model: StructXLIP, trial: Trial) -> Parts:
-        """What the branches of the model of a trial make of the images."""
+        """Embed the images with both branches of a trained model.
+
+        Args:
+            model: the trained model.
+            trial: its training, whose view says what the second branch reads.
+        """
         run, order = trial.run, np.arange(len(self.image))
         if run.view == "other_edges":
             store = run.store()
@@ -176,7 +181,7 @@ def packed(inputs: NDArray[np.float32]) -> NDArray[Any]:
 
 
 def unpacked(held: NDArray[Any]) -> NDArray[np.float32]:
-    """What ``packed`` made, as the branch reads it."""
+    """Turn the output of ``packed`` back into inputs of an edge branch, of the same shape."""
     inputs = held.astype(np.float32)
     return inputs / np.float32(255) if held.dtype == np.uint8 else inputs
 

@@ -1,4 +1,4 @@
-"""What a frozen image tower makes of the edge maps: the inputs of a branch of heads."""
+"""Features of edge maps, computed by a frozen image tower, as inputs of the edge branch."""
 
 from __future__ import annotations
 

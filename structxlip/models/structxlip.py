@@ -76,8 +76,11 @@ class StructXLIP(nn.Module, ABC):
         return None
 
     def map_reader(self, images: ImageTower | Pixels) -> MapReader:
-        """What turns edge maps into the inputs of the edge branch. ``images``: the encoder of
-        images of this model."""
+        """A function from edge maps to the inputs of the edge branch.
+
+        Args:
+            images: the image encoder of this model, which the branch may use to read the maps.
+        """
         return MapReader(None)
 
     @abstractmethod

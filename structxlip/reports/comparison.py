@@ -52,7 +52,10 @@ def model_labels(metrics: dict[str, Any]) -> dict[str, str]:
 
 
 def validation_text(metrics: dict[str, Any]) -> str:
-    """Which arm is better on validation, in words."""
+    """A sentence for readers: the arm with the better R@1 on validation, and both numbers.
+
+    ``metrics`` is the content of ``metrics.json``.
+    """
     found = metrics["validation"]
     numbers = f"R@1 {found['structxlip']:.1f} % against {found['vanilla']:.1f} % of vanilla"
     if best_on_validation(metrics) == "structxlip":

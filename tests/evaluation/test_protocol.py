@@ -120,7 +120,7 @@ def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: 
 def test_equal_captions_are_right_answers_of_the_comparison(
     artifacts: Artifacts, params: Params, model: StructXLIP
 ) -> None:
-    """What training calls positive, evaluation calls right; strict recall stands beside it."""
+    """Pairs that are positives in training count as right answers; strict recall stands beside."""
     store, edges = artifacts.store, artifacts.maps
     captions, owner = store.captions_of(store.rows("test"))
     first = [int(np.flatnonzero(owner == image)[0]) for image in range(8)]

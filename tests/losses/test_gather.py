@@ -105,7 +105,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two workers wrote."""
+    """The folder of the losses and gradients that two processes computed together."""
     written = tmp_path_factory.mktemp("workers")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
