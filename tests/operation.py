@@ -176,9 +176,14 @@ class Project:
             job_variables={"env": environment},
         )
         started = self.folder / "stage.started"
-        assert eventually(started.exists)
+        assert eventually(started.exists), self.why_no_stage(run["id"])
         started.unlink()
         return run
+
+    def why_no_stage(self, run: str) -> str:
+        """What the server and the worker say of a flow run whose stage does not start."""
+        worker = (self.folder / ".prefect/worker.log").read_text().splitlines()
+        return "\n".join([json.dumps(self.api(f"flow_runs/{run}")["state"]), *worker[-40:]])
 
     def set_seed(self, seed: int) -> None:
         path = self.folder / "params.yaml"
