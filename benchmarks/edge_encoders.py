@@ -37,11 +37,9 @@ import torch
 from random_data import project_folder, with_cnn
 from script import new_parser, parse, print_header, print_row
 from structxlip.config import Arm, Params, Recipe, load_params
-from structxlip.evaluation.protocol import choose_alpha, embed_split
-from structxlip.evaluation.statistics import mean_recall
+from structxlip.evaluation.embedding import Scorer, embed_parts
+from structxlip.evaluation.protocol import Scorers, recall_at_1
 from structxlip.features.edge_maps import EdgeMaps
-from structxlip.features.store import FeatureStore
-from structxlip.features.views import View
 from structxlip.models import edge_branch
 from structxlip.models.edge_encoder import EdgeEncoder
 from structxlip.models.structxlip import StructXLIP
@@ -172,11 +170,6 @@ def train(training: Training, epochs: int) -> StructXLIP:
     return training.model.eval()
 
 
-def recall(model: StructXLIP, store: FeatureStore, edges: View, alpha: float) -> float:
-    """R@1 on validation in percent, the mean of both ways."""
-    return mean_recall(embed_split(model, store, edges, "val", alpha).ranks().recall((1,)))
-
-
 def milliseconds(
     params: Params, data: Path, variants: dict[str, Variant], rounds: int
 ) -> dict[str, tuple[float, float]]:
@@ -229,10 +222,11 @@ def measure_recall(
         training = assemble_arm(params.model_copy(update={"seed": seed}), arm, data, variant)
         model, store = train(training, recipe.train.epochs), training.store
         edges = training.view or EdgeMaps(data / "edges", store.ids)
-        alpha = choose_alpha(model, store, edges, recipe.evaluation.alphas)
-        row.alphas.append(alpha)
-        row.fused.append(recall(model, store, edges, alpha))
-        row.images.append(recall(model, store, edges, 0.0))
+        val = embed_parts(model, store, edges, "val")
+        scorer, fused = Scorers(recipe.evaluation.alphas).choose(val)
+        row.alphas.append(scorer.alpha)
+        row.fused.append(fused)
+        row.images.append(recall_at_1(val.scored(Scorer())))
 
 
 def main() -> None:

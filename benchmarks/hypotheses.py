@@ -38,7 +38,7 @@ from structxlip.experiments.compare import second_head
 from structxlip.experiments.rows import BOTH_ARMS, Row, plan
 from structxlip.experiments.trials import Outcome, Trial, run_trials, trials_of
 
-SMOKE: dict[str, Any] = {"epochs": 1, "rows": ["vanilla", "second head"]}
+SMOKE: dict[str, Any] = {"epochs": 1, "rows": ["vanilla", "image_tower, without region-chunk"]}
 COLUMNS = (
     *("what is trained", "image only", "fused", "α", "edge-text", "region-chunk", "edge-image"),
     "CPU s",
@@ -100,7 +100,7 @@ class Found:
         guesses = {"edge_text": math.log(batch), "region_chunk": math.log(batch), "edge_image": 2.0}
         self.image_only.append(outcome.validation_image_only)
         self.fused.append(outcome.validation)
-        self.alphas.append(outcome.alpha)
+        self.alphas.append(outcome.scorer.alpha)
         self.cpu_s.append(outcome.cpu_s)
         last = outcome.last_epoch
         self.losses.append(

@@ -24,7 +24,8 @@ from PIL import Image, ImageDraw, ImageFont
 from structxlip.config import load_params
 from structxlip.cues import decode_edges, drawing
 from structxlip.data.images import decode_rgb
-from structxlip.evaluation.protocol import Embeddings, embed_split
+from structxlip.evaluation.embedding import Embeddings, Scorer
+from structxlip.evaluation.protocol import Scorers
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import open_view
 from structxlip.models.build import load_model
@@ -82,7 +83,7 @@ def search(store: FeatureStore, test: dict[str, Embeddings], data: Path, number:
 
 def best_rows(test: Embeddings, query: int, rows: NDArray[np.int64]) -> list[int]:
     """The rows of the images that are nearest to a query, the nearest first."""
-    order = np.argsort(-(test.images @ test.texts[query]), kind="stable")
+    order = np.argsort(-test.scores(query), kind="stable")
     return [int(rows[i]) for i in order[:SHOWN]]
 
 
@@ -159,9 +160,11 @@ def main() -> None:
     recipe = load_params(options.project / "params.yaml").recipe_settings
     by_tower = data / "edge_features" if recipe.reads_with_tower else None
     edges = open_view("edges", store, edges=data / "edges", edge_features=by_tower)
+    scorers = Scorers.of(recipe)
+    chosen = {"vanilla": Scorer(), "structxlip": Scorer(metrics["alpha"], metrics["beta"])}
     test = {
-        name: embed_split(load_model(models / name), store, edges, "test", alpha)
-        for name, alpha in (("vanilla", 0.0), ("structxlip", metrics["alpha"]))
+        name: scorers.embed(load_model(models / name), store, edges, "test").scored(scorer)
+        for name, scorer in chosen.items()
     }
     found = search(store, test, data, options.query)
     shown = {found.right}.union(*found.answers.values())

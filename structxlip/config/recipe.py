@@ -194,6 +194,14 @@ class Evaluation(Section):
         description="Weights α of the fused edge branch that are tried. The best mean R@1 on "
         "validation decides. Must hold 0, which is the image alone.",
     )
+    betas: list[NonNegativeFloat] = Field(
+        default_factory=lambda: [0.0],
+        min_length=1,
+        description="Weights β of the late interaction of chunks and patches, by which the first "
+        "128 answers of a query are reranked. The best mean R@1 on validation decides, at the α "
+        "that it chose. Must hold 0, which reranks nothing. Without the region-chunk loss, which "
+        "trains the patches, nothing is reranked.",
+    )
     bootstrap_samples: Annotated[int, Field(ge=100)] = Field(
         1000,
         description="Resamplings of the test images for the 95 % interval of a gain. Higher: a "
@@ -204,6 +212,8 @@ class Evaluation(Section):
     def _check_plain_clip(self) -> Evaluation:
         if 0.0 not in self.alphas:
             raise ValueError("alphas must hold 0.0, which is plain CLIP")
+        if 0.0 not in self.betas:
+            raise ValueError("betas must hold 0.0, which reranks nothing")
         return self
 
 
@@ -233,6 +243,12 @@ class Recipe(Section):
         if structural.edge_shift_px >= self.edges.size_px:
             raise ValueError("arms.structxlip.edge_shift_px must be below edges.size_px")
         _check_edge_branch(structural, self.edges, frozen=self.model.frozen)
+        has_patches = self.model.frozen and structural.region_chunk.kind == PATCHES
+        if any(self.evaluation.betas) and not has_patches:
+            raise ValueError(
+                f"evaluation.betas needs frozen towers and a region-chunk loss of the kind "
+                f"{PATCHES}, which trains the patches; set it to [0.0]"
+            )
         if self.model.frozen:
             if given := _not_default(self.train, TRAINED_CLIP_KEYS):
                 raise ValueError(

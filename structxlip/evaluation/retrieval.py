@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,11 +66,24 @@ class Ranks:
         return found
 
 
+class Bonus(NamedTuple):
+    """What is added to the scores of some answers of every query.
+
+    Attributes:
+        answers: ``[Q, K]``, their places in the gallery; no two of a query are equal.
+        values: ``[Q, K]``.
+    """
+
+    answers: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+
 def retrieval_ranks(
     image_embeddings: NDArray[np.floating],
     text_embeddings: NDArray[np.floating],
     text_to_image: NDArray[np.integer],
     groups: NDArray[np.integer] | None = None,
+    bonuses: Mapping[str, Bonus] | None = None,
 ) -> Ranks:
     """Rank images for texts and texts for images by their inner product.
 
@@ -79,6 +93,7 @@ def retrieval_ranks(
         text_to_image: ``[M]``, the row of the image that a text belongs to; every image has one.
         groups: ``[N]``, the relevance relation: a text is right for the images of the group of its
             own image. By default every image is its own group, which is strict recall.
+        bonuses: by way, what is added to some scores; nothing by default.
 
     Raises:
         ValueError: shapes that do not fit, NaN, an index out of range, an image without a text.
@@ -93,10 +108,10 @@ def retrieval_ranks(
     if own.shape != (len(images),) or not np.issubdtype(own.dtype, np.integer):
         raise ValueError(f"groups must be integer [{len(images)}], got {own.dtype} {own.shape}")
     of_images = np.unique(own, return_inverse=True)[1]
-    of_texts = of_images[owner]
+    of_texts, added = of_images[owner], bonuses or {}
     found = {
-        "image_to_text": _ranked(images, of_images, texts, of_texts),
-        "text_to_image": _ranked(texts, of_texts, images, of_images),
+        "image_to_text": _ranked(images, of_images, texts, of_texts, added.get("image_to_text")),
+        "text_to_image": _ranked(texts, of_texts, images, of_images, added.get("text_to_image")),
     }
     first = {way: ranks for way, (ranks, _, _) in found.items()}
     return Ranks(
@@ -136,12 +151,15 @@ def _ranked(
     query_groups: NDArray[np.int64],
     gallery: NDArray[np.float32],
     gallery_groups: NDArray[np.int64],
+    bonus: Bonus | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """The first rank, the average precision and the gain of every query."""
     order = np.argsort(gallery_groups, kind="stable")
     if (np.diff(order) < 0).any():
         # The right answers become a run of columns, so that no mask of the block is needed.
         gallery, gallery_groups = gallery[order], gallery_groups[order]
+        if bonus:
+            bonus = Bonus(np.argsort(order)[bonus.answers], bonus.values)
     first = np.searchsorted(gallery_groups, query_groups, side="left")
     last = np.searchsorted(gallery_groups, query_groups, side="right")
     ranks = np.empty(len(queries), np.int64)
@@ -149,6 +167,11 @@ def _ranked(
     block = max(1, BLOCK_SCORES // len(gallery))
     for start in range(0, len(queries), block):
         scores = queries[start : start + block] @ gallery.T
+        if bonus:
+            rows = np.arange(len(scores))[:, None]
+            scores[rows, bonus.answers[start : start + block]] += bonus.values[
+                start : start + block
+            ]
         for query, row in enumerate(scores, start):
             right = np.sort(row[first[query] : last[query]])[::-1]
             for number, score in enumerate(right[:DEPTH]):

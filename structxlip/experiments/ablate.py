@@ -9,6 +9,7 @@ from typing import Any
 from structxlip.config import ArmSettings, EdgeBranch, Params
 from structxlip.config.arms import STRUCTURAL_LOSSES
 from structxlip.evaluation.statistics import bootstrap_delta
+from structxlip.experiments.compare import not_reranked
 from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, Row, plan
 from structxlip.experiments.summary import WIDE, about, by_row, draw_gains, recalls, spread
 from structxlip.experiments.tables import Table, publish
@@ -16,7 +17,7 @@ from structxlip.experiments.trials import Outcome, run_trials, trials_of
 from structxlip.reports.comparison import gain_text
 from structxlip.reports.pictures import figure
 
-IMAGE_ONLY = "not_fused"
+IMAGE_ONLY, NOT_RERANKED = "not_fused", "not_reranked"
 CUES = ("canny", "gradient", "sobel")  # that are tried in the place of the recipe's
 # Edge branches that are tried in the place of the recipe's, and the maps that they read.
 BRANCHES: dict[EdgeBranch, tuple[str, dict[str, Any]]] = {
@@ -83,7 +84,10 @@ def ablate(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     trials = plan(params, dataset, rows, seeds)
     outcomes = run_trials(trials, trials_of(dataset), f"ablate {dataset}")
     samples = params.recipe_settings.evaluation.bootstrap_samples
-    labels = {name: row.label for name, row in rows.items()} | {IMAGE_ONLY: "without fusing"}
+    labels = {name: row.label for name, row in rows.items()} | {
+        NOT_RERANKED: "without reranking",
+        IMAGE_ONLY: "without the edge branch at test",
+    }
     found: dict[str, Any] = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds)}
     found["labels"] = labels
     found["rows"] = ablated(by_row(trials, outcomes), samples=samples, seed=params.seed)
@@ -102,9 +106,11 @@ def ablated(
         samples: resamplings of the test images.
         seed: of the resamplings.
     """
-    ranks = {name: [one.fused.ranks() for one in found] for name, found in outcomes.items()}
+    ranks = {name: [one.scored.ranks() for one in found] for name, found in outcomes.items()}
+    if any(one.scored.beta for one in outcomes[METHOD]):
+        ranks[NOT_RERANKED] = [not_reranked(one.scored).ranks() for one in outcomes[METHOD]]
     ranks[IMAGE_ONLY] = [one.image_only.ranks() for one in outcomes[METHOD]]
-    captions = outcomes[METHOD][0].fused.text_to_image
+    captions = outcomes[METHOD][0].scored.text_to_image
     rows = {}
     for name, found in ranks.items():
         rows[name] = recalls(found)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from structxlip.config import ArmSettings, Params
-from structxlip.evaluation.protocol import Embeddings
+from structxlip.evaluation.embedding import Embeddings
 from structxlip.evaluation.retrieval import WAYS
 from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, Row, plan
@@ -35,7 +35,9 @@ from structxlip.reports.pictures import figure
 def second_head(arm: ArmSettings) -> ArmSettings:
     """The arm of the control `image`: its branch learns as the first head does, and no loss draws
     the two heads together, which would take away what averaging them gains."""
-    weights = {"edge_text": arm.edge_text.weight or 0.5, "region_chunk": 0.0, "edge_image": 0.0}
+    weights = {"edge_text": arm.edge_text.weight or 0.5, "edge_image": 0.0}
+    if arm.edge_branch != "image_tower":  # one vector of an image has no patches
+        weights["region_chunk"] = 0.0
     return arm.with_weights(**weights).model_copy(update={"edge_shift_px": 0, "extra_losses": {}})
 
 
@@ -47,12 +49,17 @@ def by_pixels(arm: ArmSettings) -> ArmSettings:
 
 ROWS = BOTH_ARMS | {
     "other_edges": Row("control: edge maps of other images", view="other_edges"),
-    "grey": Row("control: the grey picture, read by a branch", view="grey", change=by_pixels),
-    "image": Row("control: a second head on the image features", view="image", change=second_head),
+    "grey": Row(
+        "control: the grey picture in the place of the edge map", view="grey", change=by_pixels
+    ),
+    "image": Row(
+        "control: a second branch that reads the image once more", view="image", change=second_head
+    ),
 }
-IMAGE_ONLY, AVERAGED = "structxlip_image_only", "two_vanilla"
+IMAGE_ONLY, FUSED, AVERAGED = "structxlip_image_only", "structxlip_fused", "two_vanilla"
 LABELS = {name: row.label for name, row in ROWS.items()} | {
     IMAGE_ONLY: "StructXLIP, image only",
+    FUSED: "StructXLIP, not reranked",
     AVERAGED: "control: two vanilla models averaged",
 }
 CONTROLS = ("other_edges", "grey", "image", AVERAGED)
@@ -99,8 +106,10 @@ def compared(outcomes: Mapping[str, list[Outcome]], *, samples: int, seed: int) 
         samples: resamplings of the test images.
         seed: of the resamplings.
     """
-    tests = {name: [outcome.fused for outcome in found] for name, found in outcomes.items()}
+    tests = {name: [outcome.scored for outcome in found] for name, found in outcomes.items()}
     tests[IMAGE_ONLY] = [outcome.image_only for outcome in outcomes[METHOD]]
+    if any(test.beta for test in tests[METHOD]):
+        tests[FUSED] = [not_reranked(test) for test in tests[METHOD]]
     if len(tests[VANILLA]) > 1:
         neighbours = [*tests[VANILLA][1:], tests[VANILLA][0]]
         tests[AVERAGED] = list(map(averaged, tests[VANILLA], neighbours))
@@ -114,13 +123,19 @@ def compared(outcomes: Mapping[str, list[Outcome]], *, samples: int, seed: int) 
     rows = {name: recalls(found) for name, found in ranks.items()}
     for name, row in rows.items():
         if name in outcomes:
-            row["alpha"] = [outcome.alpha for outcome in outcomes[name]]
+            row["alpha"] = [outcome.scorer.alpha for outcome in outcomes[name]]
+            row["beta"] = [outcome.scorer.beta for outcome in outcomes[name]]
             row["cpu_s"] = mean_and_deviation([outcome.cpu_s for outcome in outcomes[name]])
         if name != VANILLA:
             row["over_vanilla"] = gain(name, VANILLA)
         if name in CONTROLS:
             row["structxlip_over"] = gain(METHOD, name)
     return {"test_pairs": len(tests[VANILLA][0].images), "rows": rows}
+
+
+def not_reranked(split: Embeddings) -> Embeddings:
+    """The split in the order of its embeddings."""
+    return replace(split, candidates=None, beta=0.0)
 
 
 def averaged(one: Embeddings, other: Embeddings) -> Embeddings:
@@ -153,19 +168,30 @@ def verdict(rows: dict[str, Any]) -> str:
 
 def table(found: Mapping[str, Any]) -> Table:
     """The numbers of ``compare.json`` for readers."""
-    header = ["model", "I→T R@1", "T→I R@1", "α", "gain over vanilla", "StructXLIP's gain over it"]
+    header = [
+        "model",
+        "I→T R@1",
+        "T→I R@1",
+        "α",
+        "β",
+        "gain over vanilla",
+        "StructXLIP's gain over it",
+    ]
     header.append("training, CPU s")
     rows = []
     for name, label in LABELS.items():
         if name not in found["rows"]:
             continue
         row = found["rows"][name]
-        alphas = ", ".join(f"{alpha:g}" for alpha in dict.fromkeys(row.get("alpha", [])))
+        weights = [
+            ", ".join(f"{weight:g}" for weight in dict.fromkeys(row.get(name, [])))
+            for name in ("alpha", "beta")
+        ]
         gains = [
             gain_text(row[key]) if key in row else "" for key in ("over_vanilla", "structxlip_over")
         ]
         cost = f"{row['cpu_s']['mean']:.0f}" if "cpu_s" in row else ""
-        rows.append([label, *(spread(row[f"{way}/R@1"]) for way in WAYS), alphas, *gains, cost])
+        rows.append([label, *(spread(row[f"{way}/R@1"]) for way in WAYS), *weights, *gains, cost])
     return Table(
         f"{about(found)} R@1 in percent on {found['test_pairs']} test images, mean ± standard "
         f"deviation over seeds; gains in points with their 95 % bootstrap interval.",

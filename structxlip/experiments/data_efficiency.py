@@ -59,8 +59,8 @@ def compared(
     vanilla: Sequence[Outcome], structxlip: Sequence[Outcome], *, samples: int, seed: int
 ) -> dict[str, Any]:
     """The recalls of both arms, and the gain with its interval."""
-    before, after = ([one.fused.ranks() for one in found] for found in (vanilla, structxlip))
-    captions = vanilla[0].fused.text_to_image
+    before, after = ([one.scored.ranks() for one in found] for found in (vanilla, structxlip))
+    captions = vanilla[0].scored.text_to_image
     gain = bootstrap_delta(before, after, captions, samples=samples, seed=seed)["R@1"]
     return {VANILLA: recalls(before), METHOD: recalls(after), "gain": gain}
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from structxlip.config import Params
-from structxlip.evaluation.protocol import embed_split
-from structxlip.evaluation.statistics import mean_recall
+from structxlip.evaluation.embedding import embed_split
+from structxlip.evaluation.protocol import recall_at_1
 from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, plan
 from structxlip.experiments.summary import about, mean_and_deviation, spread
 from structxlip.experiments.tables import Table, publish
@@ -129,7 +129,7 @@ def clip_loss(model: StructXLIP, store: FeatureStore, batch_size: int) -> float:
 
 
 def _recall(model: StructXLIP, store: FeatureStore) -> float:
-    return mean_recall(embed_split(model, store, None, "val", 0.0).ranks().recall((1,)))
+    return recall_at_1(embed_split(model, store, None, "val", 0.0))
 
 
 def verdict(rows: Mapping[str, Any]) -> str:

@@ -23,7 +23,8 @@ from structxlip.cues.prepare import grey_square
 from structxlip.data.images import decode_rgb
 from structxlip.data.shards import shards
 from structxlip.evaluation.appearance import CHANGES, TITLES
-from structxlip.evaluation.protocol import Embeddings, embed_split
+from structxlip.evaluation.embedding import Parts, Scorer, unit_patches
+from structxlip.evaluation.protocol import Scorers
 from structxlip.evaluation.retrieval import Ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.experiments.compare import CONTROLS, LABELS, ROWS, planned_trials
@@ -37,10 +38,11 @@ from structxlip.incremental.ray_map import map_units
 from structxlip.incremental.row_cache import signature
 from structxlip.models.build import load_model
 from structxlip.models.edge_branch import MapReader
-from structxlip.models.structxlip import StructXLIP, fused
+from structxlip.models.structxlip import StructXLIP
 from structxlip.models.towers import ImageTower
 from structxlip.reports.comparison import gain_text
 from structxlip.reports.pictures import figure
+from structxlip.training.assembly import open_view
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,32 +62,39 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     trials = planned_trials(params, dataset, seeds)
     outcomes = run_trials(trials, trials_of(dataset), f"train for robustness {dataset}")
     changed = _changed_splits(params, dataset, trials[0].folder(trials_of(dataset)))
-    evaluation = params.recipe_settings.evaluation
-    # The ranks at the α that validation chose: on unchanged images, and under all changes.
+    recipe = params.recipe_settings
+    scorers, samples = Scorers.of(recipe), recipe.evaluation.bootstrap_samples
+    # The ranks under the scorer that validation chose: on unchanged images, and under all changes.
     ranks: dict[str, dict[str, dict[str, list[Ranks]]]] = {
         way: {change: {} for change in CHANGES} for way in (UNCHANGED, UNDER_CHANGE)
     }
-    alphas: dict[str, dict[str, list[float]]] = {UNCHANGED: {}, UNDER_CHANGE: {}}
+    chosen: dict[str, dict[str, list[Scorer]]] = {UNCHANGED: {}, UNDER_CHANGE: {}}
     for trial, outcome in zip(trials, outcomes, strict=True):
         model = load_model(trial.folder(trials_of(dataset)))
-        val = embed_split(model, trial.run.store(), None, "val", 0.0)
+        store = trial.run.store()
+        view = open_view(trial.run, store)
+        unchanged = {split: scorers.embed(model, store, view, split) for split in ("val", "test")}
         of_val, of_test = (
-            {name: splits[split].embedded(model, trial) for name, splits in changed.items()}
-            for split in ("val", "test")
+            {name: of[split].embedded(model, trial, parts) for name, of in changed.items()}
+            for split, parts in unchanged.items()
         )
-        tried = evaluation.alphas if model.has_edges else [0.0]
-        robust = max(sorted(tried), key=partial(_mean_of_changes, of_val, val))
-        for way, alpha in ((UNCHANGED, outcome.alpha), (UNDER_CHANGE, robust)):
-            alphas[way].setdefault(trial.row, []).append(alpha)
+        robust, _ = scorers.choose(*(of_val[name] for name in CHANGED))
+        for way, scorer in ((UNCHANGED, outcome.scorer), (UNDER_CHANGE, robust)):
+            chosen[way].setdefault(trial.row, []).append(scorer)
             for change, parts in of_test.items():
-                found_ranks = parts.ranks(outcome.fused, alpha)
+                found_ranks = parts.scored(scorer).ranks()
                 ranks[way][change].setdefault(trial.row, []).append(found_ranks)
-    captions, samples = outcomes[0].fused.text_to_image, evaluation.bootstrap_samples
+    captions = outcomes[0].scored.text_to_image
     rows, robust_rows = (
         summarised(of_way, captions, samples=samples, seed=params.seed) for of_way in ranks.values()
     )
     found = {"dataset": dataset, "recipe": params.recipe, "seeds": list(seeds), "rows": rows}
-    found |= {"rows_alpha_under_change": robust_rows, "alphas": alphas}
+    found["rows_alpha_under_change"] = robust_rows
+    for name in ("alpha", "beta"):
+        found[f"{name}s"] = {
+            way: {row: [getattr(scorer, name) for scorer in of] for row, of in rows.items()}
+            for way, rows in chosen.items()
+        }
     gains = {title(name): cell["over_vanilla"] for name, cell in rows[METHOD].items()}
     drawn = figure(
         lambda axes: draw_gains(axes[0], gains, "gain over vanilla, points of R@1"), 1, WIDE
@@ -93,7 +102,7 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     robust_gain = robust_rows[METHOD][MEAN]["over_vanilla"]
     verdict = (
         f"{gain_text(gains[title(MEAN)], 'points of R@1')} over vanilla under changes; "
-        f"{gain_text(robust_gain)} where α is chosen under them"
+        f"{gain_text(robust_gain)} where α and β are chosen under them"
     )
     publish("robustness", params, found, table=table(found), verdict=verdict, figure=drawn)
 
@@ -101,29 +110,6 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
 def title(change: str) -> str:
     """The name of a change for readers."""
     return TITLES.get(change, "mean of the changes")
-
-
-def _mean_of_changes(of_val: Mapping[str, Parts], val: Embeddings, alpha: float) -> float:
-    """Mean R@1 over all changes of the validation images, at an α."""
-    found = [mean_recall(of_val[name].ranks(val, alpha).recall((1,))) for name in CHANGED]
-    return sum(found) / len(found)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Changed images in the joint space: unit embeddings ``[n, D]`` of both branches; ``edges`` is
-    None for a model without a second branch."""
-
-    images: Tensor
-    edges: Tensor | None
-
-    def ranks(self, unchanged: Embeddings, alpha: float) -> Ranks:
-        """The ranks with the captions of the unchanged split, at an α."""
-        images = self.images
-        if alpha:
-            assert self.edges is not None
-            images = fused(images, self.edges, alpha)
-        return replace(unchanged, images=images.numpy()).ranks()
 
 
 @dataclass(frozen=True)
@@ -135,27 +121,30 @@ class ChangedSplit:
         image: inputs of the image branch, ``[n, …]``, as a feature store holds them.
         edges: inputs of the edge branch, ``[n, …]``, as ``packed`` makes them of edge maps.
         grey: the same of the control `grey`.
+        colour: the same of the control `image`, where a frozen tower reads the edge maps.
     """
 
     split: str
     image: NDArray[Any]
     edges: NDArray[Any]
     grey: NDArray[Any]
+    colour: NDArray[Any] | None = None
 
     def inputs(self, view: ViewName, order: NDArray[np.int64]) -> NDArray[Any]:
         """The inputs of the second branch. ``order [n]``: whose edges the view `other_edges`
         gives to each image."""
         if view == "image":
-            return self.image
+            return self.image if self.colour is None else unpacked(self.colour)
         held = self.grey if view == "grey" else self.edges
         return unpacked(held[order] if view == "other_edges" else held)
 
-    def embedded(self, model: StructXLIP, trial: Trial) -> Parts:
+    def embedded(self, model: StructXLIP, trial: Trial, unchanged: Parts) -> Parts:
         """Embed the images with both branches of a trained model.
 
         Args:
             model: the trained model.
             trial: its training, whose view says what the second branch reads.
+            unchanged: the split without the change.
         """
         run, order = trial.run, np.arange(len(self.image))
         if run.view == "other_edges":
@@ -164,14 +153,19 @@ class ChangedSplit:
             other = OtherEdges.exchange(store.splits, run.params.seed)
             order = np.searchsorted(rows, other[rows])
         images = _in_blocks(partial(model.embed_images, edges=None, alpha=0.0), self.image)
-        if not model.has_edges:
-            return Parts(images, None)
-        return Parts(images, _in_blocks(model.embed_edges, self.inputs(run.view, order)))
+        found = replace(unchanged, images=images)
+        if unchanged.edges is not None:
+            inputs = self.inputs(run.view, order)
+            found = replace(found, edges=_in_blocks(model.embed_edges, inputs))
+            if unchanged.local:
+                patches = torch.from_numpy(_in_blocks(partial(unit_patches, model), inputs))
+                found = replace(found, local=replace(unchanged.local, patches=patches))
+        return found
 
 
-def _in_blocks(embed: Callable[[Tensor], Tensor], inputs: NDArray[Any]) -> Tensor:
+def _in_blocks(embed: Callable[[Tensor], Tensor], inputs: NDArray[Any]) -> NDArray[np.float32]:
     blocks = [inputs[i : i + BLOCK] for i in range(0, len(inputs), BLOCK)]
-    return torch.cat([embed(torch.from_numpy(block)) for block in blocks])
+    return torch.cat([embed(torch.from_numpy(block)) for block in blocks]).numpy()
 
 
 def packed(inputs: NDArray[np.float32]) -> NDArray[Any]:
@@ -216,7 +210,7 @@ def _changed_splits(
     found: dict[str, dict[str, ChangedSplit]] = {}
     for unit in units:
         with np.load(unit.file, allow_pickle=False) as arrays:
-            read = ChangedSplit(unit.split, arrays["image"], arrays["edges"], arrays["grey"])
+            read = ChangedSplit(unit.split, **arrays)
         found.setdefault(unit.change, {})[unit.split] = read
     return found
 
@@ -241,7 +235,8 @@ def _make_worker() -> Callable[[_Unit], pa.Table]:
             unit.change, unit.split, unit.pairs, unit.edges, load_model(unit.model)
         )
         temporary = unit.file.with_name(f".{unit.file.name}.tmp.npz")
-        np.savez(temporary, image=found.image, edges=found.edges, grey=found.grey)
+        arrays = {key: value for key, value in vars(found).items() if value is not None}
+        np.savez(temporary, **{key: value for key, value in arrays.items() if key != "split"})
         temporary.replace(unit.file)
         return pa.table({"file": [str(unit.file)]})
 
@@ -266,7 +261,7 @@ def change_split(
     tower = encoder if settings.tower_grid is not None else None
     assert tower is None or isinstance(tower, ImageTower), "a trained CLIP has no tower_grid"
     read = MapReader(tower, settings.tower_grid or 1)
-    images, edges, greys = [], [], []
+    images, edges, greys, colours = [], [], [], []
     of_split = ds.dataset(shards(pairs)).to_batches(
         columns=["image"], filter=ds.field("split") == split, batch_size=BLOCK
     )
@@ -283,7 +278,15 @@ def change_split(
         size, blur = settings.size_px, settings.blur_sigma
         grey = [grey_square(rgb, size_px=size, blur_sigma=blur) for rgb in pixels]
         greys.append(packed(_read_grey(grey, tower, settings.tower_grid or 1)))
-    return ChangedSplit(split, np.concatenate(images), np.concatenate(edges), np.concatenate(greys))
+        if tower:
+            colours.append(packed(tower.encode_patches(pixels, settings.tower_grid or 1)))
+    return ChangedSplit(
+        split,
+        np.concatenate(images),
+        np.concatenate(edges),
+        np.concatenate(greys),
+        np.concatenate(colours) if colours else None,
+    )
 
 
 def _read_grey(
@@ -338,20 +341,23 @@ def table(found: Mapping[str, Any]) -> Table:
         robust = found["rows_alpha_under_change"]
         cells = [f"{robust[METHOD][change]['R@1']:.1f}", *_gains(robust, change)]
         rows.append([title(change), *shown, *_gains(found["rows"], change), *cells])
-    alphas = {
-        way: ", ".join(f"{alpha:g}" for alpha in dict.fromkeys(of_way[METHOD]))
-        for way, of_way in found["alphas"].items()
+    weights = {
+        way: "; ".join(
+            f"{letter} {', '.join(f'{one:g}' for one in dict.fromkeys(found[key][way][METHOD]))}"
+            for letter, key in (("α", "alphas"), ("β", "betas"))
+        )
+        for way in (UNCHANGED, UNDER_CHANGE)
     }
     return Table(
         f"{about(found)} Mean R@1 of both ways in percent; gains of StructXLIP in points with "
         f"their 95 % bootstrap interval. The test images are changed, the training images are not. "
-        f"Each row has the α that is best on unchanged validation images (StructXLIP: "
-        f"{alphas[UNCHANGED]}); in the last three columns all rows have the α that is best in the "
-        f"mean over changed ones (StructXLIP: {alphas[UNDER_CHANGE]}).",
+        f"Each row has the α and β that are best on unchanged validation images (StructXLIP: "
+        f"{weights[UNCHANGED]}); in the last three columns all rows have those that are best in "
+        f"the mean over changed ones (StructXLIP: {weights[UNDER_CHANGE]}).",
         [
             *("test images", *(LABELS[name] for name in names)),
             *("over vanilla", "over the best control"),
-            *("StructXLIP, α under change", "over vanilla", "over the best control"),
+            *("StructXLIP, α and β under change", "over vanilla", "over the best control"),
         ],
         rows,
     )

@@ -15,7 +15,7 @@ from structxlip.features.grey_pictures import write_grey_pictures
 from structxlip.features.views import ViewName
 from structxlip.incremental.artifacts import DATA
 from structxlip.incremental.row_cache import signature
-from structxlip.stages.edge_features import write_edge_features, write_grey_features
+from structxlip.stages.edge_features import write_edge_features, write_picture_features
 from structxlip.stages.edges import make_edges
 from structxlip.training.run import TrainingRun
 
@@ -65,7 +65,7 @@ def plan(
         edges, features = data / "edges", data / "edge_features"
         if row.edges:
             edges, features = _edges_of(changed[0], dataset, row.edges)
-        grey = _grey_pictures(changed[0], dataset) if row.view == "grey" else None
+        pictures = _pictures(changed[0], dataset, row.view)
         planned += [
             Trial(
                 name,
@@ -76,7 +76,7 @@ def plan(
                     edges,
                     features,
                     row.view,
-                    grey,
+                    pictures,
                     row.train_share,
                 ),
             )
@@ -98,15 +98,20 @@ def _changed(params: Params, row: Row, seed: int) -> Params:
     return params.model_copy(update={"seed": seed, "recipes": recipes})
 
 
-def _grey_pictures(params: Params, dataset: str) -> Path:
+def _pictures(params: Params, dataset: str, view: ViewName) -> Path | None:
+    """What the views `grey` and `image` read in the place of edge maps; see ``open_view``."""
+    if view not in ("grey", "image"):
+        return None
     pairs, settings = (DATA / dataset / "pairs").resolve(), params.recipe_settings.edges
     key = signature(pictures_key(pairs), f"{settings.size_px} {settings.blur_sigma:g}")
     if params.recipe_settings.reads_with_tower:
         encoder = json.dumps(params.recipe_settings.model.encoder_settings())
         key = signature(key, f"{encoder} {settings.tower_grid}")
-        features = (CACHE / dataset / f"grey-features-{key}").resolve()
-        write_grey_features(params, dataset, features)
+        features = (CACHE / dataset / f"{view}-features-{key}").resolve()
+        write_picture_features(params, dataset, features, grey=view == "grey")
         return features
+    if view == "image":
+        return None
     grey = (CACHE / dataset / f"grey-{key}.npy").resolve()
     write_grey_pictures(pairs, grey, settings)
     return grey

@@ -6,13 +6,16 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from structxlip.evaluation.protocol import Embeddings, choose_alpha, embed_split, validated
+from structxlip.evaluation.embedding import Embeddings, Scorer
+from structxlip.evaluation.protocol import Scorers, recall_at_1
+from structxlip.evaluation.reranking import Candidates
+from structxlip.evaluation.retrieval import WAYS
 from structxlip.incremental.artifacts import MODELS, atomic_directory
 from structxlip.incremental.ray_map import map_units
 from structxlip.incremental.row_cache import signature
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 OUTCOME = "outcome.npz"
 # What an outcome holds beside embeddings.
-NUMBERS = ("alpha", "validation", "validation_image_only", "last_epoch", "cpu_s")
+NUMBERS = ("validation", "validation_image_only", "last_epoch", "cpu_s")
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ class Trial:
 
     def folder(self, experiments: Path) -> Path:
         """Where its model and its outcome are kept, named by all that they follow from."""
-        alphas = self.run.params.recipe_settings.evaluation.alphas
-        return (experiments / f"{self.run.name}-{signature(json.dumps(alphas))}").resolve()
+        tried = self.run.params.recipe_settings.evaluation
+        key = signature(json.dumps([tried.alphas, tried.betas]))
+        return (experiments / f"{self.run.name}-{key}").resolve()
 
     def __str__(self) -> str:
         return f"{self.row}, seed {self.run.params.seed}"
@@ -57,32 +61,38 @@ class Outcome:
     """The result of a trial.
 
     Attributes:
-        alpha: weight of the second branch, chosen on validation.
-        validation: mean R@1 of both ways on validation at that weight, in percent.
+        scorer: the weights of the second branch, chosen on validation.
+        validation: mean R@1 of both ways on validation under it, in percent.
         image_only: the test split without the second branch.
-        fused: the test split with it, at ``alpha``.
+        scored: the test split under the scorer.
         validation_image_only: the same without the second branch.
         last_epoch: the losses of the last epoch by their names, such as ``edge_text_loss``.
         cpu_s: processor time of the training, in seconds; of a training that went on after a kill,
             that of its last part.
     """
 
-    alpha: float
+    scorer: Scorer
     validation: float
     image_only: Embeddings
-    fused: Embeddings
+    scored: Embeddings
     validation_image_only: float = math.nan
     last_epoch: Mapping[str, float] = field(default_factory=dict)
     cpu_s: float = 0.0
 
     def save(self, file: Path) -> None:
         """Write the outcome as a NumPy archive."""
-        about = {name: getattr(self, name) for name in NUMBERS}
+        about = {name: getattr(self, name) for name in NUMBERS} | {"scorer": asdict(self.scorer)}
+        candidates = {
+            f"{way}/{name}": values
+            for way, found in (self.scored.candidates or {}).items()
+            for name, values in found._asdict().items()
+        }
         np.savez(
             file,
             about=np.array(json.dumps(about)),
+            **candidates,
             images=self.image_only.images,
-            fused=self.fused.images,
+            fused=self.scored.images,
             texts=self.image_only.texts,
             text_to_image=self.image_only.text_to_image,
             groups=self.image_only.groups,
@@ -94,10 +104,17 @@ class Outcome:
         with np.load(file, allow_pickle=False) as found:
             texts = found["texts"], found["text_to_image"], found["groups"]
             about = json.loads(str(found["about"]))
+            scorer = Scorer(**about.pop("scorer"))
+            candidates = {
+                way: Candidates(found[f"{way}/answers"], found[f"{way}/late"])
+                for way in WAYS
+                if scorer.beta
+            }
             return cls(
-                **{name: about[name] for name in NUMBERS},
+                scorer,
                 image_only=Embeddings(found["images"], *texts),
-                fused=Embeddings(found["fused"], *texts),
+                scored=Embeddings(found["fused"], *texts, candidates or None, scorer.beta),
+                **about,
             )
 
 
@@ -144,7 +161,7 @@ def _make_worker() -> Callable[[tuple[Trial, Path]], pa.Table]:
 
 
 def run_trial(run: TrainingRun, directory: Path) -> None:
-    """Train in this process, choose α on validation, and embed the test split with it.
+    """Train in this process, choose the scorer on validation, and embed the test split.
 
     The model and the outcome are written to ``directory``.
     """
@@ -160,13 +177,13 @@ def run_trial(run: TrainingRun, directory: Path) -> None:
 def _outcome(run: TrainingRun, model: StructXLIP) -> Outcome:
     store = run.store()
     view = open_view(run, store)
-    alpha = choose_alpha(model, store, view, run.params.recipe_settings.evaluation.alphas)
-
-    image_only = embed_split(model, store, view, "test", 0.0)
+    scorers = Scorers.of(run.params.recipe_settings)
+    val, test = (scorers.embed(model, store, view, split) for split in ("val", "test"))
+    scorer, validation = scorers.choose(val)
     return Outcome(
-        alpha,
-        validated(model, store, view, alpha),
-        image_only,
-        embed_split(model, store, view, "test", alpha) if alpha else image_only,
-        validation_image_only=validated(model, store, view, 0.0),
+        scorer,
+        validation,
+        image_only=test.scored(Scorer()),
+        scored=test.scored(scorer),
+        validation_image_only=recall_at_1(val.scored(Scorer())),
     )

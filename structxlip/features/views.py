@@ -41,8 +41,9 @@ class View(Protocol):
 
 
 class WholeCaptions:
-    """The ablation `whole_captions`: the edge maps, trained with captions that no filter has
-    touched.
+    """A view that is trained with captions that no filter has touched.
+
+    Of edge maps it is the ablation `whole_captions`.
 
     Args:
         edges: the edge maps.
@@ -153,7 +154,7 @@ def open_view(
     *,
     edges: Path,
     edge_features: Path | None,
-    grey: Path | None = None,
+    pictures: Path | None = None,
     seed: int = 0,
 ) -> View:
     """The view with a name.
@@ -164,20 +165,22 @@ def open_view(
         edges: the folder of the edge maps.
         edge_features: the folder of what a frozen image tower makes of them; None for a branch that
             reads the maps themselves.
-        grey: what the view `grey` reads: the file of the grey pictures, or the folder of what the
-            tower makes of them.
+        pictures: what the views `grey` and `image` read: the folder of what the tower makes of the
+            pictures; without a tower `grey` reads the file of the grey pictures, and `image` the
+            feature store.
         seed: of the view `other_edges`.
 
     Raises ``UserError`` for artifacts of other pairs.
     """
-    if name == "image":
+    if name == "image" and edge_features is None:
         return ImageFeatures(store)
     maps = EdgeMaps(edges, store.ids)
-    if name == "grey":
-        assert grey is not None, "the view grey needs its pictures"
+    if name in ("grey", "image"):
+        assert pictures is not None, f"the view {name} needs its pictures"
         if edge_features is None:
-            return GreyPictures(grey, maps)
-        return EdgeFeatures(grey, store.ids, np.ones_like(maps.has_structure))
+            return GreyPictures(pictures, maps)
+        found = EdgeFeatures(pictures, store.ids, np.ones_like(maps.has_structure))
+        return WholeCaptions(found) if name == "image" else found
     view: View = maps
     if edge_features is not None:
         view = EdgeFeatures(edge_features, store.ids, maps.has_structure)

@@ -100,18 +100,31 @@ class RegionChunkAttentionLoss(nn.Module):
         return torch.cat(columns, dim=1)
 
     def _chunk_cosine(self, chunks: Tensor, patches: Tensor, patch_mask: Tensor) -> Tensor:
-        """``cos(c_j, a)`` of every chunk ``[M, D]`` with every image ``[B, P, D]``: ``[M, B]``.
-
-        ``a`` itself, ``[M, B, D]``, is never made: with the weights ``w``, ``c·a = w·(c·p)`` and
-        ``|a|² = wᵀ G w`` where ``G`` is the Gram matrix of the patches.
-        """
+        """``cos(c_j, a)`` of every chunk ``[M, D]`` with every image ``[B, P, D]``: ``[M, B]``."""
         scores = (chunks @ patches.flatten(0, 1).T).unflatten(1, patches.shape[:2])
-        lowest = torch.finfo(scores.dtype).min
-        weights = (
-            (scores / self.attention_temperature).masked_fill(~patch_mask, lowest).softmax(dim=-1)
-        )
         gram = patches @ patches.transpose(1, 2)
-        dot = (weights * scores).sum(dim=-1)
-        attended = torch.einsum("mbp,bpq->mbq", weights, gram)
-        norm = (attended * weights).sum(dim=-1).clamp(min=1e-12).sqrt()
-        return dot / norm
+        return chunk_cosines(scores, gram, self.attention_temperature, patch_mask)
+
+
+def chunk_cosines(
+    scores: Tensor, gram: Tensor, attention_temperature: float, patch_mask: Tensor | None = None
+) -> Tensor:
+    """The cosine of each chunk ``c`` with what it attends to in each image, ``[M, B]``.
+
+    What it attends to, ``a``, is never made: with the weights ``w`` of the patches ``p``,
+    ``c·a = w·(c·p)`` and ``|a|² = wᵀ G w`` where ``G`` is the Gram matrix of the patches.
+
+    Args:
+        scores: ``[M, B, P]``, the inner products of chunks and patches, both of unit norm.
+        gram: ``[B, P, P]``, those of the patches of an image with each other.
+        attention_temperature: above 0.
+        patch_mask: boolean ``[B, P]``, all by default.
+    """
+    logits = scores / attention_temperature
+    if patch_mask is not None:
+        logits = logits.masked_fill(~patch_mask, torch.finfo(scores.dtype).min)
+    weights = logits.softmax(dim=-1)
+    dot = (weights * scores).sum(dim=-1)
+    attended = torch.einsum("mbp,bpq->mbq", weights, gram)
+    norm = (attended * weights).sum(dim=-1).clamp(min=1e-12).sqrt()
+    return dot / norm

@@ -21,11 +21,9 @@ def comparison_table(metrics: dict[str, Any], prefix: str = "") -> list[list[str
     ]
     heads = [f"{arrow} R@{k}" for arrow in ("I→T", "T→I") for k in (1, 5, 10)]
     rows = [["model", *heads, "Δ R@1 vs vanilla [95 %]"]]
-    deltas = {"structxlip": "delta", "structxlip_image_only": "delta_image_only"}
     for name, label in model_labels(metrics).items():
-        gain = ""
-        if name in deltas:
-            gain = gain_text(metrics[deltas[name]][f"{prefix}R@1"])
+        delta = name.replace("structxlip", "delta")
+        gain = gain_text(metrics[delta][f"{prefix}R@1"]) if delta != name else ""
         rows.append([label, *(f"{metrics[name][way]:.1f}" for way in ways), gain])
     return rows
 
@@ -43,12 +41,18 @@ def ranking_table(metrics: dict[str, Any]) -> list[list[str]]:
 
 def model_labels(metrics: dict[str, Any]) -> dict[str, str]:
     """The models of ``metrics.json`` in the order of the tables, with their names for readers."""
-    return {
+    fused = f"StructXLIP, edges at α = {metrics['alpha']:g}"
+    labels = {
         "base": "base (before fine-tuning)",
         "vanilla": "vanilla fine-tuning",
         "structxlip_image_only": "StructXLIP, image only",
-        "structxlip": f"StructXLIP, edges at α = {metrics['alpha']:g}",
     }
+    if beta := metrics.get("beta"):
+        return labels | {
+            "structxlip_fused": fused,
+            "structxlip": f"StructXLIP, reranked at β = {beta:g}",
+        }
+    return labels | {"structxlip": fused}
 
 
 def validation_text(metrics: dict[str, Any]) -> str:

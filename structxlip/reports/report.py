@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from structxlip.config import Params
 from structxlip.data.shards import read_shards, shards
-from structxlip.evaluation.protocol import Comparison, Embeddings
+from structxlip.evaluation.embedding import Embeddings
+from structxlip.evaluation.protocol import Comparison
 from structxlip.evaluation.slices import recall_by
 from structxlip.features.store import FeatureStore
 from structxlip.reports.attention import Attention
@@ -120,7 +121,7 @@ def chosen_queries(test: Embeddings, rows: NDArray[np.int64]) -> list[dict[str, 
         [
             np.max(scores[test.groups == group]) - np.max(scores[test.groups != group], initial=-1)
             for scores, group in (
-                (test.texts[text] @ test.images.T, test.groups[test.text_to_image[text]])
+                (test.scores(text), test.groups[test.text_to_image[text]])
                 for text in range(len(test.texts))
             )
         ]
@@ -139,7 +140,7 @@ def chosen_queries(test: Embeddings, rows: NDArray[np.int64]) -> list[dict[str, 
                 continue
             seen.add(owner)
             left -= 1
-            best = np.argsort(-(test.texts[text] @ test.images.T), kind="stable")[:ANSWERS]
+            best = np.argsort(-test.scores(text), kind="stable")[:ANSWERS]
             group = test.groups[owner]
             grids.append(
                 {

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +23,13 @@ from structxlip.errors import UserError
 from structxlip.features.edge_features import FEATURES, INDEX
 from structxlip.features.store import RowSpec
 from structxlip.features.writer import ArrayWriter
-from structxlip.incremental.artifacts import DATA, atomic_directory, replace_directory
-from structxlip.incremental.ray_map import Worker, map_units
+from structxlip.incremental.artifacts import DATA, atomic_directory
+from structxlip.incremental.ray_map import Worker
 from structxlip.incremental.row_cache import CACHE, signature
 from structxlip.incremental.row_groups import RowGroup, read_row_groups, row_groups
 from structxlip.models.towers import ImageTower, load_encoders, named_files
 from structxlip.progress import say
-from structxlip.stages.features import CODE, PACKAGE, PACKAGES, versions
+from structxlip.stages.features import CODE, PACKAGE, PACKAGES, fill, remove_others, versions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,10 +57,14 @@ def write_edge_features(params: Params, dataset: str, edges: Path, target: Path)
     _write(params, dataset, partial(edge_drawings, edges), shards(edges), target)
 
 
-def write_grey_features(params: Params, dataset: str, target: Path) -> None:
-    """Write the features of the grey, blurred pictures of a dataset to ``target``: a control."""
+def write_picture_features(params: Params, dataset: str, target: Path, *, grey: bool) -> None:
+    """Write the features of the pictures of a dataset themselves to ``target``, for a control.
+
+    With ``grey`` they are grey and blurred, as an edge detector sees them.
+    """
     pairs, settings = DATA / dataset / "pairs", params.recipe_settings.edges
-    _write(params, dataset, partial(grey_pictures, pairs, settings), shards(pairs), target)
+    pictures = partial(grey_pictures, pairs, settings) if grey else partial(colour_pictures, pairs)
+    _write(params, dataset, pictures, shards(pairs), target)
 
 
 def edge_drawings(edges: Path, group: RowGroup) -> Iterable[NDArray[np.uint8]]:
@@ -83,6 +85,11 @@ def grey_pictures(pairs: Path, settings: Edges, group: RowGroup) -> Iterable[NDA
         size, blur = settings.size_px, settings.blur_sigma
         grey = grey_square(decode_rgb(data), size_px=size, blur_sigma=blur)
         yield np.repeat(grey[..., None], 3, axis=2)
+
+
+def colour_pictures(pairs: Path, group: RowGroup) -> Iterable[NDArray[np.uint8]]:
+    """The pictures of a row group."""
+    yield from (decode_rgb(data) for data in group.read(pairs, ["image"])["image"].to_pylist())
 
 
 def _write(
@@ -106,28 +113,12 @@ def _write(
     with suppress(OSError, ValueError):
         if json.loads((target / INDEX).read_text()) == index:
             return
-    for path in home.glob("*"):
-        if path.stem != name:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    remove_others(home, name)
     row = RowSpec("float16", (grid**2, tower.dim))
     writer = ArrayWriter(home / name, {FEATURES: (len(ids), row)})
     (writer.directory / INDEX).write_text(json.dumps(index))
-    starts = [0, *accumulate(group.pairs for group in groups)][:-1]
-    done = writer.filled[FEATURES]
-    made = map_units(
-        [group for group, start in zip(groups, starts, strict=True) if start >= done],
-        partial(_worker, model.encoder_settings(), grid, pictures),
-        description=f"{target.name} {dataset}",
-        samples=lambda group: group.pairs,
-        name=str,
-    )
-    with closing(made):
-        for table in made:
-            writer.append(features=table[FEATURES][0].as_py())
-    writer.close()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace_directory(writer.directory, target)
-    shutil.rmtree(home)
+    make_worker = partial(_worker, model.encoder_settings(), grid, pictures)
+    fill(writer, FEATURES, groups, make_worker, f"{target.name} {dataset}", target)
 
 
 def _worker(encoders: dict[str, object], grid: int, pictures: Pictures) -> Worker[RowGroup]:

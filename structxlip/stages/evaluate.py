@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from structxlip.config import Params
 from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_files
@@ -19,7 +19,7 @@ def evaluate(params: Params, dataset: str) -> None:
     import torch
 
     from structxlip.evaluation.pointing import attention_weights, named_chunks, pointing_game
-    from structxlip.evaluation.protocol import compare
+    from structxlip.evaluation.protocol import Scorers, compare
     from structxlip.features.store import FeatureStore
     from structxlip.features.views import open_view
     from structxlip.models.build import build_model, load_model
@@ -43,7 +43,7 @@ def evaluate(params: Params, dataset: str) -> None:
         structxlip,
         store,
         edges,
-        alphas=recipe.evaluation.alphas,
+        scorers=Scorers.of(recipe),
         bootstrap_samples=recipe.evaluation.bootstrap_samples,
         seed=params.seed,
     )
@@ -87,12 +87,14 @@ def _loss_curves(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames)[["arm", "term", "epoch", "loss"]]
 
 
-def _recall_curves(metrics: dict[str, dict[str, float]]) -> pd.DataFrame:
+def _recall_curves(metrics: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
+
+    from structxlip.reports.comparison import model_labels
 
     rows = [
         {"model": name, "way": way, "k": int(k), "recall": value}
-        for name in ("base", "vanilla", "structxlip_image_only", "structxlip")
+        for name in model_labels(metrics)
         for key, value in metrics[name].items()
         if "/R@" in key
         for way, k in [key.split("/R@")]

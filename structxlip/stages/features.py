@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from structxlip.config import Model, Params
 from structxlip.data.images import decode_rgb
 from structxlip.data.shards import read_shards, shards
 from structxlip.features.store import StoreSpec
-from structxlip.features.writer import FeatureWriter
+from structxlip.features.writer import ArrayWriter, FeatureWriter
 from structxlip.incremental.artifacts import DATA, replace_directory
 from structxlip.incremental.ray_map import Worker, map_units
 from structxlip.incremental.row_cache import CACHE, row_key, signature
@@ -63,14 +63,37 @@ def features(params: Params, dataset: str) -> None:
     settings, home = params.recipe_settings.model, CACHE / "features" / dataset
     groups = row_groups(pairs)
     writer = _writer(home, settings, pairs, groups, captions)
+    make_worker = partial(_worker, pairs, captions, settings)
+    fill(writer, "image", groups, make_worker, f"features {dataset}", DATA / dataset / "features")
+
+
+def fill(
+    writer: ArrayWriter,
+    array: str,
+    groups: list[RowGroup],
+    make_worker: Callable[[], Worker[RowGroup]],
+    name: str,
+    target: Path,
+) -> None:
+    """Fill the arrays of a writer from row groups, going on where a killed run was, and move the
+    folder to its place.
+
+    Args:
+        writer: of a folder that lies in one of its own, which is removed.
+        array: has a row for each pair.
+        groups: all row groups.
+        make_worker: makes the worker, whose tables hold the bytes of the rows of each array.
+        name: of the progress.
+        target: the place.
+    """
     starts = [0, *accumulate(group.pairs for group in groups)]
-    done, total = writer.filled["image"], starts.pop()
+    done, total = writer.filled[array], starts.pop()
     if done:
-        say(f"features {dataset}: going on after {done:,} of {total:,} samples")
+        say(f"{name}: going on after {done:,} of {total:,} samples")
     made = map_units(
         [group for group, start in zip(groups, starts, strict=True) if start >= done],
-        partial(_worker, pairs, captions, settings),
-        description=f"features {dataset}",
+        make_worker,
+        description=name,
         samples=lambda group: group.pairs,
         name=str,
     )
@@ -78,17 +101,23 @@ def features(params: Params, dataset: str) -> None:
         for table in made:
             writer.append(**{name: table[name][0].as_py() for name in table.column_names})
     writer.close()
-    replace_directory(writer.directory, DATA / dataset / "features")
-    shutil.rmtree(home)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace_directory(writer.directory, target)
+    shutil.rmtree(writer.directory.parent)
+
+
+def remove_others(home: Path, name: str) -> None:
+    """Remove the folders in ``home``, and their notes, that belong to other data or settings than
+    those of this name."""
+    for path in home.glob("*"):
+        if path.stem != name:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _writer(
     home: Path, settings: Model, pairs: Path, groups: list[RowGroup], captions: Path
 ) -> FeatureWriter:
-    """The writer of a folder in ``home`` that is named by these sources and settings.
-
-    Other folders there are removed: they belong to other data or settings.
-    """
+    """The writer of a folder in ``home`` that is named by these sources and settings."""
     import pyarrow.compute as pc
 
     images, texts = load_encoders(**settings.encoder_settings())
@@ -101,9 +130,7 @@ def _writer(
     parsed = read_shards(captions, ["text", "chunks", "names_side"])
     chunk_counts = pc.list_value_length(parsed["chunks"]).to_pylist()
     name = _signature(settings, *sources, *shards(captions))
-    for path in home.glob("*"):
-        if path.stem != name:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    remove_others(home, name)
     return FeatureWriter(
         home / name,
         StoreSpec(

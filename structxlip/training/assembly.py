@@ -80,7 +80,7 @@ def open_view(run: TrainingRun, store: FeatureStore) -> View | None:
         store,
         edges=run.edges,
         edge_features=_edge_features(run) if run.reads_with_tower else None,
-        grey=run.grey,
+        pictures=run.pictures,
         seed=run.params.seed,
     )
 
@@ -99,7 +99,7 @@ def untrained_model(run: TrainingRun, store: FeatureStore, view: View | None) ->
         seed=run.params.seed,
         edge_branch=arm.edge_branch if view else None,
         view=view,
-        second_head=run.view == "image",
+        second_head=run.view == "image" and not run.reads_with_tower,
     )
     if arm.needs_regions:
         try:

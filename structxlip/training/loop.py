@@ -14,7 +14,7 @@ from torch.distributed.checkpoint import state_dict as distributed_state
 
 from structxlip.config import ArmSettings, Train
 from structxlip.errors import UserError
-from structxlip.evaluation.protocol import embed_split
+from structxlip.evaluation.embedding import embed_split
 from structxlip.evaluation.statistics import mean_recall
 from structxlip.features.store import FeatureStore
 from structxlip.losses import NotFinite, weight_schedule

@@ -32,7 +32,8 @@ class TrainingRun:
         edge_features: the folder of what a frozen image tower makes of them; only the branch
             ``image_tower`` reads it.
         view: the input of the second branch. `edges` is the method, all others are controls.
-        grey: the file of the pictures that the view `grey` reads.
+        pictures: what the controls `grey` and `image` read in the place of edge maps; see
+            ``open_view``.
         train_share: of the training pairs that are used; see ``FeatureStore``.
     """
 
@@ -42,7 +43,7 @@ class TrainingRun:
     edges: Path
     edge_features: Path | None = None
     view: ViewName = "edges"
-    grey: Path | None = None
+    pictures: Path | None = None
     train_share: float = 1.0
 
     @property

@@ -36,7 +36,7 @@ ROWS = {
         *("imagefolder", "webdataset", "hf_dataset"),
     ],
     "benchmarks/growth.py": ["edges, thumbnails, 17 words"],
-    "benchmarks/hypotheses.py": ["vanilla", "second head"],
+    "benchmarks/hypotheses.py": ["vanilla", "image_tower, without region-chunk"],
     "benchmarks/kills.py": ["0"],
     "benchmarks/losses.py": [
         name

@@ -70,6 +70,7 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ("edges.low", 10.0, "edges: low and high are given together, or both null"),
         ("edges.max_density", 0.001, "edges: min_density must be below max_density"),
         ("evaluation.alphas", [0.5], "evaluation: alphas must hold 0.0, which is plain CLIP"),
+        ("evaluation.betas", [0.5], "evaluation: betas must hold 0.0, which reranks nothing"),
         (
             "arms.structxlip.edge_text.schedule",
             {"floor": 0.5},

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from structxlip.config import Params
-from structxlip.evaluation import protocol
-from structxlip.evaluation.protocol import choose_alpha, compare, embed_split
+from structxlip.evaluation import embedding
+from structxlip.evaluation.embedding import Parts, Scorer, embed_parts, embed_split
+from structxlip.evaluation.protocol import Scorers, compare, recall_at_1
 from structxlip.evaluation.retrieval import retrieval_metrics
-from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
+from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.reports.comparison import comparison_table
@@ -39,7 +40,7 @@ def test_a_split_is_embedded_in_blocks_as_a_whole(
     np.testing.assert_allclose(whole.images, fused, atol=1e-6)
     texts = model.embed_texts(torch.from_numpy(store.caption[captions]))
     np.testing.assert_allclose(whole.texts, texts, atol=1e-6)
-    monkeypatch.setattr(protocol, "BLOCK", 5)
+    monkeypatch.setattr(embedding, "BLOCK", 5)
     np.testing.assert_allclose(
         embed_split(model, store, edges, "train", 0.5).images, whole.images, atol=1e-5
     )
@@ -56,32 +57,6 @@ def test_without_edge_maps_or_a_weight_the_image_alone_is_embedded(
     assert not np.array_equal(embed_split(model, store, edges, "test", 0.5).images, plain.images)
 
 
-def test_alpha_comes_from_validation_alone(
-    artifacts: Artifacts, model: StructXLIP, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recall = {0.0: 20.0, 0.1: 50.0, 0.3: 50.0, 1.0: 10.0}
-    seen: list[str] = []
-
-    class Found:
-        def __init__(self, alpha: float) -> None:
-            self.alpha = alpha
-
-        def ranks(self) -> Found:
-            return self
-
-        def recall(self, ks: tuple[int, ...]) -> dict[str, float]:
-            return {"image_to_text/R@1": recall[self.alpha], "text_to_image/R@1": 30.0}
-
-    def embed(_model: object, _store: object, _edges: object, split: str, alpha: float) -> Found:
-        seen.append(split)
-        return Found(alpha)
-
-    monkeypatch.setattr(protocol, "embed_split", embed)
-    alphas = [1.0, 0.3, 0.1, 0.0]
-    assert choose_alpha(model, artifacts.store, artifacts.maps, alphas) == 0.1
-    assert set(seen) == {"val"}
-
-
 def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: StructXLIP) -> None:
     vanilla = build_model(
         params.recipe_settings.model, artifacts.store, seed=params.seed, edge_branch=None
@@ -92,12 +67,12 @@ def test_models_stand_side_by_side(artifacts: Artifacts, params: Params, model: 
         model,
         artifacts.store,
         artifacts.maps,
-        alphas=[0.0],
+        scorers=Scorers([0.0]),
         bootstrap_samples=100,
         seed=0,
     ).metrics
     # Untrained, both arms have the same heads: without the edge branch they are the same model.
-    assert metrics["alpha"] == 0
+    assert metrics["alpha"] == metrics["beta"] == 0
     assert metrics["base"] == metrics["vanilla"] == metrics["structxlip"]
     assert metrics["delta"]["R@1"] == {"mean": 0, "low": 0, "high": 0}
     assert metrics["test_pairs"] == 8
@@ -127,7 +102,9 @@ def test_equal_captions_are_right_answers_of_the_comparison(
     store.caption_ids = store.caption_ids.copy()
     for image in (2, 5):  # pairs 0, 2 and 5 of the split share a caption
         store.caption_ids[captions[first[image]]] = store.caption_ids[captions[first[0]]]
-    found = compare(model, model, model, store, edges, alphas=[0.0], bootstrap_samples=50, seed=0)
+    found = compare(
+        model, model, model, store, edges, scorers=Scorers([0.0]), bootstrap_samples=50, seed=0
+    )
     assert found.test["base"].groups.tolist() == [0, 1, 0, 3, 4, 0, 6, 7]
     assert found.metrics["test_pairs_sharing_a_caption"] == 3
     test = found.test["vanilla"]
@@ -155,7 +132,9 @@ def test_the_comparison_is_that_of_the_models_one_by_one(
         build_model(params.recipe_settings.model, store, seed=seed, edge_branch=None).eval()
         for seed in (7, 8)
     )
-    found = compare(base, vanilla, model, store, edges, alphas=[0.5], bootstrap_samples=150, seed=3)
+    found = compare(
+        base, vanilla, model, store, edges, scorers=Scorers([0.5]), bootstrap_samples=150, seed=3
+    )
     wanted = {
         "base": embed_split(base, store, None, "test", 0.0),
         "vanilla": embed_split(vanilla, store, None, "test", 0.0),
@@ -200,21 +179,79 @@ def test_alpha_is_the_best_by_recall_at_1(
         for alphas in ([0.0, 0.7], [0.0, 0.3, 1.0, 4.0]):
             scores = {alpha: score(other, alpha) for alpha in alphas}
             best = min(alpha for alpha in alphas if scores[alpha] == max(scores.values()))
-            assert choose_alpha(other, store, edges, alphas) == best
+            found, recall = Scorers(alphas[::-1]).choose(embed_parts(other, store, edges, "val"))
+            assert found == Scorer(best)
+            assert recall == pytest.approx(scores[best] / 2)
             chosen.add(best)
     assert len(chosen) > 1
     plain = build_model(settings, artifacts.store, seed=0, edge_branch=None).eval()
-    assert choose_alpha(plain, store, edges, [0.3, 0.5]) == 0.0
-    assert choose_alpha(model, store, edges, [0.3]) == 0.3
+    assert Scorers([0.3, 0.5]).choose(embed_parts(plain, store, edges, "val"))[0] == Scorer()
 
 
-def test_the_comparison_chooses_alpha(artifacts: Artifacts, model: StructXLIP) -> None:
-    store, edges, alphas = artifacts.store, artifacts.maps, [0.0, 0.3, 3.0]
-    found = compare(model, model, model, store, edges, alphas=alphas, bootstrap_samples=100, seed=0)
-    assert found.metrics["alpha"] == choose_alpha(model, store, edges, alphas)
-    of_val = embed_split(model, store, edges, "val", found.metrics["alpha"]).ranks()
-    plain = embed_split(model, store, None, "val", 0.0).ranks()
-    assert found.metrics["validation"] == {
-        "vanilla": mean_recall(plain.recall((1,))),
-        "structxlip": mean_recall(of_val.recall((1,))),
-    }
+def test_beta_is_the_best_at_the_chosen_alpha(
+    artifacts: Artifacts, params: Params, model: StructXLIP
+) -> None:
+    store, edges = artifacts.store, artifacts.maps
+    store.splits = np.where(store.splits == "train", "val", store.splits)
+    scorers, settings = Scorers([0.0, 0.5], [0.0, 0.3, 2.0]), params.recipe_settings.model
+    chosen = set()
+    for seed in range(6):
+        other = build_model(settings, artifacts.store, seed=seed, edge_branch="cnn").eval()
+        val = scorers.embed(other, store, edges, "val")
+        found, recall = scorers.choose(val)
+        assert found.alpha == Scorers([0.0, 0.5]).choose(val)[0].alpha
+        recalls = {b: recall_at_1(val.scored(Scorer(found.alpha, b))) for b in scorers.betas}
+        assert recall == recalls[found.beta] == max(recalls.values())
+        assert found.beta == min(b for b, value in recalls.items() if value == recall)
+        chosen.add(found.beta)
+    assert len(chosen) > 1
+
+
+def test_a_scorer_for_several_splits_is_the_best_in_the_mean() -> None:
+    """Of embeddings in which the edge branch alone is right, or wrong."""
+    rng = np.random.default_rng(0)
+    right, wrong = (rng.standard_normal((12, 6)).astype(np.float32) for _ in range(2))
+    right, wrong = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (right, wrong))
+    pairs = np.arange(12)
+    by_edges, by_image = (
+        Parts(images, right, pairs, pairs, edges)
+        for images, edges in ((wrong, right), (right, wrong))
+    )
+    scorers = Scorers([0.0, 9.0])
+    assert scorers.choose(by_edges) == (Scorer(9.0), 100)
+    assert scorers.choose(by_image) == (Scorer(0.0), 100)
+    scorer, recall = scorers.choose(by_edges, by_edges, by_image)
+    assert scorer == Scorer(9.0)
+    assert recall == pytest.approx((200 + recall_at_1(by_image.scored(scorer))) / 3)
+
+
+def test_nothing_is_computed_that_no_scorer_reads(artifacts: Artifacts, model: StructXLIP) -> None:
+    def parts(scorers: Scorers) -> Parts:
+        return scorers.embed(model, artifacts.store, artifacts.maps, "test")
+
+    assert parts(Scorers([0.0])).edges is None
+    assert parts(Scorers([0.0, 0.5])).edges is not None
+    assert parts(Scorers([0.0, 0.5])).local is None
+    assert parts(Scorers([0.0], [0.0, 1.0])).local is not None
+
+
+def test_the_comparison_chooses_the_scorer(artifacts: Artifacts, model: StructXLIP) -> None:
+    store, edges = artifacts.store, artifacts.maps
+    scorers = Scorers([0.0, 0.3, 3.0], [0.0, 5.0])
+    store.splits = np.where(store.splits == "train", "val", store.splits)
+    found = compare(
+        model, model, model, store, edges, scorers=scorers, bootstrap_samples=100, seed=0
+    )
+    scorer, recall = scorers.choose(scorers.embed(model, store, edges, "val"))
+    assert (found.metrics["alpha"], found.metrics["beta"]) == (scorer.alpha, scorer.beta)
+    assert scorer.beta > 0, "this test needs a reranked model"
+    plain = embed_split(model, store, None, "val", 0.0)
+    assert found.metrics["validation"] == {"vanilla": recall_at_1(plain), "structxlip": recall}
+    fused = embed_split(model, store, edges, "test", scorer.alpha).ranks().metrics()
+    assert fused.items() <= found.metrics["structxlip_fused"].items()
+    assert found.metrics["structxlip"] != found.metrics["structxlip_fused"]
+    names = [row[0] for row in comparison_table(found.metrics)[-2:]]
+    assert names == [
+        f"StructXLIP, edges at α = {scorer.alpha:g}",
+        f"StructXLIP, reranked at β = {scorer.beta:g}",
+    ]

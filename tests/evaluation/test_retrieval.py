@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from structxlip.config import Params
 from structxlip.evaluation import retrieval
-from structxlip.evaluation.protocol import embed_split
+from structxlip.evaluation.embedding import embed_split
 from structxlip.evaluation.retrieval import retrieval_metrics, retrieval_ranks
 from structxlip.models.build import build_model
 from tests.store import Artifacts

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from structxlip.config import Params
-from structxlip.evaluation.protocol import Embeddings
+from structxlip.evaluation.embedding import Embeddings, Scorer
 from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.experiments import trials
 from structxlip.experiments.compare import (
@@ -47,7 +47,7 @@ def embeddings(quality: float, seed: int = 0) -> Embeddings:
 
 def outcomes(quality: float, seeds: int = 2) -> list[Outcome]:
     found = [embeddings(quality, seed) for seed in range(seeds)]
-    return [Outcome(0.3, 50.0, one, one) for one in found]
+    return [Outcome(Scorer(0.3), 50.0, one, one) for one in found]
 
 
 @pytest.mark.e2e
@@ -83,18 +83,20 @@ def test_trials_that_are_done_are_not_trained_again(
     monkeypatch.setattr(trials, "run_trial", fail)
     again = run_trials(planned, Path("kept"), "test")
     for one, other in zip(first, again, strict=True):
-        assert one.alpha == other.alpha
-        np.testing.assert_array_equal(one.fused.images, other.fused.images)
-        np.testing.assert_array_equal(one.fused.texts, other.fused.texts)
+        assert one.scorer == other.scorer
+        np.testing.assert_array_equal(one.scored.images, other.scored.images)
+        np.testing.assert_array_equal(one.scored.texts, other.scored.texts)
     with pytest.raises(AssertionError, match="trained again"):
         run_trials(planned_trials(short, "scenes", [1])[:1], Path("kept"), "test")
 
 
-def test_other_pictures_and_other_alphas_are_measured_anew(
+def test_other_pictures_and_other_scorers_are_measured_anew(
     project: Artifacts, short: Params
 ) -> None:
     def grey(params: Params) -> Path | None:
-        return next(t.run for t in planned_trials(params, "scenes", [0]) if t.row == "grey").grey
+        return next(
+            t.run for t in planned_trials(params, "scenes", [0]) if t.row == "grey"
+        ).pictures
 
     before, kept = grey(short), planned_trials(short, "scenes", [0])[1].folder(Path("kept"))
     shutil.rmtree("data/scenes/pairs")
@@ -106,10 +108,11 @@ def test_other_pictures_and_other_alphas_are_measured_anew(
     assert not np.array_equal(np.load(before), np.load(after))
 
     recipe = short.recipe_settings
-    alphas = recipe.evaluation.model_copy(update={"alphas": [0.0, 0.5]})
-    changed = recipe.model_copy(update={"evaluation": alphas})
-    other = short.model_copy(update={"recipes": {short.recipe: changed}})
-    assert planned_trials(other, "scenes", [0])[1].folder(Path("kept")) != kept
+    for weights in ("alphas", "betas"):
+        tried = recipe.evaluation.model_copy(update={weights: [0.0, 0.25]})
+        changed = recipe.model_copy(update={"evaluation": tried})
+        other = short.model_copy(update={"recipes": {short.recipe: changed}})
+        assert planned_trials(other, "scenes", [0])[1].folder(Path("kept")) != kept
 
 
 def test_rows_differ_in_the_input_of_the_second_branch_alone(
@@ -163,8 +166,8 @@ def test_averaged_scores_are_the_means_of_two_models() -> None:
 
 def test_gains_over_seeds_are_means_of_the_gains_of_each() -> None:
     worse, better = outcomes(0.8, 3), outcomes(1.6, 3)
-    before, after = ([o.fused.ranks() for o in found] for found in (worse, better))
-    captions = worse[0].fused.text_to_image
+    before, after = ([o.scored.ranks() for o in found] for found in (worse, better))
+    captions = worse[0].scored.text_to_image
     found = bootstrap_delta(before, after, captions, samples=200, seed=4)
     single = [
         bootstrap_delta(b, a, captions, samples=200, seed=4)

@@ -8,24 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch.nn.functional import normalize
 
 from structxlip.config import Params
 from structxlip.data.shards import ShardWriter, pair_schema
 from structxlip.evaluation.appearance import CHANGES
-from structxlip.evaluation.protocol import Embeddings
-from structxlip.evaluation.statistics import mean_recall
 from structxlip.experiments import robustness
 from structxlip.experiments.compare import ROWS, planned_trials
 from structxlip.experiments.robustness import (
     CHANGED,
     MEAN,
     ChangedSplit,
-    Parts,
     change_split,
     packed,
     summarised,
@@ -73,10 +68,11 @@ def test_a_table_of_all_changes_is_written(
         assert list(row) == columns
         mean = np.mean([row["grey"]["R@1"], row["noise"]["R@1"]])
         assert row[MEAN]["R@1"] == pytest.approx(mean)
-    alphas, robust = found["alphas"], found["rows_alpha_under_change"]
-    assert set(alphas["unchanged"]) == set(alphas["under_change"]) == set(found["rows"])
+    robust = found["rows_alpha_under_change"]
+    for weights in (found["alphas"], found["betas"]):
+        assert set(weights["unchanged"]) == set(weights["under_change"]) == set(found["rows"])
     for row, of_row in found["rows"].items():
-        if alphas["unchanged"][row] == alphas["under_change"][row]:
+        if found["alphas"]["unchanged"][row] == found["alphas"]["under_change"][row]:
             assert robust[row] == of_row
     table = Path("reports/scenes/robustness.md").read_text()
     assert table.count("\n| ") == 1 + len(columns)
@@ -85,7 +81,7 @@ def test_a_table_of_all_changes_is_written(
     trials = planned_trials(project, "scenes", [0])
     kept = run_trials(trials, Path("models/scenes/trials"), "test")
     for trial, outcome in zip(trials, kept, strict=True):
-        recall = outcome.fused.ranks().recall((1,))
+        recall = outcome.scored.ranks().recall((1,))
         assert found["rows"][trial.row]["unchanged"]["R@1"] == pytest.approx(
             (recall["image_to_text/R@1"] + recall["text_to_image/R@1"]) / 2
         )
@@ -123,25 +119,6 @@ def test_each_branch_gets_its_own_input() -> None:
     np.testing.assert_array_equal(test.inputs("grey", order), test.grey.astype(np.float32))
 
 
-def test_alpha_under_change_is_the_best_in_the_mean() -> None:
-    """Of embeddings in which the edge branch alone is right."""
-    rng = np.random.default_rng(0)
-    right, wrong = (normalize(torch.from_numpy(rng.standard_normal((12, 6)))) for _ in range(2))
-    captions = np.arange(12)
-    val = Embeddings(wrong.numpy(), right.numpy(), captions, captions)
-    of_val = {name: Parts(wrong, right) for name in CHANGES}
-    scores = {alpha: robustness._mean_of_changes(of_val, val, alpha) for alpha in (0.0, 0.3, 9.0)}
-    assert scores[0.0] < scores[9.0] == 100
-    of_val[CHANGED[0]] = Parts(right, wrong)
-    mixed = robustness._mean_of_changes(of_val, val, 9.0)
-    one, all_others = Parts(right, wrong).ranks(val, 9.0), len(CHANGED) - 1
-    expected = (100 * all_others + mean_recall(one.recall((1,)))) / len(CHANGED)
-    assert mixed == pytest.approx(expected)
-    assert Parts(right, None).ranks(val, 0.0).recall((1,)) == Parts(right, wrong).ranks(
-        val, 0.0
-    ).recall((1,))
-
-
 @given(seed=st.integers(0, 20), cells=st.booleans())
 def test_packed_inputs_come_back(seed: int, cells: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -153,7 +130,7 @@ def test_packed_inputs_come_back(seed: int, cells: bool) -> None:
 
 
 def test_the_mean_of_the_changes_leaves_out_the_unchanged() -> None:
-    good, bad = ([o.fused.ranks() for o in outcomes(quality)] for quality in (3.0, 0.5))
+    good, bad = ([o.scored.ranks() for o in outcomes(quality)] for quality in (3.0, 0.5))
     ranks = {name: {row: good if name == "unchanged" else bad for row in ROWS} for name in CHANGES}
     rows = summarised(ranks, np.arange(60), samples=100, seed=0)
     cells = rows["structxlip"]

@@ -25,7 +25,7 @@ def test_no_choice_depends_on_the_test_split(project: Artifacts, short: Params) 
         outcomes = run_trials(trials, folder, "test")
         weights = [load_file(trial.folder(folder) / "model.safetensors") for trial in trials]
         return [
-            (one.alpha, one.validation, state, one.fused.images)
+            (one.scorer, one.validation, state, one.scored.images)
             for one, state in zip(outcomes, weights, strict=True)
         ]
 
@@ -67,7 +67,7 @@ def test_a_share_is_trained_on_alone_and_named_apart(project: Artifacts, short: 
     mean = project.store.image[rows].mean(axis=0)
     np.testing.assert_allclose(weights[1]["image_head.mean"], mean, atol=1e-6)
     assert not np.allclose(weights[0]["image_head.mean"], mean, atol=1e-6)
-    assert len(outcomes[0].fused.images) == len(outcomes[1].fused.images)
+    assert len(outcomes[0].scored.images) == len(outcomes[1].scored.images)
     assert json.dumps(part.run.params.model_dump(mode="json")) == json.dumps(
         whole.run.params.model_dump(mode="json")
     )

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from structxlip.config import ArmSettings, Params
+from structxlip.evaluation.embedding import Embeddings
 from structxlip.evaluation.pointing import NamedChunk
-from structxlip.evaluation.protocol import Embeddings
 from structxlip.reports.attention import GREEN, Attention
 from structxlip.reports.comparison import ranking_table
 from structxlip.reports.report import ANSWERS, QUERIES, caption_words, chosen_queries

@@ -18,7 +18,8 @@ from structxlip.data.ingestion import write_pairs
 from structxlip.data.pairs import RawPair
 from structxlip.data.shards import read_shards
 from structxlip.errors import UserError
-from structxlip.evaluation.protocol import embed_split
+from structxlip.evaluation.embedding import embed_split
+from structxlip.experiments.compare import ROWS
 from structxlip.experiments.rows import Row, plan
 from structxlip.features.edge_features import EdgeFeatures
 from structxlip.features.store import FeatureStore
@@ -259,6 +260,20 @@ def test_the_grey_control_is_read_by_the_same_branch(data: Path, params: Params)
     assert view.features.shape == (PAIRS, GRID**2, tower(params).dim)
     own = np.load(data / "edge_features/features.npy")
     assert np.abs(view.features - own).mean() > 0.01
+
+
+def test_the_second_head_reads_the_patches_of_the_picture(data: Path, params: Params) -> None:
+    """Its features are those of the image tower, so it can do all that the edge branch can."""
+    (trial,) = plan(params, "scenes", {"image": ROWS["image"]}, [0])
+    training = assemble(trial.run)
+    assert isinstance(training.model.edge_encoder, TowerBranch)
+    assert training.view is not None
+    assert training.view.plain_captions
+    pooled = training.view.maps(np.arange(PAIRS)).mean(axis=1)
+    np.testing.assert_allclose(pooled, training.store.image, atol=0.03)  # half precision
+    weights = training.loop.local_task.loss.weights
+    assert weights["edge_text"] > 0 < weights["region_chunk"]
+    assert weights["edge_image"] == 0
 
 
 def test_the_branch_needs_its_features(data: Path, params: Params) -> None:
