@@ -223,9 +223,9 @@ def measure_recall(
         model, store = train(training, recipe.train.epochs), training.store
         edges = training.view or EdgeMaps(data / "edges", store.ids)
         val = embed_parts(model, store, edges, "val")
-        scorer, fused = Scorers(recipe.evaluation.alphas).choose(val)
-        row.alphas.append(scorer.alpha)
-        row.fused.append(fused)
+        chosen = Scorers(recipe.evaluation.alphas).choose(val)
+        row.alphas.append(chosen.scorer.alpha)
+        row.fused.append(chosen.recall)
         row.images.append(recall_at_1(val.scored(Scorer())))
 
 

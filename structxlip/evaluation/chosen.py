@@ -8,6 +8,14 @@ from typing import Any, Literal
 
 def best_on_validation(metrics: Mapping[str, Any]) -> Literal["vanilla", "structxlip"]:
     """The arm with the higher mean R@1 on validation in ``metrics.json``; of equals vanilla, which
-    needs no edge maps."""
+    needs no edge maps.
+
+    Embeddings decide, without reranking: the registered model gives them alone.
+    """
     found = metrics["validation"]
-    return "structxlip" if found["structxlip"] > found["vanilla"] else "vanilla"
+    return "structxlip" if found["structxlip_fused"] > found["vanilla"] else "vanilla"
+
+
+def embedding_metrics(metrics: Mapping[str, Any], arm: Literal["vanilla", "structxlip"]) -> Any:
+    """The recalls of an arm in ``metrics.json`` by its embeddings alone, without reranking."""
+    return metrics.get(f"{arm}_fused", metrics[arm])

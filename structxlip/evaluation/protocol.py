@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from structxlip.config import Recipe
 from structxlip.evaluation.embedding import Embeddings, Parts, Scorer, embed_parts, embed_split
@@ -26,6 +26,20 @@ class Comparison:
 
     metrics: dict[str, Any]
     test: dict[str, Embeddings]
+
+
+class Choice(NamedTuple):
+    """A scorer that validation chose.
+
+    Attributes:
+        scorer: the scorer.
+        recall: its mean R@1 of both ways on validation, in percent.
+        fused: the same at its α without reranking.
+    """
+
+    scorer: Scorer
+    recall: float
+    fused: float
 
 
 @dataclass(frozen=True)
@@ -63,9 +77,8 @@ class Scorers:
             self.attention_temperature if reranks else None,
         )
 
-    def choose(self, *splits: Parts) -> tuple[Scorer, float]:
-        """The best scorer by the mean R@1 of both ways and of all splits, and that recall in
-        percent.
+    def choose(self, *splits: Parts) -> Choice:
+        """The best scorer by the mean R@1 of both ways and of all splits.
 
         First α is chosen, then β at that α; of equals the smallest. A model without an edge branch
         has α = β = 0.
@@ -79,14 +92,15 @@ class Scorers:
         }
         alpha = max(recalls, key=recalls.__getitem__)
         if splits[0].local is None:
-            return Scorer(alpha), recalls[alpha]
+            return Choice(Scorer(alpha), recalls[alpha], recalls[alpha])
+        fused = recalls[alpha]
         reranked = [split.scored(Scorer(alpha, beta=1.0)) for split in splits]
         recalls = {
             beta: _mean_recall(replace(split, beta=beta) for split in reranked)
             for beta in sorted(self.betas)
         }
         beta = max(recalls, key=recalls.__getitem__)
-        return Scorer(alpha, beta), recalls[beta]
+        return Choice(Scorer(alpha, beta), recalls[beta], fused)
 
 
 def recall_at_1(split: Embeddings) -> float:
@@ -116,7 +130,7 @@ def compare(
     ``structxlip_fused``, which does not.
     """
     val, parts = (scorers.embed(structxlip, store, edges, split) for split in ("val", "test"))
-    scorer, validated = scorers.choose(val)
+    scorer, validated, validated_fused = scorers.choose(val)
     test = {
         "base": embed_split(base, store, None, "test", 0.0),
         "vanilla": embed_split(vanilla, store, None, "test", 0.0),
@@ -134,6 +148,7 @@ def compare(
     metrics["validation"] = {
         "vanilla": recall_at_1(embed_split(vanilla, store, None, "val", 0.0)),
         "structxlip": validated,
+        "structxlip_fused": validated_fused,
     }
     metrics["test_pairs"] = len(test["base"].images)
     metrics["test_captions"] = len(test["base"].texts)

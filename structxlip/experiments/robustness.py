@@ -78,8 +78,8 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
             {name: of[split].embedded(model, trial, parts) for name, of in changed.items()}
             for split, parts in unchanged.items()
         )
-        robust, _ = scorers.choose(*(of_val[name] for name in CHANGED))
-        for way, scorer in ((UNCHANGED, outcome.scorer), (UNDER_CHANGE, robust)):
+        robust = scorers.choose(*(of_val[name] for name in CHANGED))
+        for way, scorer in ((UNCHANGED, outcome.scorer), (UNDER_CHANGE, robust.scorer)):
             chosen[way].setdefault(trial.row, []).append(scorer)
             for change, parts in of_test.items():
                 found_ranks = parts.scored(scorer).ranks()

@@ -179,7 +179,7 @@ def _outcome(run: TrainingRun, model: StructXLIP) -> Outcome:
     view = open_view(run, store)
     scorers = Scorers.of(run.params.recipe_settings)
     val, test = (scorers.embed(model, store, view, split) for split in ("val", "test"))
-    scorer, validation = scorers.choose(val)
+    scorer, validation, _ = scorers.choose(val)
     return Outcome(
         scorer,
         validation,

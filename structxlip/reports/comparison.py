@@ -61,7 +61,9 @@ def validation_text(metrics: dict[str, Any]) -> str:
     ``metrics`` is the content of ``metrics.json``.
     """
     found = metrics["validation"]
-    numbers = f"R@1 {found['structxlip']:.1f} % against {found['vanilla']:.1f} % of vanilla"
+    numbers = f"R@1 {found['structxlip_fused']:.1f} % against {found['vanilla']:.1f} % of vanilla"
+    if found["structxlip"] != found["structxlip_fused"]:
+        numbers += f", and {found['structxlip']:.1f} % reranked"
     if best_on_validation(metrics) == "structxlip":
         return f"On validation StructXLIP is better: {numbers}."
     return f"On validation StructXLIP is not better: {numbers}. Vanilla is the one to take."

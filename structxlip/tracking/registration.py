@@ -10,7 +10,7 @@ from typing import Any
 
 from structxlip.config import Params
 from structxlip.errors import UserError
-from structxlip.evaluation.chosen import best_on_validation
+from structxlip.evaluation.chosen import best_on_validation, embedding_metrics
 from structxlip.evaluation.statistics import mean_recall
 from structxlip.models.structxlip import read_config
 from structxlip.tracking.connection import connect, experiment_id, logged_params, metric_names
@@ -81,7 +81,7 @@ def register_model(
         )
         uri = f"models:/{name}/{version}"
         score = score_model(mlflow.pyfunc.load_model(uri), test)
-        expected = mean_recall(metrics[arm])
+        expected = mean_recall(embedding_metrics(metrics, arm))
         if abs(score - expected) > TOLERANCE_POINTS:
             raise UserError(
                 f"{uri} gives R@1 {score:.1f} % where evaluation gave {expected:.1f} %; it is not "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from structxlip.evaluation.chosen import best_on_validation
+from structxlip.evaluation.chosen import best_on_validation, embedding_metrics
 from structxlip.reports.comparison import validation_text
 
 
@@ -19,6 +19,18 @@ from structxlip.reports.comparison import validation_text
 def test_the_better_arm_on_validation_is_taken(
     structxlip: float, vanilla: float, arm: str, words: str
 ) -> None:
-    metrics = {"validation": {"vanilla": vanilla, "structxlip": structxlip}}
+    found = {"vanilla": vanilla, "structxlip": structxlip, "structxlip_fused": structxlip}
+    metrics = {"validation": found}
     assert best_on_validation(metrics) == arm
     assert words in validation_text(metrics)
+
+
+def test_embeddings_decide_and_not_what_reranking_adds() -> None:
+    found = {"vanilla": 50.0, "structxlip": 55.0, "structxlip_fused": 49.0}
+    metrics = {"validation": found}
+    assert best_on_validation(metrics) == "vanilla"
+    assert "49.0 % against 50.0 % of vanilla, and 55.0 % reranked" in validation_text(metrics)
+    recalls = {"vanilla": 1, "structxlip": 2, "structxlip_fused": 3}
+    assert embedding_metrics(recalls, "structxlip") == 3
+    assert embedding_metrics({"structxlip": 2}, "structxlip") == 2
+    assert embedding_metrics(recalls, "vanilla") == 1

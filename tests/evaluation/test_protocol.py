@@ -179,9 +179,9 @@ def test_alpha_is_the_best_by_recall_at_1(
         for alphas in ([0.0, 0.7], [0.0, 0.3, 1.0, 4.0]):
             scores = {alpha: score(other, alpha) for alpha in alphas}
             best = min(alpha for alpha in alphas if scores[alpha] == max(scores.values()))
-            found, recall = Scorers(alphas[::-1]).choose(embed_parts(other, store, edges, "val"))
-            assert found == Scorer(best)
-            assert recall == pytest.approx(scores[best] / 2)
+            found = Scorers(alphas[::-1]).choose(embed_parts(other, store, edges, "val"))
+            assert found.scorer == Scorer(best)
+            assert found.recall == found.fused == pytest.approx(scores[best] / 2)
             chosen.add(best)
     assert len(chosen) > 1
     plain = build_model(settings, artifacts.store, seed=0, edge_branch=None).eval()
@@ -198,8 +198,9 @@ def test_beta_is_the_best_at_the_chosen_alpha(
     for seed in range(6):
         other = build_model(settings, artifacts.store, seed=seed, edge_branch="cnn").eval()
         val = scorers.embed(other, store, edges, "val")
-        found, recall = scorers.choose(val)
-        assert found.alpha == Scorers([0.0, 0.5]).choose(val)[0].alpha
+        found, recall, fused = scorers.choose(val)
+        assert found.alpha == Scorers([0.0, 0.5]).choose(val).scorer.alpha
+        assert fused == recall_at_1(val.scored(Scorer(found.alpha)))
         recalls = {b: recall_at_1(val.scored(Scorer(found.alpha, b))) for b in scorers.betas}
         assert recall == recalls[found.beta] == max(recalls.values())
         assert found.beta == min(b for b, value in recalls.items() if value == recall)
@@ -218,9 +219,9 @@ def test_a_scorer_for_several_splits_is_the_best_in_the_mean() -> None:
         for images, edges in ((wrong, right), (right, wrong))
     )
     scorers = Scorers([0.0, 9.0])
-    assert scorers.choose(by_edges) == (Scorer(9.0), 100)
-    assert scorers.choose(by_image) == (Scorer(0.0), 100)
-    scorer, recall = scorers.choose(by_edges, by_edges, by_image)
+    assert scorers.choose(by_edges)[:2] == (Scorer(9.0), 100)
+    assert scorers.choose(by_image)[:2] == (Scorer(0.0), 100)
+    scorer, recall, _ = scorers.choose(by_edges, by_edges, by_image)
     assert scorer == Scorer(9.0)
     assert recall == pytest.approx((200 + recall_at_1(by_image.scored(scorer))) / 3)
 
@@ -242,11 +243,15 @@ def test_the_comparison_chooses_the_scorer(artifacts: Artifacts, model: StructXL
     found = compare(
         model, model, model, store, edges, scorers=scorers, bootstrap_samples=100, seed=0
     )
-    scorer, recall = scorers.choose(scorers.embed(model, store, edges, "val"))
+    scorer, recall, fused_recall = scorers.choose(scorers.embed(model, store, edges, "val"))
     assert (found.metrics["alpha"], found.metrics["beta"]) == (scorer.alpha, scorer.beta)
     assert scorer.beta > 0, "this test needs a reranked model"
     plain = embed_split(model, store, None, "val", 0.0)
-    assert found.metrics["validation"] == {"vanilla": recall_at_1(plain), "structxlip": recall}
+    assert found.metrics["validation"] == {
+        "vanilla": recall_at_1(plain),
+        "structxlip": recall,
+        "structxlip_fused": fused_recall,
+    }
     fused = embed_split(model, store, edges, "test", scorer.alpha).ranks().metrics()
     assert fused.items() <= found.metrics["structxlip_fused"].items()
     assert found.metrics["structxlip"] != found.metrics["structxlip_fused"]
