@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from structxlip.config import Params
 from structxlip.data.shards import read_shards, shards
+from structxlip.evaluation.cost import PARTS
 from structxlip.evaluation.embedding import Embeddings
 from structxlip.evaluation.protocol import Comparison
 from structxlip.evaluation.slices import recall_by
@@ -42,11 +43,13 @@ def write_report(
     store: FeatureStore,
     data: Path,
     attention: Attention | None = None,
+    cost: dict[str, float] | None = None,
 ) -> None:
     """Write the report to ``path``, and its figures beside it: ``losses.svg``, ``recall.svg``.
 
     ``data`` is the folder of the dataset's artifacts; ``attention`` that of the chunks that name a
-    labelled box, where the dataset has such boxes.
+    labelled box, where the dataset has such boxes; ``cost`` the milliseconds of each part of an
+    embedding.
     """
     rows = store.rows("test")
     examples = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
@@ -80,6 +83,7 @@ def write_report(
         slices=_slices(comparison, store, data),
         observations=observations(params, pairs, histories),
         bounds=information_bounds(params, batch, histories),
+        cost=[(PARTS[name], milliseconds) for name, milliseconds in (cost or {}).items()],
         settings=training_settings(params, pairs["train"], histories),
         attention=[
             {
