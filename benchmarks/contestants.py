@@ -115,7 +115,8 @@ def straightforward_paper(project: Project, file: Path, clip: dict[str, Any]) ->
     from straightforward import StraightTraining, random_clip
 
     params = project.params
-    settings, arm = params.recipe_settings.train, params.recipe_settings.arm_settings("structxlip")
+    run = project.run("structxlip")
+    settings, arm = run.train, run.arm_settings
     torch.manual_seed(params.seed)
     read, steps_per_epoch = _plain_reader(project, file)
     training = StraightTraining(
@@ -170,7 +171,7 @@ def open_clip_training(project: Project, *, full_texts: bool) -> Contestant:
     from structxlip.models.towers import Standardise
 
     params = project.params
-    settings = params.recipe_settings.train
+    settings = project.run("vanilla").train
     store, (pairs, captions) = FeatureStore(project.data / "features"), project.batches()
     torch.manual_seed(params.seed)
     config = Path(params.recipe_settings.model.image_tower.removeprefix("open_clip:"))

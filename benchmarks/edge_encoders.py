@@ -182,7 +182,7 @@ def milliseconds(
                 started = time.perf_counter()
                 call()
                 times.append(time.perf_counter() - started)
-    per_image = 1000 / params.recipe_settings.train.batch_size
+    per_image = 1000 / assemble_arm(params, "vanilla", data, None).batches.batch_size
     return {  # the first round warms up
         name: (per_image * min(encoder[1:]), per_image * min(step[1:]))
         for name, (encoder, step) in seconds.items()
@@ -220,7 +220,7 @@ def measure_recall(
     recipe = params.recipe_settings
     for seed in seeds:
         training = assemble_arm(params.model_copy(update={"seed": seed}), arm, data, variant)
-        model, store = train(training, recipe.train.epochs), training.store
+        model, store = train(training, training.loop.settings.epochs), training.store
         edges = training.view or EdgeMaps(data / "edges", store.ids)
         val = embed_parts(model, store, edges, "val")
         chosen = Scorers(recipe.evaluation.alphas).choose(val)

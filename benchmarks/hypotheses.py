@@ -96,7 +96,7 @@ class Found:
 
     def add(self, trial: Trial, outcome: Outcome) -> None:
         """Add the training of one seed."""
-        batch = trial.run.params.recipe_settings.train.batch_size
+        batch = trial.run.train.batch_size
         guesses = {"edge_text": math.log(batch), "region_chunk": math.log(batch), "edge_image": 2.0}
         self.image_only.append(outcome.validation_image_only)
         self.fused.append(outcome.validation)

@@ -254,7 +254,7 @@ class Benchmark:
 
 
 def _batch_size(project: Project) -> int:
-    return project.params.recipe_settings.train.batch_size
+    return project.run("vanilla").train.batch_size
 
 
 def _print_table(found: dict[str, Measured], samples: int) -> dict[str, dict[str, Any]]:

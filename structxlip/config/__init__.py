@@ -4,7 +4,8 @@ from structxlip.config.arms import Arm, ArmSettings, EdgeBranch, Schedule
 from structxlip.config.cues import Captions, Edges
 from structxlip.config.datasets import DatasetEntry
 from structxlip.config.params import Machine, Params, load_params, validate_params
-from structxlip.config.recipe import Model, Recipe, Train
+from structxlip.config.recipe import Model, Recipe
+from structxlip.config.train import FittedTrain, Train
 
 __all__ = [
     "Arm",
@@ -13,6 +14,7 @@ __all__ = [
     "DatasetEntry",
     "EdgeBranch",
     "Edges",
+    "FittedTrain",
     "Machine",
     "Model",
     "Params",

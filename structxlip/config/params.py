@@ -14,6 +14,7 @@ from structxlip.config.cues import Captions
 from structxlip.config.datasets import Dataset, DatasetEntry, entry_class
 from structxlip.config.recipe import Recipe
 from structxlip.config.section import Fraction, Name, Positive, PositiveFloat, Section
+from structxlip.config.train import LARGEST_BATCH
 from structxlip.errors import UserError
 
 # Keys and values of earlier versions: each is refused with one sentence that names the new one.
@@ -163,9 +164,11 @@ class Params(Section):
                 f"recipe: unknown recipe {self.recipe!r}{_nearest(self.recipe, list(self.recipes))}"
             )
         settings, workers = self.recipe_settings, self.machine.workers
-        if settings.train.batch_size % workers:
+        batch = settings.train.batch_size
+        if (LARGEST_BATCH if batch == "auto" else batch) % workers:
+            shown = "auto, a power of 2," if batch == "auto" else batch
             raise ValueError(
-                f"machine.workers: batch_size {settings.train.batch_size} of the recipe "
+                f"machine.workers: batch_size {shown} of the recipe "
                 f"{self.recipe} must be a multiple of workers {workers}"
             )
         if self.machine.sharded and settings.model.trained == "lora":
@@ -253,9 +256,9 @@ def _sentence(error: ValidationError, content: dict[Any, Any]) -> str:
     problem = problems[0]
     loc = problem["loc"]
     path = [str(part) for part in loc]
-    # pydantic adds the names of the members of a union of types, which the user never wrote.
-    key = ".".join(part for part in path if "[" not in part) or "the file"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    key = _key(loc)
+    others = len({_key(other["loc"]) for other in problems} - {key})
+    more = f" (and {others} more)" if others else ""
     if problem["type"] == "extra_forbidden":
         valid = _keys_at(loc[:-1], content)
         return f"{key}: unknown key{_nearest(path[-1], valid)}{more}"
@@ -269,10 +272,23 @@ def _sentence(error: ValidationError, content: dict[Any, Any]) -> str:
         return f"{key}: must be a mapping, not {problem['input']!r}{more}"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    words = [  # that another member of a union takes
+        other["ctx"]["expected"]
+        for other in problems[1:]
+        if _key(other["loc"]) == key and other["type"] == "literal_error"
+    ]
+    message = ", or ".join([message, *words])
     given = problem["input"]
     shown = "" if isinstance(given, dict | list | BaseModel) else f", not {given!r}"
     where = f"{key}: " if path else ""  # a problem of the whole file names its key in the message
     return f"{where}{message}{shown}{more}"
+
+
+def _key(loc: tuple[str | int, ...]) -> str:
+    """The path of a key. pydantic adds the names of the members of a union of types, which the user
+    never wrote."""
+    path = [str(part) for part in loc]
+    return ".".join(p for p in path if "[" not in p and p != "constrained-int") or "the file"
 
 
 def _keys_at(loc: tuple[str | int, ...], content: dict[Any, Any]) -> list[str]:

@@ -8,12 +8,8 @@ from pydantic import Field, model_validator
 
 from structxlip.config.arms import PATCHES, REGIONS, VANILLA, Arm, Arms, ArmSettings
 from structxlip.config.cues import Captions, Edges
-from structxlip.config.section import (
-    NonNegativeFloat,
-    Positive,
-    PositiveFloat,
-    Section,
-)
+from structxlip.config.section import NonNegativeFloat, Positive, Section
+from structxlip.config.train import Train
 
 # Keys that only projection heads on frozen towers read.
 HEAD_KEYS = ("embed_dim", "hidden_dim", "dropout")
@@ -94,95 +90,6 @@ class Model(Section):
         """The settings that decide what the feature store holds."""
         names = {"image_tower", "text_tower", "image_px", "max_tokens"}
         return self.model_dump(include=names) | {"frozen": self.frozen}
-
-
-class Train(Section):
-    """The training of an arm. Every value here changes the trained model."""
-
-    epochs: Positive = Field(
-        14,
-        description="Passes over the training split. Higher: learns more, and overfits at some "
-        "point. The learning rate falls to 0 at the last one.",
-    )
-    batch_size: Annotated[int, Field(ge=2)] = Field(
-        256,
-        description="Pairs in a batch, over all workers. The contrastive losses compare each pair "
-        "with all others of its batch. Higher: harder comparisons, fewer steps, more memory.",
-    )
-    length_window: Positive = Field(
-        1,
-        description="Batches within which captions are sorted by length. Higher: less padding and "
-        "faster steps, and batches that are less random. 1: no sorting.",
-    )
-    learning_rate: PositiveFloat = Field(
-        1e-3,
-        description="Highest learning rate of AdamW. Higher: learns faster, and diverges at some "
-        "point. Lower: changes pretrained weights less.",
-    )
-    clip_learning_rate: PositiveFloat | None = Field(
-        None,
-        description="Highest learning rate of a trained CLIP, where the edge CNN beside it starts "
-        "from random weights and needs another one. Lower: changes the CLIP less. null: "
-        "learning_rate.",
-    )
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0,
-        description="Factor on the learning rate from each block of a CLIP to the block before "
-        "it. Lower: early blocks change less. 1: one rate for all.",
-    )
-    weight_decay: NonNegativeFloat = Field(
-        0.05, description="Weight decay of AdamW on matrices. Higher: smaller weights."
-    )
-    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        2,
-        description="Epochs in which the learning rate rises from 0. Higher: a safer start, and "
-        "less time at the full rate.",
-    )
-    chunks_per_caption: Positive = Field(
-        4,
-        description="Chunks that each batch draws from a caption. Higher: more local comparisons "
-        "and slower steps.",
-    )
-    regions_per_image: Positive = Field(
-        4,
-        description="Regions of an edge map that enter the region-chunk loss of the kind "
-        "`region_chunk`. Higher: more crops through the image tower.",
-    )
-    region_px: Annotated[int, Field(ge=8, le=1024)] | None = Field(
-        None,
-        description="Side of the crop of a region, in pixels; a multiple of the patch size. Lower: "
-        "faster; 80 px has an eighth of the patches of 224 px. null: image_px.",
-    )
-    augmentation: Literal["none", "light"] = Field(
-        "none",
-        description="light: random brightness, and mirrored unless the caption tells left from "
-        "right. Both arms get the same.",
-    )
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32",
-        description="Number format of the model. bf16: half of the memory and faster on recent "
-        "hardware, with more rounding. Losses and weights stay fp32.",
-    )
-    patience: Positive | None = Field(
-        None,
-        description="Epochs without a better mean R@1 on validation after which training stops. "
-        "Lower: stops earlier. null: never.",
-    )
-    exported: Literal["last", "best"] = Field(
-        "last",
-        description="Which epoch becomes the model: the last one, or the best one on validation.",
-    )
-    tuned_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0,
-        description="How far the exported weights of a CLIP lie between its first and its trained "
-        "weights (WiSE-FT). Lower: keeps more of the zero-shot model. 1: the trained weights.",
-    )
-
-    @model_validator(mode="after")
-    def _check_warmup(self) -> Train:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError("warmup_epochs must be below epochs")
-        return self
 
 
 class Evaluation(Section):

@@ -39,11 +39,12 @@ def flatness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     """
     trials = plan(params, dataset, BOTH_ARMS, seeds)
     run_trials(trials, trials_of(dataset), f"train for flatness {dataset}")
-    batch_size = params.recipe_settings.train.batch_size
     values: dict[str, dict[str, list[dict[str, float]]]] = {arm: {} for arm in BOTH_ARMS}
     for trial in trials:
         model, store = load_model(trial.folder(trials_of(dataset))), trial.run.store()
-        for noise, found in under_noise(model, store, batch_size, trial.run.params.seed).items():
+        for noise, found in under_noise(
+            model, store, trial.run.train.batch_size, trial.run.params.seed
+        ).items():
             values[trial.row].setdefault(noise, []).append(found)
     rows = {
         arm: {

@@ -62,7 +62,8 @@ def write_report(
     wanted = sorted({*examples.tolist(), *shown})
     pictures = Pictures(data, np.array(wanted))
     pairs = {split: len(store.rows(split)) for split in ("train", "val")}
-    batch = min(params.recipe_settings.train.batch_size, pairs["train"])
+    train = params.recipe_settings.train.fitted(pairs["train"])
+    batch = min(train.batch_size, pairs["train"])
     guesses = guessing(params, batch)
     figures = {
         "losses": figure(lambda axes: _draw_losses(axes, histories, guesses), 2),

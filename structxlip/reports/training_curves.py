@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from structxlip.config import Params, Train
+from structxlip.config import FittedTrain, Params
 from structxlip.evaluation.statistics import mean_recall, recall_standard_error
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def observations(
         pairs: how many pairs the splits ``train`` and ``val`` have.
         histories: of each arm, one row for each epoch.
     """
-    train = params.recipe_settings.train
+    train = params.recipe_settings.train.fitted(pairs["train"])
     found = [_curve(arm, train, history, pairs["val"]) for arm, history in histories.items()]
     batch = min(train.batch_size, pairs["train"])
     guesses = guessing(params, batch)
@@ -95,7 +95,7 @@ def best_epoch(history: pd.DataFrame) -> int:
     return recall.index(max(recall)) + 1
 
 
-def _curve(arm: str, train: Train, history: pd.DataFrame, images: int) -> str:
+def _curve(arm: str, train: FittedTrain, history: pd.DataFrame, images: int) -> str:
     recall, loss = recall_curve(history), history["clip_loss"].tolist()
     epochs, best = len(recall), best_epoch(history)
     top, last = recall[best - 1], recall[-1]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from structxlip.config import ArmSettings, Model, Params, Train
+from structxlip.config import ArmSettings, FittedTrain, Model, Params
 from structxlip.config.arms import LossSettings
 from structxlip.reports.training_curves import best_epoch, recall_curve
 
@@ -47,7 +47,7 @@ def training_settings(
         pairs: of the training split.
         histories: of each arm, one row for each epoch.
     """
-    model, train = params.recipe_settings.model, params.recipe_settings.train
+    model, train = params.recipe_settings.model, params.recipe_settings.train.fitted(pairs)
     arm = params.recipe_settings.arms.structxlip
     cnn = arm.is_structural and arm.edge_branch in ("cnn", "descriptor")
     steps = pairs // min(train.batch_size, pairs)
@@ -74,7 +74,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.{1 if share < 0.1 else 0}f} %"
 
 
-def _steps(train: Train, pairs: int) -> Setting:
+def _steps(train: FittedTrain, pairs: int) -> Setting:
     batch = min(train.batch_size, pairs)
     steps, rest, half = pairs // batch, pairs % batch, max(batch // 2, 1)
     return Setting(
@@ -120,7 +120,7 @@ def _trained(model: Model, *, cnn: bool) -> Setting:
     return Setting("What is trained", keys, value + beside, why, change)
 
 
-def _rates(model: Model, train: Train, *, cnn: bool) -> Setting:
+def _rates(model: Model, train: FittedTrain, *, cnn: bool) -> Setting:
     rate, of_clip = train.learning_rate, train.clip_learning_rate or train.learning_rate
     paper = f"{of_clip / PUBLISHED_RATE:,.3g} times the {PUBLISHED_RATE:g} of the paper"
     if of_clip == PUBLISHED_RATE:
@@ -139,7 +139,7 @@ def _rates(model: Model, train: Train, *, cnn: bool) -> Setting:
     return Setting("Learning rate", (key,), f"{of_clip:g} at its highest", paper)
 
 
-def _warmup(train: Train, steps: int) -> Setting:
+def _warmup(train: FittedTrain, steps: int) -> Setting:
     epochs, count = train.warmup_epochs, train.warmup_epochs * steps
     falls = f"half a cosine to 0 at epoch {train.epochs}"
     value, change = f"none: {falls}", f"warmup_epochs 1: {_many(steps, 'step')}."
@@ -165,7 +165,7 @@ def _dropout(model: Model) -> Setting:
     )
 
 
-def _of_a_clip(model: Model, train: Train, steps: int) -> list[Setting]:
+def _of_a_clip(model: Model, train: FittedTrain, steps: int) -> list[Setting]:
     """The settings that only a trained CLIP has."""
     rows = [_layer_decay(train.layer_decay, model.trained)]
     share = train.tuned_share
@@ -196,7 +196,7 @@ def _of_a_clip(model: Model, train: Train, steps: int) -> list[Setting]:
     return rows
 
 
-def _augmentation(train: Train) -> Setting:
+def _augmentation(train: FittedTrain) -> Setting:
     light = "brightness, and mirrored unless the caption says left or right"
     value, why = f"light: {light}", "A mirrored picture makes a caption untrue that names a side."
     change = ""
@@ -222,7 +222,7 @@ def _layer_decay(decay: float, trained: str | int) -> Setting:
     )
 
 
-def _weight_decay(train: Train, steps: int) -> Setting:
+def _weight_decay(train: FittedTrain, steps: int) -> Setting:
     decay, rate = train.weight_decay, train.clip_learning_rate or train.learning_rate
     # Warm-up and cosine both have half of the highest rate in the mean.
     pull = rate * steps * train.epochs / 2
@@ -242,7 +242,7 @@ def _shrunk(pull: float) -> str:
     return f"{-100 * math.expm1(-pull):.2g} %"
 
 
-def _drawn(train: Train, arm: ArmSettings) -> Setting:
+def _drawn(train: FittedTrain, arm: ArmSettings) -> Setting:
     keys: tuple[str, ...] = ()
     value = "a caption of each image"
     if arm.region_chunk.weight:
@@ -301,7 +301,7 @@ def _loss(name: str, weight: float, loss: LossSettings) -> str:
     return value
 
 
-def _precision(train: Train) -> Setting:
+def _precision(train: FittedTrain) -> Setting:
     half = train.precision == "bf16"
     return Setting(
         "Precision",
@@ -311,7 +311,7 @@ def _precision(train: Train) -> Setting:
     )
 
 
-def _exported(train: Train, histories: dict[str, pd.DataFrame]) -> Setting:
+def _exported(train: FittedTrain, histories: dict[str, pd.DataFrame]) -> Setting:
     best = {arm: best_epoch(history) for arm, history in histories.items()}
     last = {arm: len(history) for arm, history in histories.items()}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from structxlip.config import Arm, Params
 from structxlip.features.edge_maps import cues_of
 from structxlip.incremental.artifacts import MODELS, atomic_directory
+from structxlip.progress import say
 from structxlip.ray_session import ray_session
 from structxlip.tracking.training_log import TrainingLog
 from structxlip.training.loop import StepResult
@@ -23,8 +24,11 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
 
     recipe = params.recipe_settings
     run = TrainingRun.of_dataset(params, dataset, arm)
-    display = ProgressDisplay(f"train {dataset} {arm}", recipe.train.epochs)
-    log, status = TrainingLog(dataset, params, arm, run.name), "FAILED"
+    name, pairs = f"train {dataset} {arm}", len(run.store().rows("train"))
+    for sentence in recipe.train.remarks(pairs):
+        say(f"{name}: {sentence}")
+    display = ProgressDisplay(name, run.train.epochs)
+    log, status = TrainingLog(dataset, params, arm, run.name, run.train), "FAILED"
 
     def listener(result: StepResult) -> None:
         display(result)
@@ -46,6 +50,7 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
             "cues": cues_of(run.edges) if run.arm_settings.is_structural else [],
             "dataset": dataset,
             "arm": arm,
+            "train": run.train.model_dump(),
         }
         (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
     run.checkpoints().remove()

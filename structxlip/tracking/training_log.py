@@ -6,9 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from structxlip.config import Arm, Params
+from structxlip.config import Arm, FittedTrain, Params
 from structxlip.progress import say
-from structxlip.tracking.connection import connect, experiment_id, logged_params, metric_names
+from structxlip.tracking.connection import (
+    connect,
+    experiment_id,
+    flatten,
+    logged_params,
+    metric_names,
+)
 
 RETRY_S = 60.0
 
@@ -21,8 +27,11 @@ class TrainingLog:
     kept and sent again, at most every ``RETRY_S`` seconds.
     """
 
-    def __init__(self, dataset: str, params: Params, arm: Arm, key: str) -> None:
-        self.dataset, self.params, self.arm, self.key = dataset, params, arm, key
+    def __init__(
+        self, dataset: str, params: Params, arm: Arm, key: str, train: FittedTrain
+    ) -> None:
+        self.dataset, self.arm, self.key = dataset, arm, key
+        self.params = logged_params(params, dataset) | flatten({"train": train.model_dump()})
         self.run_id: str | None = None
         self.client: Any = None
         self.last, self.retry_at = 0, 0.0
@@ -77,7 +86,7 @@ class TrainingLog:
         else:
             tags = {"mlflow.runName": f"train {self.arm}", "training": self.key}
             run = self.client.create_run(experiment, tags=tags)
-            for name, value in logged_params(self.params, self.dataset).items():
+            for name, value in self.params.items():
                 self.client.log_param(run.info.run_id, name, value)
         self.last = int(run.data.metrics.get("step", 0))
         self.run_id = run.info.run_id

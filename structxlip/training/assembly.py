@@ -47,7 +47,7 @@ def assemble(run: TrainingRun, world: World | None = None) -> Training:
     Raises ``UserError`` for parameters that do not fit the data, the model or the machine.
     """
     world = world or World()
-    recipe, machine = run.params.recipe_settings, run.params.machine
+    machine = run.params.machine
     store = run.store()
     view = open_view(run, store)
     model = untrained_model(run, store, view)
@@ -61,7 +61,7 @@ def assemble(run: TrainingRun, world: World | None = None) -> Training:
     loop = Loop(
         distribute(task, world, all_used=_all_used(task)),
         batches,
-        recipe.train,
+        run.train,
         run.arm_settings,
         seed=run.params.seed,
         world=world,
@@ -131,13 +131,13 @@ def model_with_loss(run: TrainingRun, model: StructXLIP, *, gather: bool = False
         )
     except ValueError as error:
         raise UserError(f"arms.{run.arm}: {error}", 2) from None
-    return Task(model, loss, bf16=run.params.recipe_settings.train.precision == "bf16")
+    return Task(model, loss, bf16=run.train.precision == "bf16")
 
 
 def _batches(
     run: TrainingRun, store: FeatureStore, view: View | None, world: World
 ) -> TrainingBatches:
-    settings, arm = run.params.recipe_settings.train, run.arm_settings
+    settings, arm = run.train, run.arm_settings
     return TrainingBatches(
         store,
         view,
@@ -156,8 +156,7 @@ def _batches(
 
 
 def _region_px(run: TrainingRun) -> int:
-    recipe = run.params.recipe_settings
-    return recipe.train.region_px or recipe.model.image_px
+    return run.train.region_px or run.params.recipe_settings.model.image_px
 
 
 def _all_used(task: Task) -> bool:

@@ -17,7 +17,7 @@ def load_trained(run: TrainingRun) -> tuple[StructXLIP, list[dict[str, float]]]:
 
     Raises ``UserError`` when the run has no whole checkpoint.
     """
-    checkpoints, settings = run.checkpoints(), run.params.recipe_settings.train
+    checkpoints, settings = run.checkpoints(), run.train
     saved = checkpoints.newest()
     if saved is None:
         raise UserError(f"{checkpoints.folder} holds no whole checkpoint; train again")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint import state_dict as distributed_state
 
-from structxlip.config import ArmSettings, Train
+from structxlip.config import ArmSettings, FittedTrain
 from structxlip.errors import UserError
 from structxlip.evaluation.embedding import embed_split
 from structxlip.evaluation.statistics import mean_recall
@@ -80,7 +80,7 @@ class TrainingState:
     lowest: float = math.inf
     stopped: bool = False
 
-    def is_over(self, settings: Train) -> bool:
+    def is_over(self, settings: FittedTrain) -> bool:
         """Whether no step is left."""
         return self.stopped or self.epoch == settings.epochs
 
@@ -125,7 +125,7 @@ class Loop:
         self,
         task: Any,
         batches: TrainingBatches,
-        settings: Train,
+        settings: FittedTrain,
         arm_settings: ArmSettings,
         *,
         seed: int,

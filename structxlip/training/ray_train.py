@@ -42,9 +42,7 @@ def train_arm(run: TrainingRun, listener: Listener) -> tuple[StructXLIP, list[di
     """
     checkpoints = run.checkpoints()
     saved = checkpoints.newest()
-    if saved is None or not TrainingState(**saved["state"]).is_over(
-        run.params.recipe_settings.train
-    ):
+    if saved is None or not TrainingState(**saved["state"]).is_over(run.train):
         _fit(run, checkpoints, listener)
     return load_trained(run)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from structxlip.config import Arm, ArmSettings, Params
+from structxlip.config import Arm, ArmSettings, FittedTrain, Params
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import ViewName
 from structxlip.incremental.artifacts import DATA
@@ -52,6 +52,11 @@ class TrainingRun:
         return self.params.recipe_settings.arm_settings(self.arm)
 
     @cached_property
+    def train(self) -> FittedTrain:
+        """How it is trained, with a number for each `auto`."""
+        return self.params.recipe_settings.train.fitted(len(self.store().rows("train")))
+
+    @cached_property
     def name(self) -> str:
         """A name that changes with the parameters and with the data.
 
@@ -59,7 +64,7 @@ class TrainingRun:
         """
         digest = hashlib.blake2b(digest_size=10)
         recipe = self.params.recipe_settings
-        for section in (recipe.model, recipe.train, self.arm_settings):
+        for section in (recipe.model, self.train, self.arm_settings):
             digest.update(section.model_dump_json().encode())
         digest.update(
             f"{self.params.seed} {LAYERS} {WIDTHS} {self.view} {self.train_share}".encode()

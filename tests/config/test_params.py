@@ -47,9 +47,13 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ("datasets.scenes", {"path": "x"}, "datasets.scenes.kind: is missing; valid are: coco, "),
         ("datasets.scenes", 3, "datasets.scenes: must be a mapping, not 3"),
         ("datasets.scenes.train", "9", "datasets.scenes.train: input should be a valid integer"),
-        ("train.epochs", "3", "train.epochs: input should be a valid integer, not '3'"),
-        ("train.epochs", True, "train.epochs: input should be a valid integer, not True"),
-        ("train.epochs", 0, "train.epochs: input should be greater than or equal to 1, not 0"),
+        ("train.epochs", "3", "train.epochs: input should be a valid integer, or 'auto', not '3'"),
+        (
+            "train.epochs",
+            True,
+            "train.epochs: input should be a valid integer, or 'auto', not True",
+        ),
+        ("train.epochs", 0, "train.epochs: input should be greater than or equal to 1, or 'auto'"),
         ("train", None, "train: must be a mapping, not None"),
         (
             "train.learning_rate",
@@ -59,9 +63,8 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         (
             "machine.workers",
             3,
-            "machine.workers: batch_size 256 of the recipe frozen must be a multiple",
+            "machine.workers: batch_size auto, a power of 2, of the recipe frozen must be",
         ),
-        ("train.warmup_epochs", 99, "train: warmup_epochs must be below epochs"),
         (
             "captions.mode",
             "dorp",

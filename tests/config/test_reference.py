@@ -72,7 +72,9 @@ def test_the_reference_has_every_key_of_the_shipped_file() -> None:
 
 def test_a_key_is_shown_with_values_default_and_description() -> None:
     shown = describe_keys("train.warmup_epochs")
-    assert shown.startswith("train.warmup_epochs  (whole number, at least 0; default 2)\n")
+    assert shown.startswith(
+        "train.warmup_epochs  (whole number or auto, at least 0; default auto)\n"
+    )
     assert "learning rate rises from 0" in shown
     assert describe_keys("recipes.paper.train.warmup_epochs") == shown
     assert shown in describe_keys("train")

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from structxlip.config import Params
+from structxlip.config import Params, Train
 from structxlip.tracking import training_log
 from structxlip.tracking.connection import connect
 from structxlip.tracking.training_log import TrainingLog
+
+TRAIN = Train(epochs="auto").fitted(401)
 
 
 @pytest.fixture
@@ -36,20 +38,20 @@ def runs() -> dict[str, tuple[str, list[int], list[float]]]:
 def test_a_training_goes_on_in_its_run_and_none_is_without_a_step(
     store: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = TrainingLog("scenes", params, "vanilla", "a")
+    log = TrainingLog("scenes", params, "vanilla", "a", TRAIN)
     log(10, {"loss": 3.0})
     log(20, {"loss": 2.0})  # and then it is killed
-    again = TrainingLog("scenes", params, "vanilla", "a")
+    again = TrainingLog("scenes", params, "vanilla", "a", TRAIN)
     again(20, {"loss": 2.0})
     again(30, {"loss": 1.0})
     again.close("FINISHED")
-    TrainingLog("scenes", params, "vanilla", "nothing left to train").close("FINISHED")
+    TrainingLog("scenes", params, "vanilla", "nothing left to train", TRAIN).close("FINISHED")
     assert runs() == {"a": ("FINISHED", [10, 20, 30], [3.0, 2.0, 1.0])}
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(training_log, "RETRY_S", 0.0)
-    away = TrainingLog("scenes", params, "structxlip", "b")
+    away = TrainingLog("scenes", params, "structxlip", "b", TRAIN)
     away(10, {"loss": 5.0})
     assert "MLflow does not take the metrics of the training, which goes on" in (
         capsys.readouterr().err
