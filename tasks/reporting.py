@@ -18,7 +18,7 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
-from structxlip.reports.comparison import comparison_table
+from structxlip.reports.comparison import comparison_table, gain_sentence
 
 REPORTS = Path("reports")
 # The progress lines of stages: `edges scenes: 1,200/4,200 pairs (28 %), 310/s, 10 s left`, and
@@ -67,13 +67,12 @@ def publish_outs(stage: str, outs: Sequence[str]) -> None:
 def publish_comparison(dataset: str) -> None:
     """Publish the comparison of the models as a table, and a link to the report."""
     folder = REPORTS / dataset
-    header, *rows = comparison_table(
-        json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    )
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    header, *rows = comparison_table(metrics)
     create_table_artifact(
         [dict(zip(header, row, strict=True)) for row in rows],
         key=artifact_key("comparison", dataset),
-        description=f"Recall on the test split of `{dataset}`, in percent",
+        description=f"Recall in percent on the test split of `{dataset}`; {gain_sentence(metrics)}",
     )
     create_link_artifact(
         (folder / "report.html").resolve().as_uri(),

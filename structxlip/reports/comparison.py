@@ -69,6 +69,23 @@ def validation_text(metrics: dict[str, Any]) -> str:
     return f"On validation StructXLIP is not better: {numbers}. Vanilla is the one to take."
 
 
+def gain_sentence(metrics: dict[str, Any]) -> str:
+    """Whether StructXLIP is better than vanilla on the test split, with the gain and its
+    interval."""
+    gain = metrics["delta"]["R@1"]
+    shown = gain_text(gain, "points of R@1")
+    if gain["low"] > 0:
+        return f"StructXLIP is better than vanilla: {shown}"
+    if gain["high"] < 0:
+        return f"StructXLIP is worse than vanilla: {shown}"
+    return f"no difference to vanilla is shown: {shown}"
+
+
+def best_row(metrics: dict[str, Any]) -> int:
+    """The number, counted from 0, of the model in ``model_labels`` that is better on validation."""
+    return list(model_labels(metrics)).index(best_on_validation(metrics))
+
+
 def gain_text(gain: dict[str, float], unit: str = "") -> str:
     """A gain in points with its 95 % interval, such as `+1.1 [−0.2, +2.4]`."""
     parts = [f"{gain['mean']:+.1f}", unit, f"[{gain['low']:+.1f}, {gain['high']:+.1f}]"]
@@ -101,11 +118,13 @@ def print_comparison(dataset: str) -> None:
         shown = Table(title=title)
         for index, name in enumerate(header):
             shown.add_column(name, justify="right" if index else "left")
-        for row in rows:
-            shown.add_row(*row)
+        best = best_row(metrics) if "validation" in metrics else None
+        for number, row in enumerate(rows):
+            shown.add_row(*row, style="bold" if number == best else None)
         console.print(shown)
+    console.print(f"{gain_sentence(metrics)}.", highlight=False)
     if "validation" in metrics:
-        console.print(validation_text(metrics))
+        console.print(validation_text(metrics), highlight=False)
     console.print(f"report   {folder / 'report.html'}")
     registration = folder / "registration.json"
     if registration.exists():

@@ -17,7 +17,13 @@ from structxlip.evaluation.protocol import Comparison
 from structxlip.evaluation.slices import recall_by
 from structxlip.features.store import FeatureStore
 from structxlip.reports.attention import Attention
-from structxlip.reports.comparison import comparison_table, ranking_table, validation_text
+from structxlip.reports.comparison import (
+    best_row,
+    comparison_table,
+    gain_sentence,
+    ranking_table,
+    validation_text,
+)
 from structxlip.reports.pictures import Pictures, data_url, figure, read_quarantine, render
 from structxlip.reports.training_curves import (
     guessing,
@@ -74,7 +80,9 @@ def write_report(
         dataset=dataset,
         params=params,
         metrics=comparison.metrics,
+        gain=gain_sentence(comparison.metrics),
         validation=validation_text(comparison.metrics),
+        best=best_row(comparison.metrics),
         recall_table=comparison_table(comparison.metrics),
         ranking_table=ranking_table(comparison.metrics),
         strict_table=comparison_table(comparison.metrics, "strict/"),

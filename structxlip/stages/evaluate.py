@@ -31,6 +31,7 @@ def evaluate(params: Params, dataset: str) -> None:
     from structxlip.features.views import open_view
     from structxlip.models.build import build_model, load_model
     from structxlip.reports.attention import Attention
+    from structxlip.reports.comparison import gain_sentence
     from structxlip.reports.report import write_report
 
     data, models, recipe = DATA / dataset, MODELS / dataset, params.recipe_settings
@@ -84,8 +85,7 @@ def evaluate(params: Params, dataset: str) -> None:
             attention=attention,
             cost=cost,
         )
-    gain = comparison.metrics["delta"]["R@1"]["mean"]
-    say(f"evaluate {dataset}: StructXLIP {gain:+.1f} points of R@1 over vanilla")
+    say(f"evaluate {dataset}: {gain_sentence(comparison.metrics)}")
 
 
 def _test_images(data: Path, store: FeatureStore) -> list[bytes]:
