@@ -31,8 +31,22 @@ PARAMS = Path("params.yaml")
 DEBUG = "STRUCTXLIP_DEBUG"
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"structxlip {version('structxlip')}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help=f"Show the traceback of errors, as {DEBUG}=1 does.")
     ] = False,
@@ -170,6 +184,27 @@ def activate(
     from structxlip.config.edit import activate_preset
 
     activate_preset(params, preset, path)
+
+
+@app.command(rich_help_panel="Project")
+def add(
+    name: Annotated[str, typer.Argument(help="Name of the new entry under `datasets:`.")],
+    path: Annotated[Path, typer.Argument(help="The folder or the table of the dataset.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Write the entry without asking.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Look at your own data, guess its entry, show ten pairs as it reads them, and write it."""
+    from structxlip.config.edit import add_dataset, entry_text
+    from structxlip.data.guess import guess_entry, preview
+
+    entry = guess_entry(path)
+    typer.echo(entry_text(name, entry))
+    typer.echo("\n".join(preview(entry)))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError("nothing is written without an answer; give --yes", 2)
+        typer.confirm("Write this entry?", abort=True)
+    add_dataset(params, name, entry)
 
 
 @app.command(rich_help_panel="Project")

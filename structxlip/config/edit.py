@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,27 @@ def activate_preset(params_file: Path, preset: str, path: Path) -> None:
     entry = {"kind": presets[preset]["kind"], "path": str(path)} | presets[preset]
     _edit(params_file, lambda content: content["datasets"].update({preset: entry}))
     say(f"{preset} is active and reads {path}; run `dvc repro register@{preset}`")
+
+
+def add_dataset(params_file: Path, name: str, entry: Mapping[str, Any]) -> None:
+    """Write an entry under ``datasets``.
+
+    Raises ``UserError`` for a name that is taken, or a result that is not valid; the file then
+    stays as it was.
+    """
+    if name in load_params(params_file).datasets:
+        raise UserError(f"{params_file} has a dataset {name!r} already; take another name", 2)
+    _edit(params_file, lambda content: content["datasets"].update({name: dict(entry)}))
+    say(f"{name} is active; `dvc repro evaluate@{name}` trains and compares")
+
+
+def entry_text(name: str, entry: Mapping[str, Any]) -> str:
+    """An entry as it will stand in the file."""
+    out = io.StringIO()
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.dump({name: dict(entry)}, out)
+    return out.getvalue()
 
 
 def select_recipe(params_file: Path, recipe: str) -> None:
