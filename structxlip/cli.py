@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -194,7 +194,30 @@ def add(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Look at your own data, guess its entry, show ten pairs as it reads them, and write it."""
-    from structxlip.config.edit import add_dataset, entry_text
+    from structxlip.config.edit import add_dataset
+
+    add_dataset(params, name, _guessed(name, path, yes))
+
+
+@app.command(rich_help_panel="Project")
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder of the project: new, or empty.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The folder or the table of your dataset.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the dataset is called.")] = "mine",
+    yes: Annotated[bool, typer.Option("--yes", help="Write the entry without asking.")] = False,
+) -> None:
+    """Make a project folder for your own data; in a project, mend its link to the package."""
+    from structxlip.config.project import create_project
+
+    entry = _guessed(name, source.resolve(), yes) if source else None
+    create_project(folder, {name: entry} if entry else None)
+
+
+def _guessed(name: str, path: Path, yes: bool) -> dict[str, Any]:
+    """The entry that is guessed, once the user has seen it."""
+    from structxlip.config.edit import entry_text
     from structxlip.data.guess import guess_entry, preview
 
     entry = guess_entry(path)
@@ -204,7 +227,7 @@ def add(
         if not sys.stdin.isatty():
             raise UserError("nothing is written without an answer; give --yes", 2)
         typer.confirm("Write this entry?", abort=True)
-    add_dataset(params, name, entry)
+    return entry
 
 
 @app.command(rich_help_panel="Project")

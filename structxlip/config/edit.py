@@ -58,6 +58,11 @@ def add_dataset(params_file: Path, name: str, entry: Mapping[str, Any]) -> None:
     say(f"{name} is active; `dvc repro evaluate@{name}` trains and compares")
 
 
+def remove_dataset(params_file: Path, name: str) -> None:
+    """Take an entry away from ``datasets``."""
+    _edit(params_file, lambda content: content["datasets"].pop(name))
+
+
 def entry_text(name: str, entry: Mapping[str, Any]) -> str:
     """An entry as it will stand in the file."""
     out = io.StringIO()

@@ -42,6 +42,7 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("hf_dataset", ("dataset_dict.json",)),
     ("hf_dataset", ("state.json", "*.arrow")),
 )
+LEXICONS = {"fashion_products": ["fashion"], "medpix": ["medical"], "mimic_cxr": ["medical"]}
 CAPTION_FILES = ("captions.txt", "Flickr8k.token.txt", "results.csv", "results_20130124.token")
 
 
@@ -60,7 +61,8 @@ def guess_entry(path: Path) -> dict[str, Any]:
         return _table(path.parent, path)
     for kind, patterns in LAYOUTS:
         if all(any(path.glob(pattern)) for pattern in patterns):
-            return {"kind": kind, "path": str(path)}
+            entry: dict[str, Any] = {"kind": kind, "path": str(path)}
+            return entry | ({"lexicons": LEXICONS[kind]} if kind in LEXICONS else {})
     for guess in (_coco, _karpathy, _flickr, _tar_files, _imagefolder, _one_table, _parquet):
         if found := guess(path):
             return found
