@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from structxlip.evaluation.reranking import Candidates, LocalFeatures
 from structxlip.evaluation.retrieval import Bonus, Ranks, retrieval_ranks
@@ -159,7 +158,7 @@ def embed_parts(
 
     with_edges = edges if model.has_edges else None
     local = None
-    if with_edges is not None and attention_temperature is not None:
+    if with_edges is not None and model.has_patches and attention_temperature is not None:
         local = _local_features(model, store, with_edges, rows, captions, attention_temperature)
 
     def embed_images(block: NDArray[np.int64]) -> Tensor:
@@ -193,8 +192,8 @@ def _local_features(
     rows: NDArray[np.int64],
     captions: NDArray[np.int64],
     temperature: float,
-) -> LocalFeatures | None:
-    """The features of chunks and patches; None for a model whose edge branch has no patches."""
+) -> LocalFeatures:
+    """The features of chunks and patches."""
     device = model.logit_scale.device
 
     def maps(block: NDArray[np.int64]) -> Tensor:
@@ -203,25 +202,13 @@ def _local_features(
     def embed(features: NDArray[np.float32]) -> Tensor:
         return model.embed_texts(torch.from_numpy(features).to(device))
 
-    if model.patch_features(maps(rows[:1])) is None:
-        return None
     chunks, counts = chunk_features(store, captions)
     return LocalFeatures(
         torch.from_numpy(_in_blocks(lambda block: embed(chunks[block]), np.arange(len(chunks)))),
         np.concatenate([[0], np.cumsum(counts)]),
-        torch.from_numpy(_in_blocks(lambda block: unit_patches(model, maps(block)), rows)),
+        torch.from_numpy(_in_blocks(lambda block: model.embed_patches(maps(block)), rows)),
         temperature,
     )
-
-
-@torch.inference_mode()
-def unit_patches(model: StructXLIP, maps: Tensor) -> Tensor:
-    """Unit features ``[n, P, D]`` of the patches of edge maps, as the edge branch reads them; 0
-    where a map is all 0."""
-    found = model.patch_features(maps)
-    assert found is not None, "this edge branch has no patches"
-    present = maps.flatten(1).any(dim=1)[:, None, None]
-    return present * normalize(found, dim=-1)
 
 
 def chunk_features(

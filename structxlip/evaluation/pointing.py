@@ -117,14 +117,12 @@ def attention_weights(
         chunks: whose attention is wanted.
         temperature: of the attention, above 0.
     """
-    if edges is None:
+    if edges is None or not model.has_patches:
         return None
     device = model.logit_scale.device
     weights = []
     for row, of_row in groupby(chunks, key=lambda chunk: chunk.row):
         patches = model.patch_features(torch.from_numpy(edges.maps(np.array([row]))).to(device))
-        if patches is None:
-            return None
         places = np.array([chunk.chunk for chunk in of_row])
         texts = model.text_features(torch.from_numpy(store.chunks[places]).to(device))
         similarity = normalize(texts, dim=-1) @ normalize(patches[0], dim=-1).T

@@ -23,7 +23,7 @@ from structxlip.cues.prepare import grey_square
 from structxlip.data.images import decode_rgb
 from structxlip.data.shards import shards
 from structxlip.evaluation.appearance import CHANGES, TITLES
-from structxlip.evaluation.embedding import Parts, Scorer, unit_patches
+from structxlip.evaluation.embedding import Parts, Scorer
 from structxlip.evaluation.protocol import Scorers
 from structxlip.evaluation.retrieval import Ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
@@ -158,7 +158,7 @@ class ChangedSplit:
             inputs = self.inputs(run.view, order)
             found = replace(found, edges=_in_blocks(model.embed_edges, inputs))
             if unchanged.local:
-                patches = torch.from_numpy(_in_blocks(partial(unit_patches, model), inputs))
+                patches = torch.from_numpy(_in_blocks(model.embed_patches, inputs))
                 found = replace(found, local=replace(unchanged.local, patches=patches))
         return found
 

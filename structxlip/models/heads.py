@@ -120,8 +120,14 @@ class HeadsOnTowers(StructXLIP):
     def edge_features(self, edges: Tensor) -> Tensor:
         return self._branch(edges)[0]
 
-    def patch_features(self, edges: Tensor) -> Tensor | None:
-        return self._branch(edges)[1]
+    @property
+    def has_patches(self) -> bool:
+        return self.has_edges and not isinstance(self.edge_encoder, ProjectionHead)
+
+    def patch_features(self, edges: Tensor) -> Tensor:
+        patches = self._branch(edges)[1]
+        assert patches is not None, "a second head has no patches"
+        return patches
 
     def map_reader(self, images: ImageTower | Pixels) -> MapReader:
         if self.config.tower_grid is None:

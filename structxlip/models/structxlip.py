@@ -69,11 +69,15 @@ class StructXLIP(nn.Module, ABC):
     def edge_features(self, edges: Tensor) -> Tensor:
         """``[N, D]`` of what ``map_reader`` makes of edge maps, not normalised."""
 
-    def patch_features(self, edges: Tensor) -> Tensor | None:
+    @property
+    def has_patches(self) -> bool:
+        """Whether the edge branch has patches, and chunks are features of their own."""
+        return False
+
+    def patch_features(self, edges: Tensor) -> Tensor:
         """``[N, P, D]`` of the patches of what ``map_reader`` makes of edge maps, not normalised;
-        None for a model whose edge branch has no patches, or whose chunks are no features of their
-        own."""
-        return None
+        only where ``has_patches``."""
+        raise NotImplementedError("this model has no patches")
 
     def map_reader(self, images: ImageTower | Pixels) -> MapReader:
         """A function from edge maps to the inputs of the edge branch.
@@ -127,6 +131,12 @@ class StructXLIP(nn.Module, ABC):
         is all 0."""
         present = edges.flatten(1).any(dim=1)[:, None]
         return present * normalize(self.edge_features(edges), dim=-1)
+
+    @torch.inference_mode()
+    def embed_patches(self, edges: Tensor) -> Tensor:
+        """Unit features ``[N, P, D]`` of the patches of edge maps; 0 where a map is all 0."""
+        present = edges.flatten(1).any(dim=1)[:, None, None]
+        return present * normalize(self.patch_features(edges), dim=-1)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Tensor) -> Tensor:

@@ -65,8 +65,28 @@ class Embedder:
                 where the model has learned from a cue, or without one where it has not.
             BadImage: bytes that are no usable image or map; it says which, counted from 0.
         """
+        images, maps = self._checked(encoded, edges)
+        starts = range(0, len(images), BLOCK)
+        return self._joined(
+            [self._embed_block(images[i : i + BLOCK], maps[i : i + BLOCK], i) for i in starts]
+        )
+
+    def read_edges(
+        self, encoded: Sequence[bytes], edges: Sequence[bytes | None] | None = None
+    ) -> NDArray[np.float32]:
+        """The edge maps of images, as the edge branch reads them; with ``alpha`` above 0.
+
+        Arguments and errors are those of ``embed_images``.
+        """
+        images, maps = self._checked(encoded, edges)
+        pixels = [_decoded(data, place) for place, data in enumerate(images)]
+        return self.read_maps(list(map(self._edge_map, pixels, maps, range(len(pixels)))))
+
+    def _checked(
+        self, encoded: Sequence[bytes], edges: Sequence[bytes | None] | None
+    ) -> tuple[list[bytes], list[bytes | None]]:
         images = _listed(encoded, bytes, "embed_images takes a list of encoded images as bytes")
-        maps = [None] * len(images) if edges is None else list(edges)
+        maps: list[bytes | None] = [None] * len(images) if edges is None else list(edges)
         if len(maps) != len(images):
             raise UserError(f"there are {len(maps)} edge maps for {len(images)} images")
         if self.cues and GIVEN not in self.cues:
@@ -76,10 +96,7 @@ class Embedder:
                         f"image {place} brings an edge map, but the model reads maps of the cue "
                         f"{' and '.join(self.cues)}, which it makes itself; leave the map out"
                     )
-        starts = range(0, len(images), BLOCK)
-        return self._joined(
-            [self._embed_block(images[i : i + BLOCK], maps[i : i + BLOCK], i) for i in starts]
-        )
+        return images, maps
 
     def _embed_block(
         self, encoded: Sequence[bytes], edges: Sequence[bytes | None], first: int

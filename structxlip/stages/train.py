@@ -43,14 +43,19 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
     with atomic_directory(MODELS / dataset / arm) as directory:
         model.save(directory)
         pd.DataFrame(history).to_parquet(directory / "history.parquet")
-        if weights := recipe.edges.weights:  # the folder holds everything that the model needs
-            shutil.copyfile(weights, directory / Path(weights).name)
+        # The folder holds everything that the model needs.
+        captions = params.caption_settings(dataset)
+        lexicons = [name for name in captions.lexicons if Path(name).suffix]
+        for file in filter(None, [recipe.edges.weights, *lexicons]):
+            shutil.copyfile(file, directory / Path(file).name)
         described = {
             "edges": recipe.edges.model_dump(),
             "cues": cues_of(run.edges) if run.arm_settings.is_structural else [],
             "dataset": dataset,
             "arm": arm,
             "train": run.train.model_dump(),
+            "captions": captions.model_dump(),
+            "attention_temperature": run.arm_settings.region_chunk.attention_temperature,
         }
         (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
     run.checkpoints().remove()

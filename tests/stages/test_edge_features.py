@@ -18,7 +18,7 @@ from structxlip.data.ingestion import write_pairs
 from structxlip.data.pairs import RawPair
 from structxlip.data.shards import read_shards
 from structxlip.errors import UserError
-from structxlip.evaluation.embedding import embed_split
+from structxlip.evaluation.embedding import embed_parts, embed_split
 from structxlip.experiments.compare import ROWS
 from structxlip.experiments.rows import Row, plan
 from structxlip.features.edge_features import EdgeFeatures
@@ -27,6 +27,7 @@ from structxlip.models.build import build_model
 from structxlip.models.projection import TowerBranch
 from structxlip.models.towers import ImageTower, load_encoders
 from structxlip.serving.embedder import Embedder
+from structxlip.serving.reranker import Reranker
 from structxlip.stages.captions import captions
 from structxlip.stages.edge_features import edge_features
 from structxlip.stages.edges import edges, make_edges
@@ -244,11 +245,28 @@ def test_it_is_trained_and_served_as_it_is_evaluated(
     assert {"edge_text_loss", "region_chunk_loss", "edge_image_loss"} <= set(first[0])
     model.eval().save(tmp_path)
     described = {"edges": params.recipe_settings.edges.model_dump(), "cues": ["gradient"]}
+    described |= {"captions": params.caption_settings("scenes").model_dump()}
+    described |= {"attention_temperature": 0.1}
     (tmp_path / "preprocess.json").write_text(json.dumps(described))
     served = Embedder(tmp_path, alpha=0.5)
     evaluated = embed_split(model, training.store, training.view, "train", 0.5)
-    found = served.embed_images([picture(i) for i in range(12)])
+    pictures = [picture(i) for i in range(12)]
+    found = served.embed_images(pictures)
     np.testing.assert_allclose(found, evaluated.images, atol=2e-3)
+
+    # So is the late interaction, by which answers are reranked.
+    local = embed_parts(model, training.store, training.view, "train", 0.1).local
+    assert local is not None
+    reranker = Reranker(tmp_path, served)
+    patches = reranker.patches(pictures)
+    np.testing.assert_allclose(patches, local.patches, atol=2e-2)
+    assert not patches[BLANK].any()
+    first = local.candidates(evaluated.images, evaluated.texts)["text_to_image"]
+    for text in (0, 5):
+        late = reranker.late(reranker.chunks(f"a disc of size {text} on a wall"), patches)
+        np.testing.assert_allclose(late[first.answers[text]], first.late[text], atol=2e-2)
+    with pytest.raises(UserError, match="cannot rerank"):
+        Reranker(tmp_path, Embedder(tmp_path, alpha=0.0))
 
 
 def test_the_grey_control_is_read_by_the_same_branch(data: Path, params: Params) -> None:

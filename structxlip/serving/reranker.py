@@ -1,0 +1,98 @@
+"""Reranking of found images by late interaction: chunks of a query against patches of edge maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from structxlip.captions import load_language_model, load_lexicon, structure_caption
+from structxlip.config import Captions
+from structxlip.errors import UserError
+from structxlip.losses.region_chunk_attention import chunk_cosines
+from structxlip.models.towers import TextTower
+from structxlip.serving.embedder import Embedder
+
+
+class Reranker:
+    """The late interaction of a trained model, as evaluation computes it.
+
+    The score of an image is ``cosine + beta · late``, for the first answers of a query;
+    ``reports/<dataset>/metrics.json`` has the ``beta`` that validation chose.
+
+    Args:
+        directory: a folder that the stage `train` wrote.
+        embedder: of the same folder, with ``alpha`` above 0.
+
+    Raises ``UserError`` for a model whose edge branch has no patches, or one of an older version.
+    """
+
+    def __init__(self, directory: Path, embedder: Embedder) -> None:
+        described = json.loads((directory / "preprocess.json").read_text())
+        if not embedder.alpha or not embedder.model.has_patches or "captions" not in described:
+            raise UserError(
+                f"{directory} cannot rerank: it needs frozen towers, an edge branch with alpha "
+                f"above 0, and a training with this version"
+            )
+        self.settings = Captions.model_validate(described["captions"])
+        self.temperature: float = described["attention_temperature"]
+        own = [directory / Path(name).name for name in self.settings.lexicons]
+        names = zip(self.settings.lexicons, own, strict=True)
+        try:
+            self.parse = load_language_model(self.settings.language_model)
+            self.lexicon = load_lexicon([file if file.is_file() else name for name, file in names])
+        except ValueError as error:
+            raise UserError(f"{directory} cannot rerank: {error}") from None
+        self.embedder = embedder
+
+    @torch.inference_mode()
+    def chunks(self, text: str) -> NDArray[np.float32]:
+        """Unit features ``[C, D]`` of the chunks of a query; of its structural caption where it has
+        none."""
+        how = self.settings.model_dump(exclude={"language_model", "lexicons"})
+        found = structure_caption(self.parse(text), lexicon=self.lexicon, **how)
+        spans = [(chunk.start, chunk.end) for chunk in found.chunks]
+        downweighted = any(weight != 1.0 for weight in found.weights)
+        assert isinstance(self.embedder.text_encoder, TextTower)
+        whole, parts = self.embedder.text_encoder.encode(
+            [found.text], [spans], [found.weights] if downweighted else None
+        )
+        features = parts[0][parts[0].any(axis=-1)]
+        return self._embed(features if len(features) else whole)
+
+    def _embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.embedder.model.embed_texts(torch.from_numpy(features)).numpy()
+
+    @torch.inference_mode()
+    def patches(
+        self, encoded: Sequence[bytes], edges: Sequence[bytes | None] | None = None
+    ) -> NDArray[np.float32]:
+        """Unit features ``[N, P, D]`` of the patches of the edge maps of images; 0 where a map is
+        without structure. Arguments and errors are those of ``Embedder.embed_images``."""
+        maps = torch.from_numpy(self.embedder.read_edges(encoded, edges))
+        return self.embedder.model.embed_patches(maps).numpy()
+
+    @torch.inference_mode()
+    def late(
+        self, chunks: NDArray[np.float32], patches: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        """The late interaction ``[N]`` of a query with images, in [-1, 1].
+
+        An image without structure has the mean of the others.
+
+        Args:
+            chunks: ``[C, D]``, as ``chunks`` makes them.
+            patches: ``[N, P, D]``, as ``patches`` makes them.
+        """
+        keys = torch.from_numpy(patches.astype(np.float32))
+        scores = (torch.from_numpy(chunks) @ keys.flatten(0, 1).T).unflatten(1, keys.shape[:2])
+        cosines = chunk_cosines(scores, keys @ keys.transpose(1, 2), self.temperature)
+        found = cosines.mean(dim=0).numpy()
+        blank = ~patches.reshape(len(patches), -1).any(axis=1)
+        if blank.any() and not blank.all():
+            found[blank] = found[~blank].mean()
+        return found
