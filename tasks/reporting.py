@@ -10,10 +10,8 @@ from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import (
-    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
-    create_table_artifact,
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
@@ -54,10 +52,13 @@ class ProgressArtifact:
 
 
 def publish_outs(stage: str, outs: Sequence[str]) -> None:
-    """Publish links to the outputs of a stage, with their sizes."""
-    rows = [f"| [{out}]({Path(out).resolve().as_uri()}) | {_size(Path(out))} |" for out in outs]
+    """Publish where the outputs of a stage are, with their sizes.
+
+    They are paths: browsers open no `file://` links from a page of the server.
+    """
+    rows = [[f"`{Path(out).resolve()}`", _size(Path(out))] for out in outs]
     create_markdown_artifact(
-        "\n".join(["| output | size |", "|---|---|", *rows]),
+        _markdown_table([["output", "size"], *rows]),
         key=artifact_key("outputs", stage),
         description=f"What `{stage}` made",
     )
@@ -65,21 +66,26 @@ def publish_outs(stage: str, outs: Sequence[str]) -> None:
 
 @task(task_run_name="comparison@{dataset}", cache_policy=NO_CACHE)
 def publish_comparison(dataset: str) -> None:
-    """Publish the comparison of the models as a table, and a link to the report."""
+    """Publish the comparison of the models: a table, what it says, and where the report is."""
     folder = REPORTS / dataset
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    header, *rows = comparison_table(metrics)
-    create_table_artifact(
-        [dict(zip(header, row, strict=True)) for row in rows],
+    page = [
+        f"**{gain_sentence(metrics)}** (95 % bootstrap interval). R@k is recall in percent on "
+        f"{metrics['test_pairs']} test images.",
+        _markdown_table(comparison_table(metrics)),
+        f"Tables, curves and pictures: `{(folder / 'report.html').resolve()}`",
+    ]
+    create_markdown_artifact(
+        "\n\n".join(page),
         key=artifact_key("comparison", dataset),
-        description=f"Recall in percent on the test split of `{dataset}`; {gain_sentence(metrics)}",
+        description=f"Recall on the test split of `{dataset}`",
     )
-    create_link_artifact(
-        (folder / "report.html").resolve().as_uri(),
-        link_text=str(folder / "report.html"),
-        key=artifact_key("report", dataset),
-        description=f"Report on `{dataset}`: tables, curves, pictures",
-    )
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a table; the first row is the header."""
+    header, *others = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([header, "|---" * len(rows[0]) + "|", *others])
 
 
 def artifact_key(kind: str, name: str) -> str:

@@ -51,13 +51,11 @@ def test_a_run_does_what_dvc_would_and_leaves_its_results(operated: Project) -> 
     artifacts = {a["key"]: a for a in operated.api("artifacts/filter", flow_runs=flow_run)}
     assert artifacts["progress-ingest-scenes"]["data"] == 100
     pairs = operated.folder / "data/scenes/pairs"
-    assert f"[data/scenes/pairs]({pairs.as_uri()})" in artifacts["outputs-ingest-scenes"]["data"]
-    report = operated.folder / "reports/scenes/report.html"
-    assert report.as_uri() in artifacts["report-scenes"]["data"]
-    table = artifacts["comparison-scenes"]
-    assert table["type"] == "table"
-    assert '"model": "vanilla fine-tuning"' in table["data"]
-    assert "+1.5 [+0.5, +2.5]" in table["data"]
+    assert f"| `{pairs}` | " in artifacts["outputs-ingest-scenes"]["data"]
+    page = artifacts["comparison-scenes"]["data"]
+    assert f"`{operated.folder / 'reports/scenes/report.html'}`" in page
+    assert page.startswith("**StructXLIP is better than vanilla: +1.5 points of R@1 [+0.5, +2.5]**")
+    assert "\n| vanilla fine-tuning | 10.0 | " in page
 
 
 def test_a_run_with_nothing_out_of_date_says_so_and_starts_no_ray(operated: Project) -> None:
