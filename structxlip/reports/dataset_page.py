@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from structxlip.captions.repeats import find_repeats
 from structxlip.config import Params
 from structxlip.data.shards import shards
 from structxlip.errors import UserError
@@ -67,6 +68,7 @@ def write_dataset_page(
     report = json.loads((data / "pairs" / "report.json").read_text())
     densities, usable, region_sides = _edges(data / "edges")
     texts, chunks = _captions(data / "captions")
+    repeats = find_repeats(texts, *_owners(data))
     structure = json.loads((data / "captions" / "report.json").read_text())
     tokens = np.array(lengths.count(_evenly(texts, SAMPLED)))
     rows = np.unique(np.linspace(0, report["pairs"] - 1, EXAMPLES).astype(int))
@@ -78,6 +80,7 @@ def write_dataset_page(
         params=params,
         report=report,
         structure=structure,
+        repeats=repeats,
         limit=lengths.limit,
         longest=int(tokens.max()),
         median=int(np.median(tokens)),
@@ -130,6 +133,16 @@ def _captions(captions: Path) -> tuple[list[str], dict[str, list[str]]]:
     }
     texts = ds.dataset(shards(captions)).to_table(["text"])["text"].to_pylist()
     return texts, chunks
+
+
+def _owners(data: Path) -> tuple[list[str], list[str]]:
+    """The pair and the group of each caption, in the order of the artifact of captions."""
+    import pyarrow.dataset as ds
+
+    pairs = ds.dataset(shards(data / "pairs")).to_table(["id", "group"])
+    groups = dict(zip(pairs["id"].to_pylist(), pairs["group"].to_pylist(), strict=True))
+    owners = ds.dataset(shards(data / "captions")).to_table(["id"])["id"].to_pylist()
+    return owners, [groups[owner] for owner in owners]
 
 
 def _evenly(values: list[str], most: int) -> list[str]:

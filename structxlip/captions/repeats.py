@@ -1,0 +1,82 @@
+"""Captions and sentences that repeat over a dataset."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MOST = 8  # captions and sentences that are listed
+LEAST_WORDS = 3  # of a sentence
+LEAST_PAIRS, LEAST_SHARE = 5, 0.01  # in which a sentence recurs
+_END = re.compile(r"(?<=[.!?;])\s+|\n+")
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What repeats among the captions of a dataset.
+
+    Attributes:
+        captions: how many there are.
+        repeated: how many of them several pairs have, word for word.
+        shared: how many of them several groups have.
+        most_shared: such captions with the number of their pairs, the most frequent first.
+        sentences: sentences of several words that recur in many pairs, with the share of the pairs,
+            the most frequent first.
+    """
+
+    captions: int
+    repeated: int
+    shared: int
+    most_shared: list[tuple[str, int]]
+    sentences: list[tuple[str, float]]
+
+    @property
+    def ceiling(self) -> float:
+        """The highest strict R@1 from text to image, in percent: a caption of several pairs finds
+        the right one of them by chance alone, and ties count against the model."""
+        return 100 * (1 - self.repeated / self.captions) if self.captions else 100.0
+
+
+def find_repeats(texts: Sequence[str], pairs: Sequence[str], groups: Sequence[str]) -> Repeats:
+    """Count what repeats.
+
+    Args:
+        texts: the captions, ``M`` of them.
+        pairs: the pair of each caption.
+        groups: the group of each caption, such as a patient or a product.
+    """
+    words = [" ".join(text.casefold().split()) for text in texts]
+    group_of: dict[str, set[str]] = {}
+    pairs_of: dict[str, set[str]] = {}
+    for text, pair, group in zip(words, pairs, groups, strict=True):
+        group_of.setdefault(text, set()).add(group)
+        pairs_of.setdefault(text, set()).add(pair)
+    several = {text for text, found in group_of.items() if len(found) > 1}
+    first = dict(zip(reversed(words), reversed(texts), strict=True))
+    most = sorted(several, key=lambda text: (-len(pairs_of[text]), text))[:MOST]
+    return Repeats(
+        captions=len(texts),
+        repeated=sum(len(pairs_of[text]) > 1 for text in words),
+        shared=sum(text in several for text in words),
+        most_shared=[(first[text], len(pairs_of[text])) for text in most],
+        sentences=_sentences(texts, pairs),
+    )
+
+
+def _sentences(texts: Sequence[str], pairs: Sequence[str]) -> list[tuple[str, float]]:
+    """Sentences of captions of several sentences, which recur in many pairs."""
+    counts: Counter[str] = Counter()
+    seen: set[tuple[str, str]] = set()
+    for text, pair in zip(texts, pairs, strict=True):
+        sentences = [" ".join(part.split()) for part in _END.split(text)]
+        if len(sentences) < 2:
+            continue
+        for sentence in sentences:
+            if len(sentence.split()) >= LEAST_WORDS and (pair, sentence) not in seen:
+                seen.add((pair, sentence))
+                counts[sentence] += 1
+    total = len(set(pairs))
+    least = max(LEAST_PAIRS, LEAST_SHARE * total)
+    return [(text, n / total) for text, n in counts.most_common(MOST) if n >= least]
