@@ -58,7 +58,7 @@ SMOKE = {"step": 60}
 def captions_of(entry: dict[str, Any]) -> list[str]:
     """The clean captions of a dataset, each once, in its order."""
     found: dict[str, None] = {}
-    source = open_source(TypeAdapter(Dataset).validate_python(entry), seed=0)
+    source = open_source(TypeAdapter(Dataset).validate_python(entry))
     for pair in source.pairs:
         for text in pair.captions if isinstance(pair, RawPair) else ():
             with suppress(BadCaption):  # the ingestion lists it

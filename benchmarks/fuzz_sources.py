@@ -109,7 +109,7 @@ def outcome(kind: str, example: Example, root: Path) -> Outcome:
         {"kind": kind, "path": str(root / "set"), **tree.settings}
     )
     try:
-        source = open_source(entry, seed=0)
+        source = open_source(entry)
         size, unlisted = source.size, source.unlisted
         kept, listed = _ingested([*source.pairs], root / "pairs")
     except UserError as error:

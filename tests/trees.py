@@ -39,7 +39,7 @@ def tar(files: dict[str, bytes]) -> bytes:
 
 def opened(kind: str, root: Path, **settings: Any) -> Source:
     entry = TypeAdapter(Dataset).validate_python({"kind": kind, "path": str(root), **settings})
-    return open_source(entry, seed=0)
+    return open_source(entry)
 
 
 def told(source: Source) -> list[tuple[str, str | None, str, list[str], bytes]]:

@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from structxlip.config.cues import Captions
 from structxlip.config.datasets import Dataset, DatasetEntry, entry_class
 from structxlip.config.recipe import Recipe
-from structxlip.config.section import Fraction, Name, Positive, PositiveFloat, Section
+from structxlip.config.section import Fraction, Name, Positive, PositiveFloat, Section, Seed
 from structxlip.config.train import LARGEST_BATCH
 from structxlip.errors import UserError
 
@@ -135,8 +135,10 @@ class Machine(Section):
 class Params(Section):
     """All of params.yaml."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        0, description="The random number that initial weights, batches and splits follow from."
+    seed: Seed = Field(
+        0,
+        description="The random number that initial weights and batches follow from. Splits and "
+        "drawings do not.",
     )
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)] = Field(
         description="The active datasets by name. `dvc repro` runs every stage for each."

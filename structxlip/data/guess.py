@@ -271,7 +271,7 @@ def preview(entry: Mapping[str, Any]) -> list[str]:
 
     Raises ``UserError`` for an entry that cannot be read at all.
     """
-    source = open_source(entry_class(entry["kind"]).model_validate(dict(entry)), seed=0)
+    source = open_source(entry_class(entry["kind"]).model_validate(dict(entry)))
     given = [split for split in SPLITS if split in source.splits]
     cut = [split for split in SPLITS if split not in source.splits]
     lines = [f"{source.size:,} pairs; its own splits: {', '.join(given) or 'none'}"]

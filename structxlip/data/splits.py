@@ -9,6 +9,8 @@ from typing import Literal
 
 Split = Literal["train", "val", "test"]
 SPLITS = ("train", "val", "test")
+# Of the hash that cuts splits. It never changes: no parameter may move a pair to another split.
+SALT = "0"
 # The names that published datasets give their splits; any other name means no split.
 SPLIT_NAMES = {
     "train": "train",
@@ -25,9 +27,9 @@ SPLIT_NAMES = {
 }
 
 
-def hash_position(group: str, *, seed: int) -> float:
+def hash_position(group: str, *, salt: str = SALT) -> float:
     """A hash of the name of a group, in [0, 1)."""
-    digest = hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{salt}:{group}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
@@ -42,14 +44,12 @@ class SplitRule:
         given: the splits that the source gives.
         val_fraction: share of the groups for a validation split that is cut.
         test_fraction: share of the groups for a test split that is cut.
-        seed: of the hash.
         filled: the splits of single groups; see ``fill``.
     """
 
     given: frozenset[str]
     val_fraction: float
     test_fraction: float
-    seed: int
     filled: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, split: str | None, group: str) -> str:
@@ -58,7 +58,7 @@ class SplitRule:
             return split
         if group in self.filled:
             return self.filled[group]
-        position, edge = hash_position(group, seed=self.seed), 0.0
+        position, edge = hash_position(group), 0.0
         for name, fraction in self._cut(split).items():
             edge += fraction
             if position < edge:
@@ -78,7 +78,7 @@ class SplitRule:
         cut = {name for split, _ in known for name in self._cut(split)}
         spare = sorted(
             {group for split, group in known if self(split, group) == "train"},
-            key=lambda group: hash_position(group, seed=self.seed),
+            key=hash_position,
         )
         empty = [name for name in ("test", "val") if name in cut - found]
         return replace(self, filled=dict(zip(spare[:-1], empty, strict=False)))

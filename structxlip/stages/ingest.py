@@ -19,16 +19,15 @@ FEW_PAIRS = 1000
 def ingest(params: Params, dataset: str) -> None:
     """Read the source of a dataset, validate its pairs, and write the pair store."""
     entry, settings = params.dataset(dataset), params.ingest
-    source = open_source(entry, seed=params.seed)
+    source = open_source(entry)
 
     rule = SplitRule(
         given=source.splits,
         val_fraction=settings.val_fraction,
         test_fraction=settings.test_fraction,
-        seed=params.seed,
     )
     if source.size <= FEW_PAIRS:
-        again = open_source(entry, seed=params.seed)
+        again = open_source(entry)
         rule = rule.fill((raw.split, raw.group) for raw in again.pairs)
 
     def split_for(raw: RawPair) -> str:
@@ -41,7 +40,7 @@ def ingest(params: Params, dataset: str) -> None:
         say(f"ingest {dataset}: {_cut(cut, source.splits)}")
     held_out = None
     if settings.near_duplicates == "drop" and not source.drawn:
-        again = open_source(entry, seed=params.seed)
+        again = open_source(entry)
         held_out = index_held_out(again.pairs, split_for)
     with (
         atomic_artifact(DATA / dataset / "pairs") as directory,

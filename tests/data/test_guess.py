@@ -142,7 +142,7 @@ def test_the_entry_is_written_and_read_again(
     assert done.exit_code == 0, done.output
     assert "a.png [no split, 20 x 16] A dog" in done.output
     entry = load_params().dataset("mine")
-    assert open_source(entry, seed=0).size == 1
+    assert open_source(entry).size == 1
     shown = yaml.safe_load(done.output.partition("\n\n")[0])
     assert shown["mine"]["captions"] == ["caption"]
     again = CliRunner().invoke(app, ["add", "mine", "own", "--yes"])

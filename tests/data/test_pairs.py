@@ -142,7 +142,7 @@ def test_any_bytes_decode_or_are_bad(data: bytes) -> None:
 
 
 def test_split_shares() -> None:
-    rule = SplitRule(frozenset(), val_fraction=0.2, test_fraction=0.1, seed=0)
+    rule = SplitRule(frozenset(), val_fraction=0.2, test_fraction=0.1)
     splits = [rule(None, str(i)) for i in range(5000)]
     for split, fraction in {"test": 0.1, "val": 0.2, "train": 0.7}.items():
         assert splits.count(split) / 5000 == pytest.approx(fraction, abs=0.02)

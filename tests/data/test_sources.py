@@ -34,7 +34,7 @@ def entry(path: Path, **changes: object) -> Flickr:
 
 
 def test_flickr_pairs(flickr: Path) -> None:
-    source = open_source(entry(flickr), seed=0)
+    source = open_source(entry(flickr))
     pairs = {raw.id: raw for raw in source.pairs}
     assert list(pairs) == ["a.jpg", "b.jpg", "c.jpg"]
     assert source.size == 3
@@ -49,24 +49,24 @@ def test_flickr_pairs(flickr: Path) -> None:
 
 
 def test_flickr_without_lists_leaves_the_splits_open(flickr: Path) -> None:
-    source = open_source(entry(flickr, splits={}), seed=0)
+    source = open_source(entry(flickr, splits={}))
     assert {raw.split for raw in source.pairs} == {None}
     assert not source.splits
 
 
 def test_flickr_says_what_was_found_instead(flickr: Path) -> None:
     with pytest.raises(UserError, match=r"images does not exist; .* holds: Images, captions.txt"):
-        open_source(entry(flickr, images="images"), seed=0)
+        open_source(entry(flickr, images="images"))
     (flickr / "captions.txt").write_text("file;text\n")
     with pytest.raises(UserError, match=r"needs image, caption, found: file, text"):
-        open_source(entry(flickr), seed=0)
+        open_source(entry(flickr))
 
 
 def test_flickr_refuses_an_image_in_two_splits(flickr: Path) -> None:
     for name in ("a.jpg", "a"):
         (flickr / "test.txt").write_text(f"{name}\n")
         with pytest.raises(UserError, match=r"a\.jpg is listed in both train and test"):
-            open_source(entry(flickr), seed=0)
+            open_source(entry(flickr))
 
 
 CAPTIONS = {
@@ -105,14 +105,14 @@ def test_flickr_tables_as_they_are_published(flickr: Path, kind: str, encoding: 
     (flickr / "captions.txt").write_bytes(content.replace("\n", "\r\n").encode(encoding))
     for name in CAPTIONS:
         (flickr / "Images" / name).write_bytes(b"")
-    source = open_source(entry(flickr, splits={}), seed=0)
+    source = open_source(entry(flickr, splits={}))
     assert {raw.id: raw.captions for raw in source.pairs} == CAPTIONS
 
 
 def test_flickr_results_that_a_program_wrote_anew(flickr: Path) -> None:
     table = HEADING + 'a.jpg| 0|" It says ""go"" ."\n'
     (flickr / "captions.txt").write_text(table)
-    (pair,) = open_source(entry(flickr, splits={}), seed=0).pairs
+    (pair,) = open_source(entry(flickr, splits={})).pairs
     assert pair.captions == ['It says "go" .']
 
 
@@ -127,7 +127,7 @@ def test_flickr_results_that_a_program_wrote_anew(flickr: Path) -> None:
 def test_flickr_names_the_line_that_is_wrong(flickr: Path, content: str, sentence: str) -> None:
     (flickr / "captions.txt").write_text(content)
     with pytest.raises(UserError, match=sentence):
-        open_source(entry(flickr), seed=0)
+        open_source(entry(flickr))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -140,7 +140,7 @@ def test_flickr_lists_name_images_in_any_way(flickr: Path, encoding: str, line_e
     for split, names in {"train": ["my dog.jpg", "c.d", "my dog"], "test": ["a", "d"]}.items():
         content = line_end.join([*names, ""]).encode(encoding)
         (flickr / f"{split}.txt").write_bytes(content)
-    source = open_source(entry(flickr), seed=0)
+    source = open_source(entry(flickr))
     assert {raw.id: raw.split for raw in source.pairs} == {
         "a.jpg": "test", "my dog.jpg": "train", "c.d.jpg": "train", "d.png": "test",
     }  # fmt: skip
@@ -151,13 +151,13 @@ def test_flickr_lists_of_other_images_are_one_sentence(flickr: Path) -> None:
     (flickr / "test.txt").write_text("1.jpeg\n2.jpeg\n")
     sentence = r"test\.txt: none of its 2 images is known \(first: 1\.jpeg\).* such as a\.jpg"
     with pytest.raises(UserError, match=sentence):
-        open_source(entry(flickr), seed=0)
+        open_source(entry(flickr))
 
 
 def test_scenes_grow_without_moving() -> None:
     def drawn(train: int) -> dict[str, bytes]:
         scenes = Scenes(kind="scenes", path=str(VOCABULARY), train=train, val=1, test=2)
-        return {raw.id: raw.read_image() for raw in open_source(scenes, seed=0).pairs}
+        return {raw.id: raw.read_image() for raw in open_source(scenes).pairs}
 
     small, large = drawn(2), drawn(3)
     assert list(small) == ["train-000000", "train-000001", "val-000000", *list(small)[3:]]
@@ -175,4 +175,4 @@ def test_a_vocabulary_of_endless_phrases_is_one_sentence(tmp_path: Path) -> None
     YAML().dump(content, path)
     scenes = Scenes(kind="scenes", path=str(path), train=1, val=1, test=1)
     with pytest.raises(UserError, match=r"endless\.yaml: no caption of .* phrases are too long"):
-        list(open_source(scenes, seed=0).pairs)
+        list(open_source(scenes).pairs)

@@ -53,6 +53,19 @@ def test_too_many_bad_pairs(few: Params) -> None:
     assert not REFUSED.parent.exists()
 
 
+def test_another_seed_moves_no_pair(few: Params) -> None:
+    Path("pairs.csv").write_text(
+        "\n".join(["image,text,split", *(r[: r.rindex(",") + 1] for r in ROWS)])
+    )
+    found = []
+    for seed in (0, 1):
+        ingest(few.model_copy(update={"seed": seed}), "few")
+        rows = pq.read_table(DATA / "few/pairs/part-00000.parquet")
+        found.append(rows.select(["id", "split"]).to_pylist())
+    assert found[0] == found[1]
+    assert {row["split"] for row in found[0]} == {"train", "val", "test"}
+
+
 def test_nothing_left_of_a_split(few: Params) -> None:
     Path("1.png").write_bytes(b"")
     allowed = few.model_copy(

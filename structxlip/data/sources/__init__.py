@@ -15,17 +15,16 @@ from structxlip.data.sources.base import Source
 __all__ = ["Source", "open_source"]
 
 
-def open_source(entry: DatasetEntry, *, seed: int) -> Source:
+def open_source(entry: DatasetEntry) -> Source:
     """Open the dataset of an entry.
 
     Args:
         entry: an entry under `datasets:` in params.yaml.
-        seed: random seed of the drawings of `scenes`; other kinds draw nothing.
 
     Raises:
         UserError: the files do not have the layout of the kind.
     """
     module = import_module(f"{SOURCES}.{entry.kind}")
     open_kind = getattr(module, f"open_{entry.kind}")
-    source: Source = open_kind(entry, seed=seed) if entry.kind == "scenes" else open_kind(entry)
+    source: Source = open_kind(entry)
     return source

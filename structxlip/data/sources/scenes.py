@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from structxlip.config.datasets import DatasetEntry
-from structxlip.config.section import Positive
+from structxlip.config.section import Positive, Seed
 from structxlip.data.pairs import Box, RawPair
 from structxlip.data.sources.base import Source
 from structxlip.errors import UserError
@@ -39,10 +39,14 @@ class Scenes(DatasetEntry):
         160, description="Side of a drawing, in pixels."
     )
     captions_per_image: Positive = Field(1, description="Captions of each drawing.")
+    seed: Seed = Field(
+        0,
+        description="The random number of the drawings. Another one: other drawings in all splits.",
+    )
 
 
-def open_scenes(dataset: Scenes, *, seed: int) -> Source:
-    """Draw the scenes of every split. Each depends on the seed and its number alone."""
+def open_scenes(dataset: Scenes) -> Source:
+    """Draw the scenes of every split. Each depends on the dataset's seed and its number alone."""
     from structxlip.data.scenes import load_vocabulary
 
     try:
@@ -50,13 +54,11 @@ def open_scenes(dataset: Scenes, *, seed: int) -> Source:
     except ValueError as error:
         raise UserError(str(error)) from None
     sizes = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    pairs = _draw(dataset, sizes, vocabulary, seed)
+    pairs = _draw(dataset, sizes, vocabulary)
     return Source(pairs, size=sum(sizes.values()), splits=frozenset(sizes), drawn=True)
 
 
-def _draw(
-    dataset: Scenes, sizes: dict[str, int], vocabulary: Vocabulary, seed: int
-) -> Iterator[RawPair]:
+def _draw(dataset: Scenes, sizes: dict[str, int], vocabulary: Vocabulary) -> Iterator[RawPair]:
     from structxlip.data.scenes import draw_scene
 
     for split_number, (split, size) in enumerate(sizes.items()):
@@ -64,7 +66,7 @@ def _draw(
             try:
                 scene = draw_scene(
                     split_number * SPLIT_OFFSET + index,
-                    seed=seed,
+                    seed=dataset.seed,
                     image_px=dataset.image_px,
                     captions_per_image=dataset.captions_per_image,
                     vocabulary=vocabulary,
