@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from structxlip.config.cues import Captions
 from structxlip.config.datasets import Dataset, DatasetEntry, entry_class
+from structxlip.config.gate import Gate
 from structxlip.config.recipe import Recipe
 from structxlip.config.section import Fraction, Name, Positive, PositiveFloat, Section, Seed
 from structxlip.config.train import LARGEST_BATCH
@@ -155,6 +156,7 @@ class Params(Section):
         description="The recipes by name."
     )
     register_: Register = Field(alias="register", description="Which model MLflow registers.")
+    gate: Gate = Field(Gate(), description="What a new version must show to become the champion.")
     machine: Machine = Field(
         Machine(), description="How training runs; nothing here changes its result."
     )

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.evaluation.retrieval import WAYS, Ranks
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A gain in points, with the bounds of its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> Gain:
+        """From the observed gain, the first of ``values``, and those of the resamplings."""
+        low, high = np.percentile(values[1:], [2.5, 97.5])
+        return cls(float(values[0]), float(low), float(high))
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
 
 
 def mean_recall(metrics: Mapping[str, float], k: int = 1, *, prefix: str = "") -> float:
@@ -53,22 +72,101 @@ def bootstrap_delta(
         both ways. ``mean`` is the observed gain.
     """
     pairs = list(zip(_seeds(before), _seeds(after), strict=True))
-    groups = pairs[0][0].groups
-    text_groups, n = groups[text_to_image], int(groups.max()) + 1
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(n, np.full(n, 1 / n), size=samples).astype(np.float64)
-    draws = np.vstack([np.ones(n), draws])  # the first row is what was observed
-    images, captions = draws @ np.bincount(groups), draws @ np.bincount(text_groups)
+    weights = _Resampling(pairs[0][0].groups, text_to_image, samples, seed)
     deltas: dict[str, dict[str, float]] = {}
     for k in ks:
-        image_gain = np.mean([_gain(a.image_to_text, b.image_to_text, k) for a, b in pairs], axis=0)
-        text_gain = np.mean([_gain(a.text_to_image, b.text_to_image, k) for a, b in pairs], axis=0)
-        of_images = 100 * (draws @ np.bincount(groups, image_gain)) / images
-        of_texts = 100 * (draws @ np.bincount(text_groups, text_gain)) / captions
-        deltas[f"image_to_text/R@{k}"] = _interval(of_images)
-        deltas[f"text_to_image/R@{k}"] = _interval(of_texts)
-        deltas[f"R@{k}"] = _interval((of_images + of_texts) / 2)
+        of_images, of_texts = weights.gains(pairs, k)
+        deltas[f"image_to_text/R@{k}"] = asdict(Gain.of(of_images))
+        deltas[f"text_to_image/R@{k}"] = asdict(Gain.of(of_texts))
+        deltas[f"R@{k}"] = asdict(Gain.of((of_images + of_texts) / 2))
     return deltas
+
+
+def resampled_gains(
+    before: Ranks,
+    after: Ranks,
+    text_to_image: NDArray[np.integer],
+    *,
+    samples: int,
+    seed: int = 0,
+    chosen: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    """The gain of the mean R@1 of both ways in points: observed, then of each resampling.
+
+    The resampling is that of ``bootstrap_delta``.
+
+    Args:
+        before: ranks of the queries under one model.
+        after: ranks of the same queries under another model.
+        text_to_image: ``[M]``, the image of each caption.
+        samples: resamplings, ``S``.
+        seed: of the resamplings.
+        chosen: ``[N]``, the images whose queries, and those of their captions, count. The gallery
+            stays whole. All by default.
+
+    Returns:
+        ``[1 + S]``. Resamplings that draw no chosen image are left out.
+    """
+    weights = _Resampling(before.groups, text_to_image, samples, seed, chosen)
+    of_images, of_texts = weights.gains([(before, after)], 1)
+    return (of_images + of_texts) / 2
+
+
+class _Resampling:
+    """Resampled groups; the first of the resamplings is what was observed."""
+
+    def __init__(
+        self,
+        groups: NDArray[np.int64],
+        text_to_image: NDArray[np.integer],
+        samples: int,
+        seed: int,
+        chosen: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.groups, self.text_groups = groups, groups[text_to_image]
+        self.images = np.ones(len(groups)) if chosen is None else chosen.astype(np.float64)
+        self.texts = self.images[text_to_image]
+        n = int(groups.max()) + 1
+        rng = np.random.default_rng(seed)
+        draws = rng.multinomial(n, np.full(n, 1 / n), size=samples).astype(np.float64)
+        draws = np.vstack([np.ones(n), draws])
+        self.draws = draws[draws @ np.bincount(groups, self.images) > 0]
+
+    def gains(
+        self, pairs: Sequence[tuple[Ranks, Ranks]], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The gains at ``k`` of images and of captions as queries, the means over seeds."""
+        of_images = np.mean([_gain(a.image_to_text, b.image_to_text, k) for a, b in pairs], axis=0)
+        of_texts = np.mean([_gain(a.text_to_image, b.text_to_image, k) for a, b in pairs], axis=0)
+        return (
+            self._mean(self.groups, self.images, of_images),
+            self._mean(self.text_groups, self.texts, of_texts),
+        )
+
+    def _mean(
+        self,
+        groups: NDArray[np.int64],
+        counted: NDArray[np.float64],
+        gain: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        total = self.draws @ np.bincount(groups, counted)
+        found: NDArray[np.float64] = (
+            100 * (self.draws @ np.bincount(groups, counted * gain)) / total
+        )
+        return found
+
+
+def holm(p: Sequence[float], level: float) -> list[bool]:
+    """Which hypotheses are rejected, so that any true one is with at most ``level``.
+
+    Holm's step-down procedure (S. Holm, 1979, Scandinavian Journal of Statistics 6).
+    """
+    rejected = [False] * len(p)
+    for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        if p[place] > level / (len(p) - rank):
+            break
+        rejected[place] = True
+    return rejected
 
 
 def _seeds(ranks: Ranks | Sequence[Ranks]) -> Sequence[Ranks]:
@@ -77,8 +175,3 @@ def _seeds(ranks: Ranks | Sequence[Ranks]) -> Sequence[Ranks]:
 
 def _gain(before: NDArray[np.int64], after: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     return (after < k).astype(np.float64) - (before < k)
-
-
-def _interval(values: NDArray[np.float64]) -> dict[str, float]:
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return {"mean": float(values[0]), "low": float(low), "high": float(high)}

@@ -14,7 +14,7 @@ from structxlip.evaluation.chosen import best_on_validation, embedding_metrics
 from structxlip.evaluation.statistics import mean_recall
 from structxlip.models.structxlip import read_config
 from structxlip.tracking.connection import connect, experiment_id, logged_params, metric_names
-from structxlip.tracking.gate import promote, score_model
+from structxlip.tracking.promotion import promote, score_model
 from structxlip.tracking.split import TestSplit
 
 TOLERANCE_POINTS = 2.0  # of R@1: other batch sizes round bfloat16 differently

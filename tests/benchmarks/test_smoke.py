@@ -35,6 +35,17 @@ ROWS = {
         *("structxlip_json", "medpix", "fashion_products", "flickr", "mimic_cxr"),
         *("imagefolder", "webdataset", "hf_dataset"),
     ],
+    "benchmarks/gate.py": [
+        *(
+            effect
+            for effect in (
+                *("none", "+1", "+3", "-1, all of it on one slice", "-2, all of it on one slice"),
+                *(f"{share} % poisoned" for share in (5, 10, 20, 30, 50)),
+            )
+            for _ in range(2)  # rules
+        ),
+        *("+0", "+8"),
+    ],
     "benchmarks/growth.py": ["edges, thumbnails, 17 words"],
     "benchmarks/hypotheses.py": ["vanilla", "image_tower, without region-chunk"],
     "benchmarks/kills.py": ["0"],

@@ -7,9 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from structxlip.evaluation.retrieval import Ranks, retrieval_ranks
-from structxlip.evaluation.statistics import bootstrap_delta, mean_recall, recall_standard_error
+from structxlip.evaluation.statistics import (
+    bootstrap_delta,
+    holm,
+    mean_recall,
+    recall_standard_error,
+    resampled_gains,
+)
 from tests.evaluation.test_retrieval import split
 
 
@@ -105,3 +113,47 @@ def test_the_gain_of_several_seeds_is_their_mean() -> None:
         assert delta["mean"] == pytest.approx(sum(found[key]["mean"] for found in apart) / 2)
     with pytest.raises(ValueError, match="shorter"):
         bootstrap_delta(ranks[:2], ranks[2:3], owner)
+
+
+@given(
+    st.lists(st.floats(0.0005, 1), max_size=8),
+)
+def test_holm_is_the_definition(p: list[float]) -> None:
+    """A hypothesis falls when, for every p up to its own, m - rank times it is within the level."""
+    ordered = sorted(p)
+    limits = {
+        value: all(
+            smaller * (len(p) - rank) <= 0.05
+            for rank, smaller in enumerate(ordered)
+            if smaller <= value
+        )
+        for value in p
+    }
+    if len(set(p)) == len(p):
+        assert holm(p, 0.05) == [limits[value] for value in p]
+
+
+def test_resampled_gains_of_chosen_images_are_those_of_their_queries() -> None:
+    rng = np.random.default_rng(3)
+    images, texts = rng.normal(size=(2, 12, 4)), rng.normal(size=(18, 4))
+    owner = np.concatenate([np.arange(12), np.arange(6)])
+    groups = np.arange(12) // 2
+    before, after = (retrieval_ranks(of, texts, owner, groups) for of in images)
+    chosen = np.arange(12) < 7
+    drawn = resampled_gains(before, after, owner, samples=20, seed=5, chosen=chosen)
+    counts = np.random.default_rng(5).multinomial(6, np.full(6, 1 / 6), size=20)
+    expected = []
+    for weights in [np.ones(6), *counts]:
+        ways = []
+        for way, place in (("image_to_text", np.arange(12)), ("text_to_image", owner)):
+            gained = total = 0.0
+            for query, image in enumerate(place):
+                if chosen[image]:
+                    weight = weights[groups[image]]
+                    hit = [int(getattr(of, way)[query] < 1) for of in (before, after)]
+                    gained += weight * (hit[1] - hit[0])
+                    total += weight
+            ways.append(100 * gained / total if total else None)
+        if None not in ways:
+            expected.append(sum(ways) / 2)
+    np.testing.assert_allclose(drawn, expected)

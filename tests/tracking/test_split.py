@@ -12,7 +12,7 @@ import pytest
 
 from structxlip.data.shards import pair_schema
 from structxlip.tracking import split
-from structxlip.tracking.gate import score_model
+from structxlip.tracking.promotion import score_model
 
 CAPTIONS = [["A red ball"], ["a blue cube", "A cube"], ["a RED ball"], ["no test pair"]]
 
