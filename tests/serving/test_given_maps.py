@@ -24,7 +24,7 @@ from structxlip.features.edge_maps import cues_of
 from structxlip.serving.embedder import Embedder
 from structxlip.serving.pyfunc_model import StructXLIPModel
 from structxlip.stages.edges import edges
-from structxlip.tracking.gate import score_model
+from structxlip.tracking.promotion import score_model
 from structxlip.tracking.split import read_test_split
 from tests.operation import ROOT
 from tests.serving.test_embedder import png, save_model
