@@ -38,7 +38,7 @@ from structxlip.experiments.compare import second_head
 from structxlip.experiments.rows import BOTH_ARMS, Row, plan
 from structxlip.experiments.trials import Outcome, Trial, run_trials, trials_of
 
-SMOKE: dict[str, Any] = {"epochs": 1, "rows": ["vanilla", "image_tower, without region-chunk"]}
+SMOKE: dict[str, Any] = {"epochs": 2, "rows": ["vanilla", "image_tower, without region-chunk"]}
 COLUMNS = (
     *("what is trained", "image only", "fused", "α", "edge-text", "region-chunk", "edge-image"),
     "CPU s",
