@@ -255,14 +255,15 @@ def _renamed(content: dict[Any, Any]) -> str | None:
 
 
 def _sentence(error: ValidationError, content: dict[Any, Any]) -> str:
-    """The first problem of a validation as one sentence, and how many more there are."""
+    """The first problem of a validation as one sentence, and the keys of all others."""
     problems = error.errors()
     problem = problems[0]
     loc = problem["loc"]
     path = [str(part) for part in loc]
     key = _key(loc)
-    others = len({_key(other["loc"]) for other in problems} - {key})
-    more = f" (and {others} more)" if others else ""
+    others = dict.fromkeys(_key(other["loc"]) for other in problems)
+    del others[key]
+    more = f" (wrong too: {', '.join(others)})" if others else ""
     if problem["type"] == "extra_forbidden":
         valid = _keys_at(loc[:-1], content)
         return f"{key}: unknown key{_nearest(path[-1], valid)}{more}"

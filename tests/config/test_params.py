@@ -227,7 +227,7 @@ def test_recipes_that_cannot_be(
 def test_missing_section_and_several_problems(content: dict[str, Any]) -> None:
     recipe = content["recipes"]["frozen"]
     del recipe["train"], recipe["model"]["text_tower"]
-    with pytest.raises(UserError, match=r"model\.text_tower: is missing \(and 1 more\)"):
+    with pytest.raises(UserError, match=r"model\.text_tower: is missing \(wrong too: recipes.frozen.train\)"):
         validate_params(content)
 
 
@@ -335,3 +335,16 @@ def test_mistakes_in_an_entry_name_their_key(content: dict[str, Any]) -> None:
     change(content, "datasets.mine", {"kind": "table", "path": "x", "table": "t", "captions": []})
     with pytest.raises(UserError, match=r"datasets\.mine\.captions: list should have at least 1"):
         validate_params(content)
+
+
+def test_all_keys_that_are_wrong_are_named_at_once(content: dict[str, Any]) -> None:
+    change(content, "machine.wrokers", 2)
+    change(content, "recipes.frozen.train.epochs", 0)
+    change(content, "seed", -1)
+    with pytest.raises(UserError) as refused:
+        validate_params(content)
+    said = str(refused.value)
+    for key in ("machine.wrokers", "recipes.frozen.train.epochs", "seed"):
+        assert key in said
+    assert said.count("wrong too") == 1
+    assert "\n" not in said
