@@ -50,7 +50,7 @@ def model_labels(metrics: dict[str, Any]) -> dict[str, str]:
     if beta := metrics.get("beta"):
         return labels | {
             "structxlip_fused": fused,
-            "structxlip": f"StructXLIP, reranked at β = {beta:g}",
+            "structxlip": f"StructXLIP reranked, β = {beta:g}",
         }
     return labels | {"structxlip": fused}
 

@@ -258,5 +258,5 @@ def test_the_comparison_chooses_the_scorer(artifacts: Artifacts, model: StructXL
     names = [row[0] for row in comparison_table(found.metrics)[-2:]]
     assert names == [
         f"StructXLIP, edges at α = {scorer.alpha:g}",
-        f"StructXLIP, reranked at β = {scorer.beta:g}",
+        f"StructXLIP reranked, β = {scorer.beta:g}",
     ]
