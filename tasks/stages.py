@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from tasks.commands import INTERRUPTED, follow_command
@@ -49,6 +52,19 @@ def out_of_date(stages: Sequence[Stage]) -> bool:
         return bool(repo.status(targets=[stage.name for stage in stages]))
 
 
+def put_back(stage: Stage) -> None:
+    """Take the former outputs of a stage that failed from DVC's cache.
+
+    DVC removes them before it runs the stage, and what comes after would find nothing.
+    """
+    if missing := [out for out in stage.outs if not Path(out).exists()]:
+        command = [sys.executable, "-m", "dvc", "checkout", "--quiet", *missing]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        back = [out for out in missing if Path(out).exists()]
+        said = f"the former {', '.join(back)} is back" if back else "there was no former output"
+        get_run_logger().info("%s: %s %s", stage.name, said, done.stderr.strip())
+
+
 def was_interrupted(_task: object, _task_run: object, state: State[Any]) -> bool:
     """Whether Prefect should run the task again."""
     return state.name == INTERRUPTED
@@ -78,6 +94,7 @@ def run_stage(stage: Stage, environment: dict[str, str]) -> State[Any]:
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage.name]
     state, tail = follow_command(stage.name, command, environment)
     if state is not None:
+        put_back(stage)
         return state
     publish_outs(stage.name, stage.outs)
     skipped = any(line.startswith("Stage ") and "skipping" in line for line in tail)

@@ -227,7 +227,9 @@ def test_recipes_that_cannot_be(
 def test_missing_section_and_several_problems(content: dict[str, Any]) -> None:
     recipe = content["recipes"]["frozen"]
     del recipe["train"], recipe["model"]["text_tower"]
-    with pytest.raises(UserError, match=r"model\.text_tower: is missing \(wrong too: recipes.frozen.train\)"):
+    with pytest.raises(
+        UserError, match=r"model\.text_tower: is missing \(wrong too: recipes.frozen.train\)"
+    ):
         validate_params(content)
 
 

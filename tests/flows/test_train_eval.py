@@ -67,9 +67,12 @@ def test_a_run_with_nothing_out_of_date_says_so_and_starts_no_ray(operated: Proj
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_own_message(operated: Project) -> None:
+    pairs = operated.folder / "data/scenes/pairs/part-00000"
+    before = pairs.read_text()
     operated.set_seed(13)
     done = operated.run_deployment()
     assert done.returncode == 1
+    assert pairs.read_text() == before, "DVC had removed it"
     run = operated.last_run()
     message = "ingest@scenes: seed 13 brings bad luck; take another one"
     assert run["state"]["message"] == message
