@@ -58,7 +58,15 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
 
 
 def _decode(data: bytes) -> NDArray[np.uint8]:
-    image: Image.Image = Image.open(io.BytesIO(data))
+    return rgb_pixels(Image.open(io.BytesIO(data)))
+
+
+def rgb_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of a picture of Pillow, as ``decode_rgb`` gives those of its file.
+
+    Raises ``BadImage`` for `oversized_image` and `dark_image`, and what Pillow raises for a file
+    that it reads only now.
+    """
     if image.width * image.height > MAX_PIXELS:
         raise BadImage("oversized_image", f"{image.width} x {image.height} pixels")
     deep_colour = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))

@@ -1,25 +1,31 @@
-"""The embedder: a trained model, from image bytes and texts to unit embeddings."""
+"""The embedder: a trained model, from images, edge maps and texts to unit embeddings."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from structxlip.config import Edges
 from structxlip.cues import GIVEN, ConfiguredCue, EdgeMap, usable_or_blank
-from structxlip.data.images import decode_rgb
+from structxlip.data.images import decode_rgb, rgb_pixels
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
 from structxlip.models.build import load_model
 
 BLOCK = 64
+# A path, encoded bytes, an image of Pillow, or RGB pixels ``uint8 [height, width, 3]`` (grey
+# without the last axis).
+Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
 
 
 class Embedder:
@@ -30,13 +36,16 @@ class Embedder:
         alpha: weight of the fused edge branch; 0 uses the image alone.
 
     Attributes:
+        alpha: as given.
         cues: of the edge maps that the model was trained on; `given` means maps that came with the
             images.
 
-    Raises ``UserError`` for a folder that holds no model.
+    Raises ``UserError`` for a folder that holds no model, or an ``alpha`` for one without an edge
+    branch.
     """
 
     def __init__(self, directory: Path, alpha: float) -> None:
+        self.directory = directory
         self.model = load_model(directory)
         described = json.loads((directory / "preprocess.json").read_text())
         self.edges = Edges.model_validate(described["edges"])
@@ -44,51 +53,67 @@ class Embedder:
         if self.edges.weights:
             weights = directory / Path(self.edges.weights).name
             self.edges = self.edges.model_copy(update={"weights": str(weights)})
-        if alpha:
-            self.cue = ConfiguredCue(self.edges)
-        self.alpha = alpha
+        self.alpha = self._checked(alpha)
         self.image_encoder, self.text_encoder = self.model.encoders()
         self.read_maps = self.model.map_reader(self.image_encoder)
 
+    @cached_property
+    def cue(self) -> ConfiguredCue:
+        """What makes an edge map of an image."""
+        return ConfiguredCue(self.edges)
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the model; see ``model_digest``."""
+        return model_digest(self.directory)
+
     def embed_images(
-        self, encoded: Sequence[bytes], edges: Sequence[bytes | None] | None = None
+        self,
+        images: Sequence[Picture],
+        edges: Sequence[Picture | None] | None = None,
+        *,
+        alpha: float | None = None,
     ) -> NDArray[np.float32]:
-        """Unit embeddings ``[N, D]`` of encoded images; no images give ``[0, D]``.
+        """Unit embeddings ``[N, D]`` of images, in their order; no images give ``[0, D]``.
 
         Args:
-            encoded: the images.
-            edges: the encoded edge map of each image, for a model that was trained on such maps;
-                None for an image without one. With ``alpha`` 0 such maps are not read.
+            images: paths, encoded bytes, images of Pillow, or arrays; see ``Picture``.
+            edges: the edge map of each image, for a model that was trained on such maps; None for
+                an image without one. With ``alpha`` 0 such maps are not read.
+            alpha: weight of the edge branch; None: that of the embedder.
 
         Raises:
-            UserError: one image alone, an entry that is not bytes, or an image with an edge map
-                where the model has learned from a cue, or without one where it has not.
-            BadImage: bytes that are no usable image or map; it says which, counted from 0.
+            UserError: one image alone, an entry of another kind, a file that cannot be read, or an
+                image with an edge map where the model has learned from a cue, or without one where
+                it has not.
+            BadImage: what is no usable image or map; it says which, counted from 0.
         """
-        images, maps = self._checked(encoded, edges)
-        starts = range(0, len(images), BLOCK)
+        listed, maps = self._with_maps(images, edges)
+        weight = self.alpha if alpha is None else self._checked(alpha)
+        starts = range(0, len(listed), BLOCK)
         return self._joined(
-            [self._embed_block(images[i : i + BLOCK], maps[i : i + BLOCK], i) for i in starts]
+            self._embed_block(listed[i : i + BLOCK], maps[i : i + BLOCK], i, weight) for i in starts
         )
 
     def read_edges(
-        self, encoded: Sequence[bytes], edges: Sequence[bytes | None] | None = None
+        self, images: Sequence[Picture], edges: Sequence[Picture | None] | None = None
     ) -> NDArray[np.float32]:
-        """The edge maps of images, as the edge branch reads them; with ``alpha`` above 0.
+        """The edge maps of images, as the edge branch reads them.
 
         Arguments and errors are those of ``embed_images``.
         """
-        images, maps = self._checked(encoded, edges)
-        pixels = [_decoded(data, place) for place, data in enumerate(images)]
+        listed, maps = self._with_maps(images, edges)
+        pixels = [_pixels(image, f"image {place}: ") for place, image in enumerate(listed)]
         return self.read_maps(list(map(self._edge_map, pixels, maps, range(len(pixels)))))
 
-    def _checked(
-        self, encoded: Sequence[bytes], edges: Sequence[bytes | None] | None
-    ) -> tuple[list[bytes], list[bytes | None]]:
-        images = _listed(encoded, bytes, "embed_images takes a list of encoded images as bytes")
-        maps: list[bytes | None] = [None] * len(images) if edges is None else list(edges)
-        if len(maps) != len(images):
-            raise UserError(f"there are {len(maps)} edge maps for {len(images)} images")
+    def _with_maps(
+        self, images: Sequence[Picture], edges: Sequence[Picture | None] | None
+    ) -> tuple[list[Picture], list[Picture | None]]:
+        """The images and the map of each; see ``embed_images``."""
+        listed = _images(images, "embed_images")
+        maps: list[Picture | None] = [None] * len(listed) if edges is None else list(edges)
+        if len(maps) != len(listed):
+            raise UserError(f"there are {len(maps)} edge maps for {len(listed)} images")
         if self.cues and GIVEN not in self.cues:
             for place, given in enumerate(maps):
                 if given is not None:
@@ -96,27 +121,57 @@ class Embedder:
                         f"image {place} brings an edge map, but the model reads maps of the cue "
                         f"{' and '.join(self.cues)}, which it makes itself; leave the map out"
                     )
-        return images, maps
+        return listed, maps
+
+    def embed_edges(self, maps: Sequence[Picture]) -> NDArray[np.float32]:
+        """Unit embeddings ``[N, D]`` of edge maps or sketches without their pictures.
+
+        Args:
+            maps: as ``embed_images`` takes images. Their lines may be dark on bright or bright on
+                dark; the rarer of the two counts as the lines.
+
+        Raises:
+            UserError: a model without an edge branch, a map with nothing on it, and what
+                ``embed_images`` raises.
+            BadImage: what is no usable picture; it says which, counted from 0.
+        """
+        listed = _images(maps, "embed_edges")
+        self._checked(1.0)
+        starts = range(0, len(listed), BLOCK)
+        return self._joined(self._embed_maps(listed[i : i + BLOCK], i) for i in starts)
 
     def _embed_block(
-        self, encoded: Sequence[bytes], edges: Sequence[bytes | None], first: int
+        self,
+        images: Sequence[Picture],
+        edges: Sequence[Picture | None],
+        first: int,
+        alpha: float,
     ) -> Tensor:
-        pixels = [_decoded(data, first + place) for place, data in enumerate(encoded)]
+        pixels = [_pixels(image, f"image {first + i}: ") for i, image in enumerate(images)]
         features = torch.from_numpy(self.image_encoder.encode(pixels))
         maps = None
-        if self.alpha:
+        if alpha:
             found = [
                 self._edge_map(*pair, first + place)
                 for place, pair in enumerate(zip(pixels, edges, strict=True))
             ]
             maps = torch.from_numpy(self.read_maps(found))
-        return self.model.embed_images(features, maps, self.alpha)
+        return self.model.embed_images(features, maps, alpha)
 
-    def _edge_map(self, rgb: NDArray[np.uint8], given: bytes | None, place: int) -> EdgeMap:
+    def _embed_maps(self, maps: Sequence[Picture], first: int) -> Tensor:
+        found = []
+        for place, given in enumerate(maps, first):
+            edges = self.cue.of_given(_pixels(given, f"edge map {place}: "))
+            if not edges.any():
+                raise UserError(f"edge map {place} has nothing on it; draw some lines")
+            found.append(edges)
+        return self.model.embed_edges(torch.from_numpy(self.read_maps(found)))
+
+    def _edge_map(self, rgb: NDArray[np.uint8], given: Picture | None, place: int) -> EdgeMap:
         """The edge map of an image; one without structure is empty and adds nothing, as in
         evaluation."""
         if given is not None:
-            edges = self.cue.of_given(_decoded(given, place, "its edge map: "))
+            edges = self.cue.of_given(_pixels(given, f"image {place}: its edge map: "))
         elif self.cues == [GIVEN]:
             raise UserError(
                 f"image {place} needs its edge map: the model was trained on maps that came with "
@@ -125,6 +180,17 @@ class Embedder:
         else:
             edges = self.cue(rgb)
         return usable_or_blank(edges, self.edges)
+
+    def _checked(self, alpha: float) -> float:
+        """A weight that this model can use; ``UserError`` for another one."""
+        if not 0 <= alpha < float("inf"):
+            raise UserError(f"alpha is a weight of 0 or more, not {alpha}")
+        if alpha and not self.model.has_edges:
+            raise UserError(
+                f"{self.directory} has no edge branch, so that it knows no structure and alpha is "
+                f"0; take the arm structxlip"
+            )
+        return alpha
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings ``[M, D]`` of texts; no texts give ``[0, D]``.
@@ -142,7 +208,25 @@ class Embedder:
         return np.concatenate([none, *(block.numpy() for block in blocks)])
 
 
-def _listed(values: Any, kind: type, rule: str) -> list[Any]:
+def model_digest(directory: Path) -> str:
+    """A hash of the weights and settings of a model: equal for copies, also in MLflow."""
+    digest = hashlib.sha256()
+    files = [*directory.rglob("*.safetensors"), directory / "config.json"]
+    for file in sorted([*files, directory / "preprocess.json"]):
+        digest.update(file.relative_to(directory).as_posix().encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _images(values: Any, name: str) -> list[Picture]:
+    rule = f"{name} takes a list of images: paths, bytes, images of Pillow or arrays"
+    if isinstance(values, np.ndarray) and values.ndim < 4 and values.dtype != object:
+        raise UserError(f"{rule}, not one ndarray")
+    return _listed(values, (str, Path, bytes, Image.Image, np.ndarray), rule)
+
+
+def _listed(values: Any, kind: type | tuple[type, ...], rule: str) -> list[Any]:
     """The values as a list; ``UserError`` with the ``rule`` unless all are of the kind."""
     if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or not hasattr(
         values, "__iter__"
@@ -155,8 +239,24 @@ def _listed(values: Any, kind: type, rule: str) -> list[Any]:
     return listed
 
 
-def _decoded(data: bytes, place: int, what: str = "") -> NDArray[np.uint8]:
+def _pixels(picture: Picture, what: str) -> NDArray[np.uint8]:
+    """RGB pixels; ``what`` names the picture in errors."""
     try:
-        return decode_rgb(data)
+        if isinstance(picture, np.ndarray):
+            return _array(picture, what)
+        if isinstance(picture, Image.Image):
+            return rgb_pixels(picture)
+        return decode_rgb(picture if isinstance(picture, bytes) else Path(picture).read_bytes())
     except BadImage as error:
-        raise BadImage(error.reason, f"image {place}: {what}{error.detail}") from None
+        raise BadImage(error.reason, f"{what}{error.detail}") from None
+    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
+        raise UserError(f"{what}cannot be read ({error})") from None
+
+
+def _array(picture: NDArray[Any], what: str) -> NDArray[np.uint8]:
+    if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,)) or not picture.size:
+        raise UserError(
+            f"{what}an array must be uint8 [height, width, 3] or [height, width], "
+            f"not {picture.dtype} {list(picture.shape)}"
+        )
+    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture

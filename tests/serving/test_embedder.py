@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import normalize
 
 from structxlip.config import Edges
@@ -18,7 +21,7 @@ from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers
 from structxlip.serving import embedder as embedder_module
-from structxlip.serving.embedder import Embedder
+from structxlip.serving.embedder import Embedder, model_digest
 from tests.networks import write_network
 
 CONFIG = HeadsConfig(
@@ -38,6 +41,7 @@ CONFIG = HeadsConfig(
 
 def save_model(directory: Path, edges: Edges) -> HeadsOnTowers:
     torch.manual_seed(0)
+    directory.mkdir(exist_ok=True)
     model = HeadsOnTowers(CONFIG).eval()
     model.save(directory)
     (directory / "preprocess.json").write_text(json.dumps({"edges": edges.model_dump()}))
@@ -116,16 +120,83 @@ def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
         (embedder.embed_texts, {"text": "a dog"}, "a list of texts, not one dict"),
         (embedder.embed_texts, ["a dog", None], "number 1 is of type NoneType"),
         (embedder.embed_texts, [["a dog"]], "number 0 is of type list"),
-        (embedder.embed_images, image, "images as bytes, not one bytes"),
-        (embedder.embed_images, "dog.jpg", "images as bytes, not one str"),
-        (embedder.embed_images, [image, "dog.jpg"], "number 1 is of type str"),
-        (embedder.embed_images, np.zeros((8, 8, 3), np.uint8), "number 0 is of type ndarray"),
+        (embedder.embed_images, image, "or arrays, not one bytes"),
+        (embedder.embed_images, "dog.jpg", "or arrays, not one str"),
+        (embedder.embed_images, [image, 7], "number 1 is of type int"),
+        (embedder.embed_images, [image, "dog.jpg"], "image 1: cannot be read .*dog.jpg"),
+        (embedder.embed_images, ["a\0b"], "image 0: cannot be read"),
+        (embedder.embed_images, np.zeros((8, 8, 3), np.uint8), "or arrays, not one ndarray"),
+        (embedder.embed_images, [np.zeros((8, 8))], r"image 0: an array must be uint8 .* float64"),
+        (embedder.embed_images, [np.zeros((0, 8), np.uint8)], r"image 0: .* not uint8 \[0, 8\]"),
+        (embedder.embed_edges, image, "embed_edges takes a list"),
+        (embedder.embed_edges, [np.zeros((8, 8), np.uint8)], "edge map 0 has nothing on it"),
     ]
     for call, given, message in calls:
         with pytest.raises(UserError, match=message):
             call(given)  # type: ignore[operator]
     texts = np.array(["a dog", "a cat"])
     assert embedder.embed_texts(texts).shape == (2, 16)  # type: ignore[arg-type]
+
+
+def test_an_image_of_any_form_is_the_same_image(tmp_path: Path) -> None:
+    save_model(tmp_path, Edges(size_px=64))
+    embedder = Embedder(tmp_path, alpha=0.5)
+    data = png((250, 120, 30))
+    file = tmp_path / "image.png"
+    file.write_bytes(data)
+    rgb = decode_rgb(data)
+    forms = [data, file, str(file), Image.open(file), Image.fromarray(rgb), rgb]
+    found = embedder.embed_images(forms)
+    np.testing.assert_allclose(found, np.repeat(found[:1], len(forms), axis=0), atol=1e-5)
+    grey = np.full((20, 30), 90, np.uint8)
+    np.testing.assert_allclose(*embedder.embed_images([grey, Image.fromarray(grey)]), atol=1e-5)
+    batch = np.stack([rgb, 255 - rgb])  # an array of images is a list of them
+    np.testing.assert_allclose(embedder.embed_images(batch)[0], found[0], atol=1e-5)
+
+
+def test_lines_alone_are_embedded_whatever_their_colour(tmp_path: Path) -> None:
+    model = save_model(tmp_path, Edges(size_px=64))
+    embedder = Embedder(tmp_path, alpha=0.0)
+    lines = np.zeros((64, 64), np.uint8)
+    lines[10, 10:50] = lines[10:50, 30] = 255
+    dark, bright = embedder.embed_edges([255 - lines, lines])
+    np.testing.assert_allclose(dark, bright, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(dark), 1, atol=1e-6)
+    read = torch.from_numpy((lines > 0)[None, None].astype(np.float32))
+    np.testing.assert_allclose(dark, model.embed_edges(read)[0].numpy(), atol=1e-6)
+    assert embedder.embed_edges([]).shape == (0, 16)
+
+
+def test_alpha_of_a_call_is_that_of_another_embedder(tmp_path: Path) -> None:
+    save_model(tmp_path, Edges(size_px=64))
+    plain, fused = (Embedder(tmp_path, alpha) for alpha in (0.0, 0.5))
+    image = png((255, 255, 255))
+    np.testing.assert_array_equal(
+        plain.embed_images([image], alpha=0.5), fused.embed_images([image])
+    )
+    np.testing.assert_array_equal(
+        fused.embed_images([image], alpha=0.0), plain.embed_images([image])
+    )
+    for bad in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="alpha is a weight of 0 or more"):
+            plain.embed_images([image], alpha=bad)
+
+
+def test_a_model_without_edges_says_so(tmp_path: Path) -> None:
+    HeadsOnTowers(replace(CONFIG, edges=None)).save(tmp_path)
+    (tmp_path / "preprocess.json").write_text(json.dumps({"edges": Edges().model_dump()}))
+    with pytest.raises(UserError, match="has no edge branch"):
+        Embedder(tmp_path, alpha=0.5)
+    with pytest.raises(UserError, match="has no edge branch"):
+        Embedder(tmp_path, alpha=0.0).embed_edges([png((255, 255, 255))])
+
+
+def test_copies_of_a_model_have_one_digest(tmp_path: Path) -> None:
+    save_model(tmp_path / "a", Edges(size_px=64))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert model_digest(tmp_path / "a") == model_digest(tmp_path / "b")
+    (tmp_path / "b" / "preprocess.json").write_text("{}")
+    assert model_digest(tmp_path / "a") != model_digest(tmp_path / "b")
 
 
 def test_a_learned_cue_is_read_from_the_folder_of_the_model(tmp_path: Path) -> None:

@@ -1,0 +1,91 @@
+"""Load a model by its name: from the registry, from a folder, from any URI of MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from structxlip.errors import UserError
+from structxlip.serving.embedder import Embedder
+
+
+def load(model: str | Path, alpha: float | None = None) -> Embedder:
+    """Load a trained model with its encoders.
+
+    Args:
+        model: ``NAME@ALIAS`` of a registered model, such as ``structxlip-scenes@champion``; any URI
+            of MLflow, such as ``models:/NAME/3`` or ``runs:/ID/model``; or a folder: one that the
+            stage `train` wrote, ``models/D/ARM``, or a model that MLflow has downloaded.
+        alpha: weight of the edge branch. None: the one that the evaluation chose, which a
+            registered model carries, and which ``reports/D`` beside ``models/D`` has; 0 for a
+            folder without either.
+
+    MLflow is asked at ``MLFLOW_TRACKING_URI``, or else in the ``mlflow.db`` of this folder or of
+    one above it.
+
+    Raises ``UserError`` for a model that is not there.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        name = str(model)
+        if "@" not in name and ":" not in name:
+            raise UserError(
+                f"{name} is no folder of a model; give models/DATASET/ARM, NAME@ALIAS of a "
+                f"registered model, or a URI of MLflow"
+            )
+        folder = _download(name if ":" in name else f"models:/{name}")
+    if (folder / "MLmodel").is_file():
+        folder, known = _logged(folder)
+    else:
+        known = _evaluated(folder)
+    return Embedder(folder, known if alpha is None else alpha)
+
+
+def _download(uri: str) -> Path:
+    """The folder of a model in MLflow, on this machine."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    store = os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
+    if store is None:
+        raise UserError(
+            f"{uri} needs MLflow, and there is no mlflow.db in this folder or above it; set "
+            f"MLFLOW_TRACKING_URI to the server, or to sqlite:////PROJECT/mlflow.db"
+        )
+    try:
+        return Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=store))
+    except (MlflowException, OSError) as error:
+        raise UserError(f"{uri} cannot be loaded from {store}: {error}") from None
+
+
+def _local_store() -> str | None:
+    here = Path.cwd()
+    found = (folder / "mlflow.db" for folder in (here, *here.parents))
+    return next((f"sqlite:///{file}" for file in found if file.is_file()), None)
+
+
+def _logged(folder: Path) -> tuple[Path, float]:
+    """The model in a folder of MLflow, and the alpha that it was registered with."""
+    flavours: dict[str, Any] = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]
+    try:
+        artifacts = flavours["python_function"]["artifacts"]
+        settings = json.loads((folder / artifacts["settings"]["path"]).read_text())
+        return folder / artifacts["model"]["path"], float(settings["alpha"])
+    except (KeyError, TypeError):
+        raise UserError(f"{folder} holds no model that StructXLIP registered") from None
+
+
+def _evaluated(folder: Path) -> float:
+    """The alpha that the evaluation chose for ``models/D/ARM``; 0 without an evaluation."""
+    folder = folder.resolve()
+    arm, dataset = folder.name, folder.parent.name
+    metrics = folder.parents[2] / "reports" / dataset / "metrics.json"
+    if arm == "vanilla" or folder.parents[1].name != "models" or not metrics.is_file():
+        return 0.0
+    return float(json.loads(metrics.read_text())["alpha"])

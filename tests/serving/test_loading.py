@@ -1,0 +1,63 @@
+"""A model by its name, in the registry or a folder, from anywhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import structxlip
+from structxlip.config import Edges
+from structxlip.errors import UserError
+from tests.operation import Project
+from tests.serving.test_embedder import png, save_model
+
+IMAGES = [png((255, 200, 0)), png((0, 90, 255))]
+
+
+def test_alpha_comes_from_the_evaluation_beside_the_model(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "toys" / "structxlip"
+    folder.mkdir(parents=True)
+    save_model(folder, Edges(size_px=64))
+    assert structxlip.load(folder).alpha == 0
+    report = tmp_path / "reports" / "toys" / "metrics.json"
+    report.parent.mkdir(parents=True)
+    report.write_text(json.dumps({"alpha": 0.3}))
+    assert structxlip.load(folder).alpha == 0.3
+    assert structxlip.load(str(folder), alpha=0.7).alpha == 0.7
+
+
+def test_what_is_no_model_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="modles/toys is no folder of a model; give models/"):
+        structxlip.load("modles/toys")
+    with pytest.raises(UserError, match=r"there is no mlflow\.db .* set MLFLOW_TRACKING_URI"):
+        structxlip.load("toys@champion")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds no StructXLIP model"):
+        structxlip.load("empty")
+
+
+def test_the_import_is_quick() -> None:
+    code = "import sys, structxlip; sys.exit(len({'torch', 'numpy', 'cv2'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.e2e
+@pytest.mark.xdist_group("pipeline")
+def test_the_champion_is_loaded_far_from_the_project(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registration = json.loads((project.folder / "reports/scenes/registration.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.folder}/mlflow.db")
+    champion = structxlip.load("structxlip-scenes@champion")
+    trained = structxlip.load(project.folder / "models/scenes" / registration["arm"])
+    assert (champion.digest, champion.alpha) == (trained.digest, trained.alpha)
+    np.testing.assert_array_equal(champion.embed_images(IMAGES), trained.embed_images(IMAGES))
+    with pytest.raises(UserError, match="structxlip-scenes@nobody cannot be loaded from sqlite"):
+        structxlip.load("structxlip-scenes@nobody")
