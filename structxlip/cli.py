@@ -108,6 +108,12 @@ def evaluate(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
 
 
 @app.command(rich_help_panel="Stages")
+def index(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Embed every image of a dataset with the registered arm, for search."""
+    _stage("index", params, dataset)
+
+
+@app.command(rich_help_panel="Stages")
 def register(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     """Log the run to MLflow and register the model."""
     _stage("register", params, dataset)
@@ -155,6 +161,32 @@ def data_efficiency(
 def flatness(dataset: DatasetArgument, seeds: SeedsOption = 5, params: ParamsFile = PARAMS) -> None:
     """Measure how much the loss of both arms rises under random noise of the weights."""
     _experiment("flatness", params, dataset, seeds)
+
+
+@app.command(rich_help_panel="Use")
+def search(
+    dataset: DatasetArgument,
+    text: Annotated[str | None, typer.Argument(help="The words to search for.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Search by a picture.")] = None,
+    like: Annotated[str | None, typer.Option(help="Search by the id of an image.")] = None,
+    sketch: Annotated[Path | None, typer.Option(help="Search by a drawing of lines.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="content, structure, or both fused. Default: fused; structure: sketch."),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Weight of the edges in fused.")] = None,
+    k: Annotated[int, typer.Option("-k", help="Answers.")] = 10,
+    split: Annotated[str | None, typer.Option(help="Only images of this split.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find images of a dataset by words, by a picture, by a sketch, or like another one."""
+    from structxlip.serving.answers import print_hits
+    from structxlip.serving.search import Searcher
+
+    found = Searcher(dataset).find(
+        text=text, image=image, like=like, sketch=sketch, by=by, k=k, alpha=alpha, split=split
+    )
+    print_hits(found, as_json=as_json)
 
 
 @app.command(rich_help_panel="Project")

@@ -17,6 +17,7 @@ STAGES = (
     "edge_features",
     "train",
     "evaluate",
+    "index",
     "register",
 )
 # Imports by name, which no import statement shows: folders in which every file may be the one that
@@ -25,7 +26,7 @@ BY_NAME = {
     "structxlip.cues.detectors": "structxlip.cues.detectors",
     "structxlip.data.sources": "structxlip.data.sources",
     "structxlip.models.towers.kinds": "structxlip.models.towers.kinds",
-    "structxlip.tracking.registration": "structxlip.serving",
+    "structxlip.tracking.registration": "structxlip.serving.pyfunc_model",
 }
 # Modules that tell of a result or place the work, and never change an output. A stage does not
 # depend on them: a better message must not train anything again.

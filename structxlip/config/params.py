@@ -75,6 +75,16 @@ class Register(Section):
     )
 
 
+class Index(Section):
+    """The index of images that a search reads."""
+
+    exact_below: Annotated[int, Field(ge=0)] = Field(
+        100_000,
+        description="Up to so many images a search compares all of them. Above it a graph finds "
+        "nearly all of the best ones. Higher: exact for longer, and slower.",
+    )
+
+
 class Machine(Section):
     """The machine or cluster that trains. Nothing here changes the trained model."""
 
@@ -157,6 +167,7 @@ class Params(Section):
     )
     register_: Register = Field(alias="register", description="Which model MLflow registers.")
     gate: Gate = Field(Gate(), description="What a new version must show to become the champion.")
+    index: Index = Field(Index(), description="How the images of a dataset are found.")
     machine: Machine = Field(
         Machine(), description="How training runs; nothing here changes its result."
     )

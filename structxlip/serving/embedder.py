@@ -140,6 +140,22 @@ class Embedder:
         starts = range(0, len(listed), BLOCK)
         return self._joined(self._embed_maps(listed[i : i + BLOCK], i) for i in starts)
 
+    def embed_parts(self, image: Picture) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Unit embeddings ``[D]`` of an image and of its edges alone.
+
+        The edges are None for a model without an edge branch, or one that was trained on edge maps
+        which the image does not bring; they are 0 for an image without structure. Raises what
+        ``embed_images`` raises.
+        """
+        pixels = _pixels(image, "the image: ")
+        content = self.model.embed_images(
+            torch.from_numpy(self.image_encoder.encode([pixels])), None, 0.0
+        )
+        if not self.model.has_edges or self.cues == [GIVEN]:
+            return content[0].numpy(), None
+        maps = torch.from_numpy(self.read_maps([self._edge_map(pixels, None, 0)]))
+        return content[0].numpy(), self.model.embed_edges(maps)[0].numpy()
+
     def _embed_block(
         self,
         images: Sequence[Picture],

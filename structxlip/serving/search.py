@@ -1,0 +1,90 @@
+"""Search a dataset: by words, by a picture, by a sketch, or by an image that is in it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from structxlip.errors import UserError
+from structxlip.serving.image_index import INDEXES, Hit, ImageIndex
+from structxlip.serving.scoring import Query
+
+if TYPE_CHECKING:
+    from structxlip.serving.embedder import Embedder, Picture
+
+
+class Searcher:
+    """An index and the model that made it.
+
+    Args:
+        dataset: its name; the index is ``indexes/<dataset>``.
+
+    Raises ``UserError`` where there is no index.
+    """
+
+    def __init__(self, dataset: str) -> None:
+        self.dataset = dataset
+        self.index = ImageIndex(INDEXES / dataset)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The model; ``UserError`` when the index was made by another one."""
+        from structxlip.serving.embedder import Embedder
+
+        folder = Path(self.index.settings["model"])
+        found = Embedder(folder, self.index.alpha)
+        if not self.index.belongs_to(found.digest):
+            raise UserError(
+                f"{self.index.directory} was made by another model than {folder}; run "
+                f"`dvc repro index@{self.dataset}`"
+            )
+        return found
+
+    def query(
+        self,
+        *,
+        text: str | None = None,
+        image: Picture | None = None,
+        like: str | None = None,
+        sketch: Picture | None = None,
+    ) -> Query:
+        """The query for exactly one of: words, a picture, the id of an image, a sketch.
+
+        Raises ``UserError`` for none or several, and what the ``Embedder`` raises.
+        """
+        given = {"text": text, "image": image, "like": like, "sketch": sketch}
+        asked = [name for name, value in given.items() if value is not None]
+        if len(asked) != 1:
+            found = " and ".join(asked) or "none"
+            raise UserError(f"give one of a text, an image, an id or a sketch, not {found}", 2)
+        if text is not None:
+            if not text.strip():
+                raise UserError("the text to search for is empty", 2)
+            return Query.of_one(self.embedder.embed_texts([text])[0])
+        if sketch is not None:
+            return Query.of_one(self.embedder.embed_edges([sketch])[0])
+        if like is not None:
+            return self.index.query(like)
+        assert image is not None
+        return Query(*self.embedder.embed_parts(image))
+
+    def find(
+        self,
+        *,
+        text: str | None = None,
+        image: Picture | None = None,
+        like: str | None = None,
+        sketch: Picture | None = None,
+        by: str | None = None,
+        k: int = 10,
+        alpha: float | None = None,
+        split: str | None = None,
+    ) -> list[Hit]:
+        """The best images for a query; see ``query`` and ``ImageIndex.search``.
+
+        Without ``by`` a sketch is compared with the edges, and all else with both fused.
+        """
+        query = self.query(text=text, image=image, like=like, sketch=sketch)
+        how = by or ("fused" if sketch is None else "structure")
+        return self.index.search(query, by=how, k=k, alpha=alpha, split=split, without=like)

@@ -1,0 +1,130 @@
+"""Stage `index`: the images of a dataset as the registered arm embeds them, `indexes/<dataset>`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from structxlip.config import Params
+from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
+from structxlip.evaluation.chosen import best_on_validation
+from structxlip.features.store import FeatureStore
+from structxlip.features.views import View, open_view
+from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_directory
+from structxlip.incremental.row_cache import CACHE
+from structxlip.incremental.row_groups import read_row_groups, row_groups
+from structxlip.models.build import load_model
+from structxlip.models.structxlip import StructXLIP, fused
+from structxlip.progress import say
+from structxlip.serving.embedder import model_digest
+from structxlip.serving.image_index import INDEXES, Earlier, write_index
+from structxlip.serving.scoring import By
+
+BLOCK = 256
+
+
+def index(params: Params, dataset: str) -> None:
+    """Embed every image of a dataset; images that an earlier index of the same model has are not
+    embedded again."""
+    import pyarrow as pa
+
+    data, recipe = DATA / dataset, params.recipe_settings
+    metrics = json.loads((REPORTS / dataset / "metrics.json").read_text())
+    chosen = params.register_.arm
+    arm = best_on_validation(metrics) if chosen == "validated" else chosen
+    folder = MODELS / dataset / arm
+    alpha = float(metrics["alpha"]) if arm == "structxlip" else 0.0
+    model, digest = load_model(folder), model_digest(folder)
+    store = FeatureStore(data / "features")
+    view = None
+    if model.has_edges:
+        by_tower = data / "edge_features" if recipe.reads_with_tower else None
+        view = open_view("edges", store, edges=data / "edges", edge_features=by_tower)
+    kept = CACHE / "index" / dataset
+    earlier = Earlier(kept, digest, alpha)
+    columns, pictures = _columns(data / "pairs", data / "edges", earlier)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    arrays = earlier.take(columns["key"], partial(embed_rows, model, store, view, alpha))
+    settings = {
+        "model": folder.as_posix(),
+        "digest": digest,
+        "alpha": alpha,
+        "exact_below": params.index.exact_below,
+        "images": len(store.ids),
+    }
+    with atomic_directory(INDEXES / dataset) as directory:
+        table = pa.table({**columns, "thumbnail": pictures})
+        write_index(directory, settings=settings, table=table, arrays=arrays)
+    # DVC removes its outputs before it runs a stage: the next one begins with this copy.
+    with atomic_directory(kept) as directory:
+        shutil.copytree(INDEXES / dataset, directory, dirs_exist_ok=True)
+    new = sum(key not in earlier.rows for key in columns["key"])
+    say(f"index {dataset}: {len(store.ids)} images by {arm}, {new} of them new")
+
+
+def embed_rows(
+    model: StructXLIP,
+    store: FeatureStore,
+    view: View | None,
+    alpha: float,
+    rows: NDArray[np.int64],
+) -> dict[By, NDArray[np.float32]]:
+    """Unit embeddings ``[n, D]`` of some pairs: of the images, and with an edge branch of both
+    fused and of the edges alone."""
+    device = model.logit_scale.device
+    parts: dict[By, list[NDArray[np.float32]]] = {"content": []}
+    if view is not None:
+        parts |= {"fused": [], "structure": []}
+    nothing = np.zeros((0, model.embed_dim), np.float32)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        images = model.embed_images(torch.from_numpy(store.image[block]).to(device), None, 0.0)
+        parts["content"].append(images.float().cpu().numpy())
+        if view is not None:
+            edges = model.embed_edges(torch.from_numpy(view.maps(block)).to(device))
+            parts["fused"].append(fused(images, edges, alpha).float().cpu().numpy())
+            parts["structure"].append(edges.float().cpu().numpy())
+    return {by: np.concatenate([nothing, *blocks]) for by, blocks in parts.items()}
+
+
+def _columns(
+    pairs: Path, edges: Path, earlier: Earlier
+) -> tuple[dict[str, list[Any]], list[bytes]]:
+    """The columns of the table of images, and their thumbnails.
+
+    ``key`` is a hash of what the embeddings of an image are made from. ``shard`` and
+    ``row_group`` say where in the pair store the image is.
+    """
+    names = ["id", "split", "captions", "width", "height"]
+    columns: dict[str, list[Any]] = {name: [] for name in (*names, "key", "shard", "row_group")}
+    pictures = []
+    groups = row_groups(pairs)
+    for group, table in zip(groups, read_row_groups(pairs, groups, [*names, "sha256", "image"]),
+                            strict=True):  # fmt: skip
+        for name in names:
+            columns[name] += table[name].to_pylist()
+        columns["shard"] += [group.shard] * group.pairs
+        columns["row_group"] += [group.index] * group.pairs
+        maps = group.read(edges, ["edges", "has_structure"])
+        hashes = [
+            hashlib.blake2b(f"{sha} {used}".encode() + png, digest_size=16).hexdigest()
+            for sha, png, used in zip(
+                table["sha256"].to_pylist(),
+                maps["edges"].to_pylist(),
+                maps["has_structure"].to_pylist(),
+                strict=True,
+            )
+        ]
+        columns["key"] += hashes
+        for key, image in zip(hashes, table["image"], strict=True):
+            kept = earlier.thumbnail(key)
+            pictures.append(kept or encode_jpeg(thumbnail(decode_rgb(image.as_py()))))
+    return columns, pictures
