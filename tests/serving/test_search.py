@@ -1,0 +1,75 @@
+"""Search of the trained project, on the command line: it finds what evaluation found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from structxlip.cues import decode_edges, drawing
+from structxlip.data.shards import read_shards
+from structxlip.serving.image_index import ImageIndex
+from tests.operation import Project
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("pipeline")]
+
+
+def search(project: Project, *arguments: str) -> list[dict[str, Any]]:
+    done = project.run("structxlip", "search", "scenes", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_the_index_holds_every_image_and_the_registered_arm(project: Project) -> None:
+    index = ImageIndex(project.folder / "indexes/scenes")
+    pairs = read_shards(project.folder / "data/scenes/pairs", ["id"])
+    assert index.ids == pairs["id"].to_pylist()
+    registration = json.loads((project.folder / "reports/scenes/registration.json").read_text())
+    assert index.settings["model"] == f"models/scenes/{registration['arm']}"
+    table = pq.read_table(project.folder / "indexes/scenes/images.parquet")
+    for jpeg in table["thumbnail"].to_pylist()[:3]:
+        assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
+def test_words_a_picture_and_an_id_find_images(project: Project, tmp_path: Path) -> None:
+    name = ImageIndex(project.folder / "indexes/scenes").ids[3]
+    image = read_shards(project.folder / "data/scenes/pairs", ["image"])["image"][3].as_py()
+    (tmp_path / "image.png").write_bytes(image)
+    assert len(search(project, "a red boat", "-k", "3", "--split", "test")) == 3
+    first = search(project, "--image", str(tmp_path / "image.png"), "-k", "2")
+    assert first[0]["id"] == name
+    assert first[0]["score"] == pytest.approx(1, abs=0.02)
+    likes = search(project, "--like", name, "-k", "1")
+    assert likes[0]["id"] == first[1]["id"]
+
+
+def test_a_sketch_finds_its_picture_where_the_model_reads_edges(
+    project: Project, tmp_path: Path
+) -> None:
+    index = ImageIndex(project.folder / "indexes/scenes")
+    edges = read_shards(project.folder / "data/scenes/edges", ["edges"])["edges"]
+    cv2.imwrite(str(tmp_path / "lines.png"), drawing(decode_edges(edges[5].as_py())))
+    asked = ("structxlip", "search", "scenes", "--sketch", str(tmp_path / "lines.png"))
+    done = project.run(*asked, "-k", "1")
+    if index.has_edges:
+        assert done.returncode == 0, done.stderr
+        assert "rank" in done.stdout
+    else:
+        assert done.stderr.endswith("take the arm structxlip\n")
+        assert done.returncode == 1
+
+
+def test_a_wrong_question_is_one_sentence(project: Project) -> None:
+    done = project.run("structxlip", "search", "scenes", "--like", "nobody")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "structxlip: indexes/scenes has no image 'nobody'\n",
+    )
+    done = project.run("structxlip", "search", "toys", "a boat")
+    assert done.stderr.endswith("holds no index; run `dvc repro index@toys`\n")
