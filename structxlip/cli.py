@@ -175,6 +175,9 @@ def search(
         typer.Option(help="content, structure, or both fused. Default: fused; structure: sketch."),
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Weight of the edges in fused.")] = None,
+    beta: Annotated[
+        float | None, typer.Option(min=0, help="Weight of reranking words; 0 reranks nothing.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="Answers.")] = 10,
     split: Annotated[str | None, typer.Option(help="Only images of this split.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -184,7 +187,15 @@ def search(
     from structxlip.serving.search import Searcher
 
     found = Searcher(dataset).find(
-        text=text, image=image, like=like, sketch=sketch, by=by, k=k, alpha=alpha, split=split
+        text=text,
+        image=image,
+        like=like,
+        sketch=sketch,
+        by=by,
+        k=k,
+        alpha=alpha,
+        split=split,
+        beta=beta,
     )
     print_hits(found, as_json=as_json)
 

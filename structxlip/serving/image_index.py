@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.errors import UserError
+from structxlip.evaluation.reranking import TOP, Candidates
 from structxlip.serving.scoring import By, Query, Scorer, best
 
 if TYPE_CHECKING:
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
 INDEXES = Path("indexes")
 SETTINGS, TABLE = "index.json", "images.parquet"
 ARRAYS: dict[By, str] = {"content": "images.npy", "fused": "fused.npy", "structure": "edges.npy"}
+PATCHES = "patches"  # of the edge maps, by which answers are reranked
+FILES: dict[str, str] = {str(by): file for by, file in ARRAYS.items()} | {PATCHES: "patches.npy"}
+# From rows of the index to their late interaction with a query.
+Late = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: the cosine, and what the table says of the image."""
+    """One answer: its score, and what the table says of the image.
+
+    The score is the cosine. Where answers are reranked it is higher by what the late interaction
+    adds; see ``Candidates.bonus``.
+    """
 
     score: float
     id: str
@@ -41,7 +50,8 @@ class ImageIndex:
 
     Attributes:
         settings: the content of ``index.json``: ``model`` (the folder of the model), ``digest``
-            (``model_digest`` of it), ``alpha``, ``exact_below``.
+            (``model_digest`` of it), ``alpha``, ``beta``, ``exact_below``.
+        patches: ``[N, P, D]``, by which answers are reranked; None where nothing is.
         ids: of the images, ``[N]``.
         splits: of the images, ``[N]``.
 
@@ -64,11 +74,14 @@ class ImageIndex:
         self.splits = np.array(self.table["split"].to_pylist())
         self.rows = {name: row for row, name in enumerate(self.ids)}
         self.alpha = float(self.settings["alpha"])
-        self.arrays = {
-            by: np.load(file, mmap_mode="r")
-            for by, name in ARRAYS.items()
-            if (file := directory / name).is_file()
+        self.beta = float(self.settings.get("beta", 0.0))
+        self.stored = {
+            name: np.load(path, mmap_mode="r")
+            for name, file in FILES.items()
+            if (path := directory / file).is_file()
         }
+        self.arrays = {by: self.stored[by] for by in ARRAYS if by in self.stored}
+        self.patches = self.stored.get(PATCHES)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,6 +128,8 @@ class ImageIndex:
         alpha: float | None = None,
         split: str | None = None,
         without: str | None = None,
+        late: Late | None = None,
+        beta: float = 0.0,
     ) -> list[Hit]:
         """The ``k`` best images, the best first.
 
@@ -125,19 +140,29 @@ class ImageIndex:
             alpha: weight of the edges in `fused`; None: that of the index.
             split: only images of this split.
             without: the id of an image that is no answer.
+            late: the late interaction of the query with rows, by which the first answers are
+                reranked.
+            beta: its weight.
 
         Raises ``UserError`` for an unknown split, a bad number, or structure where there is none.
         """
         by, alpha = self._checked(query, by, k, alpha, split)
+        count = k + 1 if late is None else max(k + 1, TOP)
         if self.is_approximate and split is None and self._has_graph(by, alpha):
-            rows, scores = self._approximately(query, by, k + 1, alpha)
+            rows, scores = self._approximately(query, by, count, alpha)
         else:
             of_all = self._scorer.scores(query, by, alpha)
             if split is not None:
                 of_all = np.where(self.splits == split, of_all, -np.inf)
-            rows = best(of_all, k + 1)
+            rows = best(of_all, count)
             rows = rows[of_all[rows] > -np.inf]
             scores = of_all[rows]
+        if late is not None and len(rows):
+            first = rows[:TOP]
+            scores = scores.copy()
+            scores[:TOP] += Candidates(first[None], late(first)[None]).bonus(beta)[0]
+            order = np.argsort(-scores, kind="stable")
+            rows, scores = rows[order], scores[order]
         left_out = self.rows.get(without) if without is not None else None
         pairs = zip(rows.tolist(), scores.tolist(), strict=True)
         return [self._hit(row, score) for row, score in pairs if row != left_out][:k]
@@ -212,15 +237,15 @@ def write_index(
     *,
     settings: dict[str, Any],
     table: pa.Table,
-    arrays: dict[By, NDArray[np.float16]],
+    arrays: Mapping[str, NDArray[np.float16]],
 ) -> None:
     """Write an index, and the graphs of ``usearch`` when it has more rows than ``exact_below``."""
     import pyarrow.parquet as pq
 
-    for by, rows in arrays.items():
-        np.save(directory / ARRAYS[by], rows)
-        if len(rows) > settings["exact_below"]:
-            _write_graph(graph_file(directory, by), rows)
+    for name, rows in arrays.items():
+        np.save(directory / FILES[name], rows)
+        if name in ARRAYS and len(rows) > settings["exact_below"]:
+            _write_graph(graph_file(directory, name), rows)
     pq.write_table(table, directory / TABLE, compression="zstd", row_group_size=8192)
     (directory / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
 
@@ -241,9 +266,10 @@ class Earlier:
         directory: of the index; it may be absent.
         digest: of the model.
         alpha: of the model.
+        reranks: whether the new index has patches.
     """
 
-    def __init__(self, directory: Path, digest: str, alpha: float) -> None:
+    def __init__(self, directory: Path, digest: str, alpha: float, *, reranks: bool) -> None:
         import pyarrow.parquet as pq
 
         self.rows: dict[str, int] = {}
@@ -252,24 +278,26 @@ class Earlier:
             keys = pq.read_table(directory / TABLE, columns=["key"])["key"].to_pylist()
         except (UserError, KeyError):
             return
-        if index.belongs_to(digest) and index.alpha == alpha:
+        has_all = not reranks or index.patches is not None
+        if index.belongs_to(digest) and index.alpha == alpha and has_all:
             self.index = index
             self.rows = {key: row for row, key in enumerate(keys)}
 
     def take(
-        self, keys: Sequence[str], make: Callable[[NDArray[np.int64]], dict[By, NDArray[Any]]]
-    ) -> dict[By, NDArray[np.float16]]:
+        self, keys: Sequence[str], make: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]]
+    ) -> dict[str, NDArray[np.float16]]:
         """The arrays of rows with these keys: those of the earlier index, and what ``make`` gives
         for the places of the others."""
         known = np.array([self.rows.get(key, -1) for key in keys], np.int64)
         new = np.flatnonzero(known < 0)
         made = make(new)
         found = {}
-        for by, rows in made.items():
-            found[by] = np.empty((len(keys), rows.shape[1]), np.float16)
-            found[by][new] = rows
+        for name, rows in made.items():
+            like = rows if len(new) else self.index.stored[name]
+            found[name] = np.empty((len(keys), *like.shape[1:]), np.float16)
+            found[name][new] = rows
             if len(new) < len(keys):
-                found[by][known >= 0] = self.index.arrays[by][known[known >= 0]]
+                found[name][known >= 0] = self.index.stored[name][known[known >= 0]]
         return found
 
     def thumbnail(self, key: str) -> bytes | None:

@@ -15,7 +15,7 @@ from structxlip.config import Captions
 from structxlip.errors import UserError
 from structxlip.losses.region_chunk_attention import chunk_cosines
 from structxlip.models.towers import TextTower
-from structxlip.serving.embedder import Embedder
+from structxlip.serving.embedder import Embedder, Picture
 
 
 class Reranker:
@@ -25,18 +25,18 @@ class Reranker:
     ``reports/<dataset>/metrics.json`` has the ``beta`` that validation chose.
 
     Args:
-        directory: a folder that the stage `train` wrote.
-        embedder: of the same folder, with ``alpha`` above 0.
+        embedder: the model.
 
     Raises ``UserError`` for a model whose edge branch has no patches, or one of an older version.
     """
 
-    def __init__(self, directory: Path, embedder: Embedder) -> None:
+    def __init__(self, embedder: Embedder) -> None:
+        directory = embedder.directory
         described = json.loads((directory / "preprocess.json").read_text())
-        if not embedder.alpha or not embedder.model.has_patches or "captions" not in described:
+        if not embedder.model.has_patches or "captions" not in described:
             raise UserError(
-                f"{directory} cannot rerank: it needs frozen towers, an edge branch with alpha "
-                f"above 0, and a training with this version"
+                f"{directory} cannot rerank: it needs frozen towers, an edge branch, and a "
+                f"training with this version"
             )
         self.settings = Captions.model_validate(described["captions"])
         self.temperature: float = described["attention_temperature"]
@@ -69,11 +69,11 @@ class Reranker:
 
     @torch.inference_mode()
     def patches(
-        self, encoded: Sequence[bytes], edges: Sequence[bytes | None] | None = None
+        self, images: Sequence[Picture], edges: Sequence[Picture | None] | None = None
     ) -> NDArray[np.float32]:
         """Unit features ``[N, P, D]`` of the patches of the edge maps of images; 0 where a map is
         without structure. Arguments and errors are those of ``Embedder.embed_images``."""
-        maps = torch.from_numpy(self.embedder.read_edges(encoded, edges))
+        maps = torch.from_numpy(self.embedder.read_edges(images, edges))
         return self.embedder.model.embed_patches(maps).numpy()
 
     @torch.inference_mode()

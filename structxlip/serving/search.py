@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structxlip.errors import UserError
-from structxlip.serving.image_index import INDEXES, Hit, ImageIndex
+from structxlip.serving.image_index import INDEXES, Hit, ImageIndex, Late
 from structxlip.serving.scoring import Query
 
 if TYPE_CHECKING:
     from structxlip.serving.embedder import Embedder, Picture
+    from structxlip.serving.reranker import Reranker
 
 
 class Searcher:
@@ -80,11 +81,38 @@ class Searcher:
         k: int = 10,
         alpha: float | None = None,
         split: str | None = None,
+        beta: float | None = None,
     ) -> list[Hit]:
         """The best images for a query; see ``query`` and ``ImageIndex.search``.
 
-        Without ``by`` a sketch is compared with the edges, and all else with both fused.
+        Without ``by`` a sketch is compared with the edges, and all else with both fused. The first
+        answers to words are reranked with the weight ``beta``: None takes that of validation, 0
+        leaves them as they are.
         """
         query = self.query(text=text, image=image, like=like, sketch=sketch)
         how = by or ("fused" if sketch is None else "structure")
-        return self.index.search(query, by=how, k=k, alpha=alpha, split=split, without=like)
+        weight = self.index.beta if beta is None else beta
+        late = None
+        if text is not None and how == "fused" and weight:
+            late = self._late(text)
+        return self.index.search(
+            query, by=how, k=k, alpha=alpha, split=split, without=like, late=late, beta=weight
+        )
+
+    def _late(self, text: str) -> Late:
+        """What gives the late interaction of a text with rows of the index."""
+        patches = self.index.patches
+        if patches is None:
+            raise UserError(
+                f"{self.index.directory} has no patches to rerank by: validation chose no beta; "
+                f"leave --beta out"
+            )
+        chunks = self.reranker.chunks(text)
+        return lambda rows: self.reranker.late(chunks, patches[rows])
+
+    @cached_property
+    def reranker(self) -> Reranker:
+        """What computes the late interaction."""
+        from structxlip.serving.reranker import Reranker
+
+        return Reranker(self.embedder)

@@ -25,8 +25,7 @@ from structxlip.models.build import load_model
 from structxlip.models.structxlip import StructXLIP, fused
 from structxlip.progress import say
 from structxlip.serving.embedder import model_digest
-from structxlip.serving.image_index import INDEXES, Earlier, write_index
-from structxlip.serving.scoring import By
+from structxlip.serving.image_index import INDEXES, PATCHES, Earlier, write_index
 
 BLOCK = 256
 
@@ -41,7 +40,9 @@ def index(params: Params, dataset: str) -> None:
     chosen = params.register_.arm
     arm = best_on_validation(metrics) if chosen == "validated" else chosen
     folder = MODELS / dataset / arm
-    alpha = float(metrics["alpha"]) if arm == "structxlip" else 0.0
+    alpha, beta = (
+        float(metrics[name]) if arm == "structxlip" else 0.0 for name in ("alpha", "beta")
+    )
     model, digest = load_model(folder), model_digest(folder)
     store = FeatureStore(data / "features")
     view = None
@@ -49,14 +50,15 @@ def index(params: Params, dataset: str) -> None:
         by_tower = data / "edge_features" if recipe.reads_with_tower else None
         view = open_view("edges", store, edges=data / "edges", edge_features=by_tower)
     kept = CACHE / "index" / dataset
-    earlier = Earlier(kept, digest, alpha)
+    earlier = Earlier(kept, digest, alpha, reranks=beta > 0)
     columns, pictures = _columns(data / "pairs", data / "edges", earlier)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    arrays = earlier.take(columns["key"], partial(embed_rows, model, store, view, alpha))
+    arrays = earlier.take(columns["key"], partial(embed_rows, model, store, view, alpha, beta > 0))
     settings = {
         "model": folder.as_posix(),
         "digest": digest,
         "alpha": alpha,
+        "beta": beta,
         "exact_below": params.index.exact_below,
         "images": len(store.ids),
     }
@@ -75,24 +77,30 @@ def embed_rows(
     store: FeatureStore,
     view: View | None,
     alpha: float,
+    reranks: bool,
     rows: NDArray[np.int64],
-) -> dict[By, NDArray[np.float32]]:
+) -> dict[str, NDArray[np.float32]]:
     """Unit embeddings ``[n, D]`` of some pairs: of the images, and with an edge branch of both
-    fused and of the edges alone."""
+    fused and of the edges alone; with ``reranks`` the patches of the edge maps too,
+    ``[n, P, D]``."""
     device = model.logit_scale.device
-    parts: dict[By, list[NDArray[np.float32]]] = {"content": []}
+    parts: dict[str, list[NDArray[np.float32]]] = {"content": []}
     if view is not None:
-        parts |= {"fused": [], "structure": []}
-    nothing = np.zeros((0, model.embed_dim), np.float32)
+        parts |= {"fused": [], "structure": []} | ({PATCHES: []} if reranks else {})
+    if not len(rows):
+        return {name: np.zeros((0, model.embed_dim), np.float32) for name in parts}
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         images = model.embed_images(torch.from_numpy(store.image[block]).to(device), None, 0.0)
         parts["content"].append(images.float().cpu().numpy())
         if view is not None:
-            edges = model.embed_edges(torch.from_numpy(view.maps(block)).to(device))
+            maps = torch.from_numpy(view.maps(block)).to(device)
+            edges = model.embed_edges(maps)
             parts["fused"].append(fused(images, edges, alpha).float().cpu().numpy())
             parts["structure"].append(edges.float().cpu().numpy())
-    return {by: np.concatenate([nothing, *blocks]) for by, blocks in parts.items()}
+            if reranks:
+                parts[PATCHES].append(model.embed_patches(maps).float().cpu().numpy())
+    return {name: np.concatenate(blocks) for name, blocks in parts.items()}
 
 
 def _columns(

@@ -121,11 +121,30 @@ def test_rows_of_an_earlier_index_are_taken_again(tmp_path: Path) -> None:
         return {"content": np.full((len(rows), 16), 7.0, np.float32)}
 
     keys = ["k5", "new", "k0"]
-    earlier = Earlier(tmp_path / "toys", "d", ALPHA)
+    earlier = Earlier(tmp_path / "toys", "d", ALPHA, reranks=False)
     found = earlier.take(keys, make)["content"]
     np.testing.assert_array_equal(found[[0, 2]], index.arrays["content"][[5, 0]])
     assert (found[1] == 7).all()
     assert (earlier.thumbnail("k5"), earlier.thumbnail("new")) == (b"jpeg 5", None)
-    for other in (Earlier(tmp_path / "toys", "other", ALPHA), Earlier(tmp_path / "none", "d", 0.0)):
+    for other in (
+        Earlier(tmp_path / "toys", "other", ALPHA, reranks=False),
+        Earlier(tmp_path / "toys", "d", ALPHA, reranks=True),
+        Earlier(tmp_path / "none", "d", 0.0, reranks=False),
+    ):
         assert (other.take(keys, make)["content"] == 7).all()
-    assert asked == [[1], [0, 1, 2], [0, 1, 2]]
+    assert asked == [[1], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
+
+
+def test_the_first_answers_are_reranked(tmp_path: Path) -> None:
+    images, _ = write(tmp_path / "toys", 200)
+    index = ImageIndex(tmp_path / "toys")
+    query, late = Query.of_one(images[4]), np.linspace(1, -1, 200, dtype=np.float32)
+    plain = {hit.id: hit.score for hit in index.search(query, by="content", k=200)}
+    found = index.search(query, by="content", k=200, late=lambda rows: late[rows], beta=0.5)
+    first = list(plain)[:128]
+    both = {name: plain[name] + 0.5 * late[index.row(name)] for name in first}
+    wanted = sorted(first, key=lambda name: -both[name]) + list(plain)[128:]
+    assert [hit.id for hit in found] == wanted
+    assert (
+        index.search(query, by="content", k=5, late=lambda rows: late[rows], beta=0.5) == found[:5]
+    )

@@ -45,6 +45,8 @@ def test_words_a_picture_and_an_id_find_images(project: Project, tmp_path: Path)
     first = search(project, "--image", str(tmp_path / "image.png"), "-k", "2")
     assert first[0]["id"] == name
     assert first[0]["score"] == pytest.approx(1, abs=0.02)
+    plain = search(project, "a red boat", "-k", "3", "--split", "test", "--beta", "0")
+    assert len(plain) == 3
     likes = search(project, "--like", name, "-k", "1")
     assert likes[0]["id"] == first[1]["id"]
 

@@ -257,7 +257,7 @@ def test_it_is_trained_and_served_as_it_is_evaluated(
     # So is the late interaction, by which answers are reranked.
     local = embed_parts(model, training.store, training.view, "train", 0.1).local
     assert local is not None
-    reranker = Reranker(tmp_path, served)
+    reranker = Reranker(served)
     patches = reranker.patches(pictures)
     np.testing.assert_allclose(patches, local.patches, atol=2e-2)
     assert not patches[BLANK].any()
@@ -265,8 +265,10 @@ def test_it_is_trained_and_served_as_it_is_evaluated(
     for text in (0, 5):
         late = reranker.late(reranker.chunks(f"a disc of size {text} on a wall"), patches)
         np.testing.assert_allclose(late[first.answers[text]], first.late[text], atol=2e-2)
+    plain = assemble(TrainingRun.of_dataset(params, "scenes", "vanilla")).model
+    plain.eval().save(tmp_path)
     with pytest.raises(UserError, match="cannot rerank"):
-        Reranker(tmp_path, Embedder(tmp_path, alpha=0.0))
+        Reranker(Embedder(tmp_path, alpha=0.0))
 
 
 def test_the_grey_control_is_read_by_the_same_branch(data: Path, params: Params) -> None:
