@@ -200,6 +200,18 @@ def search(
     print_hits(found, as_json=as_json)
 
 
+@app.command(rich_help_panel="Use")
+def serve(
+    dataset: DatasetArgument,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 8017,
+) -> None:
+    """Open a page and an HTTP service that search a dataset."""
+    from structxlip.serving.service import serve as serve_dataset
+
+    serve_dataset(dataset, host, port, os.environ.get("STRUCTXLIP_TOKEN"))
+
+
 @app.command(rich_help_panel="Project")
 def report(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     """Print the comparison of a dataset, and where to look further."""

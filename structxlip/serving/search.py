@@ -54,7 +54,7 @@ class Searcher:
 
         Raises ``UserError`` for none or several, and what the ``Embedder`` raises.
         """
-        given = {"text": text, "image": image, "like": like, "sketch": sketch}
+        given = {"text": text, "image": image, "id": like, "sketch": sketch}
         asked = [name for name, value in given.items() if value is not None]
         if len(asked) != 1:
             found = " and ".join(asked) or "none"
