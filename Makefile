@@ -13,19 +13,22 @@ NO_GIT = git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local c
 .PHONY: demo demo-photos demo-paper up down test lint docs lock
 
 demo: $(READY)
-	@$(call REPRO,register@scenes index@scenes)
+	@$(call REPRO,package@scenes index@scenes)
+	@structxlip register scenes
 	@structxlip report --dataset scenes
 	@echo "search these images in a page: $(VENV)/bin/structxlip serve scenes"
 
 demo-photos: $(READY)
 	@test -n "$(DATA)" || { echo "say where the photographs are: make demo-photos DATA=/path/to/flickr8k" >&2; exit 2; }
 	@structxlip activate photos --path "$(DATA)"
-	@$(call REPRO,register@photos)
+	@$(call REPRO,package@photos)
+	@structxlip register photos
 	@structxlip report --dataset photos
 
 demo-paper: $(READY)
 	@structxlip recipe paper_tiny
-	@$(call REPRO,register@scenes)
+	@$(call REPRO,package@scenes)
+	@structxlip register scenes
 	@structxlip report --dataset scenes
 
 up: $(READY)

@@ -14,20 +14,21 @@ from prefect.states import Failed
 
 from structxlip.config import load_params
 from structxlip.errors import UserError
+from tasks.champions import is_packaged, register_package
 from tasks.reporting import publish_comparison
 from tasks.stages import out_of_date, run_stage, stages_of
 
 
 @flow(name="structxlip")
 def structxlip(dataset: str = "scenes") -> State[Any] | None:
-    """Run the stages of a dataset that are out of date, and publish the comparison of its models.
+    """Run the stages of a dataset that are out of date, register its model, and publish it all.
 
     Args:
         dataset: An entry under `datasets:` in params.yaml.
     """
     try:
         load_params().dataset(dataset)
-        failure = _run_stages(dataset)
+        failure = _run_stages(dataset) or _register(dataset)
     except UserError as error:
         failure = str(error)
     if failure:
@@ -52,6 +53,14 @@ def _run_stages(dataset: str) -> str | None:
             if not state.is_completed():
                 return f"{stage.name}: {state.message}"
     return None
+
+
+def _register(dataset: str) -> str | None:
+    """Register the package and let the gate decide. Returns the message of a failure, or None."""
+    if not is_packaged(dataset):
+        return None
+    state = register_package(dataset, return_state=True)
+    return None if state.is_completed() else f"register@{dataset}: {state.message}"
 
 
 @contextmanager

@@ -26,6 +26,7 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file."
 DatasetOption = Annotated[str, typer.Option("--dataset", help="An entry under `datasets:`.")]
 DatasetArgument = Annotated[str, typer.Argument(help="An entry under `datasets:`.")]
 SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each row.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Goes into the log of decisions.")]
 ArmOption = Annotated[Arm, typer.Option("--arm", help="What is trained.")]
 PARAMS = Path("params.yaml")
 DEBUG = "STRUCTXLIP_DEBUG"
@@ -114,9 +115,41 @@ def index(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
 
 
 @app.command(rich_help_panel="Stages")
-def register(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
-    """Log the run to MLflow and register the model."""
-    _stage("register", params, dataset)
+def package(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Package the chosen arm, as MLflow serves it."""
+    _stage("package", params, dataset)
+
+
+@app.command(rich_help_panel="Champions")
+def register(
+    dataset: DatasetArgument,
+    force: Annotated[
+        str | None, typer.Option("--force", help="Promote whatever the gate says, for this reason.")
+    ] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Register the packaged model in MLflow, and let the gate decide whether it is promoted."""
+    from structxlip.tracking.commands import register as register_package
+
+    loaded = load_params(params)
+    loaded.dataset(dataset)
+    register_package(loaded, dataset, force)
+
+
+@app.command(rich_help_panel="Champions")
+def rollback(dataset: DatasetArgument, reason: ReasonOption = "") -> None:
+    """Make the previous champion the champion again."""
+    from structxlip.tracking.commands import rollback as roll_back
+
+    roll_back(dataset, reason)
+
+
+@app.command(rich_help_panel="Champions")
+def history(dataset: DatasetArgument) -> None:
+    """Print who was champion when, and why."""
+    from structxlip.tracking.commands import history as print_history
+
+    print_history(dataset)
 
 
 def _experiment(name: str, params_file: Path, dataset: str, seeds: int) -> None:
@@ -216,9 +249,11 @@ def serve(
 def report(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     """Print the comparison of a dataset, and where to look further."""
     from structxlip.reports.comparison import print_comparison
+    from structxlip.tracking.commands import print_champion
 
     load_params(params).dataset(dataset)
     print_comparison(dataset)
+    print_champion(dataset)
 
 
 @app.command(rich_help_panel="Project")

@@ -18,7 +18,7 @@ STAGES = (
     "train",
     "evaluate",
     "index",
-    "register",
+    "package",
 )
 # Imports by name, which no import statement shows: folders in which every file may be the one that
 # the parameters name, and the file that MLflow runs as code.
@@ -26,7 +26,7 @@ BY_NAME = {
     "structxlip.cues.detectors": "structxlip.cues.detectors",
     "structxlip.data.sources": "structxlip.data.sources",
     "structxlip.models.towers.kinds": "structxlip.models.towers.kinds",
-    "structxlip.tracking.registration": "structxlip.serving.pyfunc_model",
+    "structxlip.serving.package": "structxlip.serving.pyfunc_model",
 }
 # Modules that tell of a result or place the work, and never change an output. A stage does not
 # depend on them: a better message must not train anything again.

@@ -52,6 +52,8 @@ def run_pipeline(folder: Path, cluster: RayCluster) -> Project:
         assert up.returncode == 0, up.stdout + up.stderr
         done = project.run_deployment(environment={})
         assert done.returncode == 0, done.stdout + done.stderr
+        forced = project.run("structxlip", "register", "scenes", "--force", "the data is tiny")
+        assert forced.returncode == 0, forced.stderr
     finally:
         assert project.services("down").returncode == 0
     assert project.processes() == []

@@ -43,7 +43,7 @@ def activate_preset(params_file: Path, preset: str, path: Path) -> None:
         raise UserError(f"{path} does not exist; give the folder or file of the dataset", 2)
     entry = {"kind": presets[preset]["kind"], "path": str(path)} | presets[preset]
     _edit(params_file, lambda content: content["datasets"].update({preset: entry}))
-    say(f"{preset} is active and reads {path}; run `dvc repro register@{preset}`")
+    say(f"{preset} is active and reads {path}; run `dvc repro package@{preset}`")
 
 
 def add_dataset(params_file: Path, name: str, entry: Mapping[str, Any]) -> None:

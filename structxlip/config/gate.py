@@ -29,7 +29,7 @@ class Gate(Section):
     )
     max_latency_ms: PositiveFloat | None = Field(
         None,
-        description="Longest time of one query, in ms, which 95 of 100 keep. Lower: slow models "
+        description="Longest time of one text query, in ms (95th percentile). Lower: slow models "
         "are refused. null: any.",
     )
     max_size_mib: PositiveFloat | None = Field(

@@ -93,7 +93,7 @@ def gain_text(gain: dict[str, float], unit: str = "") -> str:
 
 
 def print_comparison(dataset: str) -> None:
-    """Print the comparison of a dataset's models, and where its report and model are.
+    """Print the comparison of a dataset's models, and where its report is.
 
     Raises ``UserError`` when the dataset is not evaluated.
     """
@@ -105,7 +105,7 @@ def print_comparison(dataset: str) -> None:
         metrics = json.loads((folder / "metrics.json").read_text())
     except OSError:
         raise UserError(
-            f"{folder} holds no metrics; run `dvc repro register@{dataset}` first"
+            f"{folder} holds no metrics; run `dvc repro package@{dataset}` first"
         ) from None
     console = Console(width=None if sys.stdout.isatty() else 120)
     titles = {"": f"{dataset}: recall in percent on {metrics['test_pairs']} test images"}
@@ -126,9 +126,3 @@ def print_comparison(dataset: str) -> None:
     if "validation" in metrics:
         console.print(validation_text(metrics), highlight=False)
     console.print(f"report   {folder / 'report.html'}")
-    registration = folder / "registration.json"
-    if registration.exists():
-        found = json.loads(registration.read_text())
-        aliases = f", alias {found['alias']}" if found["alias"] else ""
-        console.print(f"model    {found['model']} version {found['version']}{aliases}")
-        console.print("MLflow   mlflow ui --backend-store-uri sqlite:///mlflow.db")

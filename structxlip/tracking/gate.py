@@ -50,6 +50,7 @@ class Evidence:
         champion_recall: of the champion, on the same images.
         champion_before: of the champion when it was promoted; None when it is not known.
         slices: the gains over the champion on parts of the images.
+        seen_images: gate images that the champion was trained on, and that are left out.
         equal_suffices: that data has grown, or the champion is old; see ``promote_equal``.
     """
 
@@ -63,6 +64,7 @@ class Evidence:
     champion_recall: float | None = None
     champion_before: float | None = None
     slices: tuple[SliceGain, ...] = ()
+    seen_images: int = 0
     equal_suffices: bool = False
 
 
@@ -89,8 +91,9 @@ class Decision:
 def decide(evidence: Evidence, gate: Gate, force: str | None = None) -> Decision:
     """Decide on a candidate.
 
-    The first of these that speaks decides: the champion that has collapsed, the limits of values,
-    vanilla of the same run, the slices, and the gain over the champion.
+    The first of these that speaks decides: a champion that has seen the images, or has
+    collapsed, the limits of values, vanilla of the same run, the slices, and the gain over the
+    champion.
 
     Args:
         evidence: the numbers.
@@ -98,7 +101,8 @@ def decide(evidence: Evidence, gate: Gate, force: str | None = None) -> Decision
         force: the reason of a person who promotes whatever the numbers say.
     """
     found = (
-        _collapsed(evidence, gate)
+        _saw_the_images(evidence, gate)
+        or _collapsed(evidence, gate)
         or _out_of_limits(evidence, gate)
         or _below_vanilla(evidence, gate)
         or _lost_slice(evidence, gate)
@@ -112,6 +116,17 @@ def decide(evidence: Evidence, gate: Gate, force: str | None = None) -> Decision
 def holds_against_vanilla(gain: Gain, gate: Gate) -> bool:
     """Whether an arm is not worse than vanilla of the same run; else vanilla is the candidate."""
     return gain.low >= -gate.margin
+
+
+def _saw_the_images(evidence: Evidence, gate: Gate) -> Decision | None:
+    if not evidence.seen_images or evidence.images >= gate.min_slice:
+        return None
+    return Decision(
+        "refused",
+        f"the champion was trained on {evidence.seen_images} of the gate images, and too few are "
+        f"left to compare with it; if the split is meant to be another one, promote the new "
+        f"version with `structxlip register --force REASON`",
+    )
 
 
 def _collapsed(evidence: Evidence, gate: Gate) -> Decision | None:
@@ -181,6 +196,10 @@ def _against_champion(evidence: Evidence, gate: Gate) -> Decision:
     if gain is None:
         return Decision("promoted", f"the first version, R@1 {evidence.recall:.1f} %")
     said = f"{gain} points of R@1 against the champion on {evidence.images} images"
+    if evidence.seen_images:
+        said += (
+            f" (it was trained on {evidence.seen_images} others of the gate, which are left out)"
+        )
     equal = gate.promote_equal and evidence.equal_suffices
     if gain.mean <= -gate.margin or (gain.mean < gate.min_improvement and not equal):
         return Decision("refused", f"no gain of {gate.min_improvement:g}: {said}")

@@ -1,50 +1,59 @@
-"""Promotion: which version is the champion, and what a version is scored by."""
+"""Who is the champion: aliases in MLflow's registry, moved together and by one at a time."""
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from structxlip.errors import UserError
 
-from structxlip.evaluation.retrieval import retrieval_metrics
-from structxlip.evaluation.statistics import mean_recall
-from structxlip.tracking.split import TestSplit
-
-ALIAS = "champion"
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 
 
-def promote(
-    mlflow: Any, client: Any, name: str, version: str, score: float, test: TestSplit
-) -> tuple[str, str]:
-    """Make a version the champion when there is none, or when its mean R@1 is higher.
+def version_of(client: Any, name: str, alias: str) -> str | None:
+    """The version of a registered model that has an alias; None where none has."""
+    found = client.search_registered_models(f"name = '{name}'")
+    version = found[0].aliases.get(alias) if found else None
+    return None if version is None else str(version)
 
-    A champion of another test split is scored again on this one.
 
-    Returns:
-        The alias (empty when the champion stays), and the reason in words.
+def promote(client: Any, name: str, version: str, expected: str | None) -> bool:
+    """Make a version the champion, and the champion until now ``previous``.
+
+    Returns False, and changes nothing, when another than ``expected`` is the champion by now. One
+    process of a machine at a time compares and sets. A kill in between leaves the old champion.
     """
-    champion = client.get_registered_model(name).aliases.get(ALIAS)
-    reason = "the first version"
-    if champion is not None:
-        tags = client.get_model_version(name, champion).tags
-        if tags.get("test_split") == test.digest:
-            best = float(tags["score"])
-        else:
-            best = score_model(mlflow.pyfunc.load_model(f"models:/{name}@{ALIAS}"), test)
-        reason = f"R@1 {score:.1f} % against {best:.1f} % of version {champion}"
-        if score <= best:
-            return "", reason
-    client.set_registered_model_alias(name, ALIAS, version)
-    return ALIAS, reason
+    with _one_at_a_time(name):
+        if version_of(client, name, CHAMPION) != expected:
+            return False
+        if expected not in (None, version):
+            client.set_registered_model_alias(name, PREVIOUS, expected)
+        client.set_registered_model_alias(name, CHAMPION, version)
+        return True
 
 
-def score_model(model: Any, test: TestSplit) -> float:
-    """Mean R@1 of both ways, in percent, of a loaded pyfunc model on bytes and texts."""
-    import pandas as pd
+def roll_back(client: Any, name: str) -> tuple[str, str]:
+    """Let champion and previous change places.
 
-    rows = pd.DataFrame({"image": test.images, "edges": test.edges}).dropna(axis=1, how="all")
-    images = model.predict(rows)["embedding"]
-    texts = model.predict(pd.DataFrame({"text": test.texts}))["embedding"]
-    embeddings = np.array(images.tolist()), np.array(texts.tolist())
-    found = retrieval_metrics(*embeddings, test.text_to_image, ks=(1,), groups=test.groups)
-    return mean_recall(found)
+    Returns the new champion and the old one. Raises ``UserError`` where there is no previous one.
+    """
+    with _one_at_a_time(name):
+        champion, previous = (version_of(client, name, alias) for alias in (CHAMPION, PREVIOUS))
+        if champion is None or previous is None or champion == previous:
+            raise UserError(f"{name} has no previous champion to go back to")
+        client.set_registered_model_alias(name, PREVIOUS, champion)
+        client.set_registered_model_alias(name, CHAMPION, previous)
+        return previous, champion
+
+
+@contextmanager
+def _one_at_a_time(name: str) -> Iterator[None]:
+    """Hold a lock that the system frees when its process ends, however it ends."""
+    folder = Path(".cache/locks")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

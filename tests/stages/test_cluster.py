@@ -23,7 +23,7 @@ main()
 
 def test_a_scheduled_run_trains_on_both_nodes(project: Project, cluster: RayCluster) -> None:
     """`make up` had RAY_ADDRESS; what Prefect's worker started has joined the cluster."""
-    assert (project.folder / "reports/scenes/registration.json").exists()
+    assert (project.folder / "models/scenes/package/candidate.json").exists()
     trainings = cluster.jobs("first") & cluster.jobs("second")
     assert len(trainings) >= 2
 

@@ -24,8 +24,7 @@ CASES: list[tuple[str, int | None]] = [
     ("train", 0),  # not even for Ray's own files, which go to TMPDIR
     ("train", 256),  # not for a checkpoint; Ray's files lie elsewhere
     ("evaluate", 64),
-    ("register", 600),  # not even for the database of MLflow
-    ("register", 4096),  # not for the model
+    ("package", 600),  # not for the model
     ("edges", None),
 ]
 

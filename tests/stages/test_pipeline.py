@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from math import log
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import open_clip
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
-from structxlip.evaluation.chosen import best_on_validation
+from structxlip.config import Edges
 from structxlip.evaluation.statistics import mean_recall
 from tests.operation import BIN, Project
 from tests.pipeline import set_params
@@ -96,9 +100,6 @@ def test_metrics_diff_shows_what_changed_since_the_commit(project: Project) -> N
 
 
 def test_registered_model_is_the_champion_and_embeds(project: Project) -> None:
-    registration = json.loads((project.folder / "reports/scenes/registration.json").read_text())
-    assert registration["model"] == "structxlip-scenes"
-    assert registration["alias"] == "champion"
     code = """
 import mlflow, numpy as np, pandas as pd, pyarrow.parquet as pq
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
@@ -110,7 +111,9 @@ np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 metadata = model.metadata
 print(found.shape, metadata.signature.inputs.input_names())
 assert metadata.metadata["cues"] == (["gradient"] if metadata.metadata["alpha"] else [])
-logged = mlflow.MlflowClient().list_artifacts(metadata.run_id, "report")
+client = mlflow.MlflowClient()
+run = client.get_model_version_by_alias("structxlip-scenes", "champion").run_id
+logged = client.list_artifacts(run, "report")
 print(*(file.path for file in logged))
 """
     done = project.run("python", "-c", code)
@@ -142,25 +145,83 @@ print(json.dumps(found))
         assert ("weight/edge_text" in metrics) == (arm == "structxlip")
 
 
-def test_a_model_that_is_no_better_leaves_the_champion(project: Project) -> None:
-    path = project.folder / "reports/scenes/registration.json"
-    before = path.read_text()
-    done = project.run("structxlip", "register", "--dataset", "scenes")
-    again = json.loads(path.read_text())
-    path.write_text(before)
-    assert f"version 2 is {again['arm']}, the champion stays" in done.stderr
-    metrics = json.loads((project.folder / "reports/scenes/metrics.json").read_text())
-    assert again["arm"] == best_on_validation(metrics)
-    assert (again["version"], again["alias"]) == ("2", "")
-    assert again["score"] == json.loads(before)["score"]
-    assert again["reason"].endswith("of version 1")
+def test_a_weak_first_version_is_refused_and_forced(project: Project) -> None:
+    """The flow registered the package; few epochs on few pairs are below the gate."""
+    refused, forced = read_decisions(project.folder)[:2]
+    assert (refused["verdict"], forced["verdict"]) == ("refused", "forced")
+    assert refused["version"] == forced["version"] == "1"
+    assert refused["recall"] < 10
+    assert 0 < refused["gate_images"] < 32
+    assert "the larger one of gate.min_recall and gate.min_above_chance" in refused["reason"]
+    assert forced["reason"].startswith("the data is tiny (the gate says refused: R@1 ")
+    assert forced["package"] == refused["package"]
+    assert forced["pairs"]
+    assert forced["params"]
+
+
+def test_the_same_package_is_registered_once(project: Project) -> None:
+    before = read_decisions(project.folder)
+    done = project.run("structxlip", "register", "scenes")
+    assert done.returncode == 0, done.stderr
+    assert "nothing new: this package was decided on before" in done.stderr
+    assert read_decisions(project.folder) == before
+    told = project.run("structxlip", "history", "scenes").stdout
+    assert "version 1  refused, R@1 " in told
+    assert "version 1  forced, R@1 " in told
+
+
+def test_another_package_is_forced_and_rolled_back(project: Project) -> None:
+    """The same model, packaged by older code: today's code would refuse it."""
+    nothing = project.run("structxlip", "rollback", "scenes")
+    assert nothing.returncode == 1
+    assert "structxlip-scenes has no previous champion to go back to" in nothing.stderr
+    folder = project.folder / "models/scenes/package"
+    kept = folder.with_name("kept")
+    shutil.copytree(folder, kept)
+    try:
+        for package in filter(Path.is_dir, list(folder.iterdir())):
+            make_older(package)
+        forced = project.run("structxlip", "register", "scenes", "--force", "to try it")
+    finally:
+        shutil.rmtree(folder)
+        kept.rename(folder)
+    assert "version 2 is" in forced.stderr, forced.stderr
+    assert "forced, it is the champion now (to try it (the gate says refused" in forced.stderr
+    back = project.run("structxlip", "rollback", "scenes", "--reason", "tried")
+    assert "version 1 of structxlip-scenes is the champion again, instead of version 2: tried" in (
+        back.stderr
+    )
+    assert [row["verdict"] for row in read_decisions(project.folder)][2:] == [
+        "forced",
+        "rolled back",
+    ]
+    *_, of_two, _ = read_decisions(project.folder)
+    assert (of_two["champion"], of_two["gain"]) == ("1", 0.0)
+
+
+def make_older(package: Path) -> None:
+    """Make a package that its own code reads, and today's code does not."""
+    (described,) = package.rglob("preprocess.json")
+    content = json.loads(described.read_text())
+    content["edges"]["former_key"] = 1
+    described.write_text(json.dumps(content))
+    with pytest.raises(ValidationError, match="former_key"):
+        Edges.model_validate(content["edges"])
+    section = package / "code/structxlip/config/section.py"
+    assert 'extra="forbid"' in section.read_text()
+    section.write_text(section.read_text().replace('extra="forbid"', 'extra="ignore"'))
+
+
+def read_decisions(folder: Path) -> list[dict[str, Any]]:
+    files = sorted((folder / "reports/scenes/decisions").glob("*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
 def test_report_prints_the_table(project: Project) -> None:
     done = project.run("structxlip", "report", "--dataset", "scenes")
     assert "vanilla fine-tuning" in done.stdout
     assert "reports/scenes/report.html" in done.stdout
-    assert "structxlip-scenes version 1, alias champion" in done.stdout
+    assert "structxlip-scenes version 1, alias champion, R@1 " in done.stdout
     page = (project.folder / "reports/scenes/report.html").read_text()
     assert page.count("data:image/jpeg") >= 40
     assert "structxlip: best on validation at epoch" in page

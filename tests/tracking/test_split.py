@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from structxlip.data.shards import pair_schema
+from structxlip.evaluation.statistics import mean_recall
 from structxlip.tracking import split
-from structxlip.tracking.promotion import score_model
+from structxlip.tracking.scoring import Scored
 
 CAPTIONS = [["A red ball"], ["a blue cube", "A cube"], ["a RED ball"], ["no test pair"]]
 
@@ -23,6 +23,8 @@ def read(folder: Path, captions: list[list[str]], edges: bytes | None = None) ->
         {
             "id": f"{i}",
             "split": "test",
+            "group": f"g{i}",
+            "source": "test",
             "image": b"%d" % i,
             "edges": edges,
             "captions": texts,
@@ -51,13 +53,42 @@ def test_the_digest_is_of_what_a_score_depends_on(tmp_path: Path) -> None:
     assert read(tmp_path / "d", CAPTIONS, edges=b"map").digest != digest
 
 
-class Perfect:
-    """A registered model that knows what is a ball."""
-
-    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
-        ball = rows["text"].str.lower() == "a red ball" if "text" in rows else rows["image"] != b"1"
-        return pd.DataFrame({"embedding": np.eye(2)[ball.astype(int)].tolist()})
-
-
 def test_a_perfect_model_has_a_perfect_score(tmp_path: Path) -> None:
-    assert score_model(Perfect(), read(tmp_path / "a", CAPTIONS)) == pytest.approx(100)
+    """Also among some of the images: the captions of the others are no answers there."""
+    found = read(tmp_path / "a", CAPTIONS)
+    balls = np.array([True, False, True])
+    scored = Scored(np.eye(2)[balls.astype(int)], np.eye(2)[[1, 0, 0, 1]], latency_ms=1.0)
+    for chosen in (np.ones(3, bool), balls, ~balls):
+        assert mean_recall(scored.ranks(found, chosen).recall((1,))) == pytest.approx(100)
+    assert found.owners(balls).tolist() == [0, 1]
+    assert found.owners(np.array([False, True, True])).tolist() == [0, 0, 1]
+
+
+def test_the_gate_has_its_share_of_the_groups_whatever_else_there_is(tmp_path: Path) -> None:
+    captions = [[f"picture number {i}"] for i in range(200)]
+    whole = read(tmp_path / "a", captions)
+    assert whole.gate.all()
+    found = split.read_test_split(tmp_path / "a", 0.5)
+    assert 70 < found.gate.sum() < 130
+    read(tmp_path / "b", captions[:100])
+    fewer = split.read_test_split(tmp_path / "b", 0.5)
+    assert fewer.gate.tolist() == found.gate[: len(fewer.gate)].tolist()
+
+
+def test_parts_of_the_images_by_the_length_of_captions(tmp_path: Path) -> None:
+    captions = [["a ball"], ["a red ball"], ["a red ball on a mat"], ["no test pair"]]
+    slices = read(tmp_path / "a", captions).slices
+    assert {name: inside.tolist() for name, inside in slices.items()} == {
+        "captions of up to 2.66667 words": [True, False, False],
+        "captions of more than 4 words": [False, False, True],
+    }
+
+
+def test_what_was_seen_is_known_by_content(tmp_path: Path) -> None:
+    read(tmp_path / "a", CAPTIONS)
+    seen = split.read_seen(tmp_path / "a")
+    assert seen.images == {"3"}
+    assert seen.captions == {split.caption_hash("No test PAIR")}
+    seen.write(tmp_path / "seen.json.gz")
+    assert split.Seen.read(tmp_path / "seen.json.gz") == seen
+    assert len(seen.digest()) == 32

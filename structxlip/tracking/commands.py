@@ -1,0 +1,67 @@
+"""The commands about champions: register, roll back, and tell."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from structxlip.config import Params
+from structxlip.errors import UserError
+from structxlip.progress import say
+from structxlip.tracking.connection import connect
+from structxlip.tracking.decisions import append_decision, read_decisions
+from structxlip.tracking.promotion import CHAMPION, roll_back, version_of
+from structxlip.tracking.registration import register_model
+
+
+def register(params: Params, dataset: str, force: str | None) -> None:
+    """Register the packaged model of a dataset, and say what the gate decided."""
+    done = register_model(params, dataset, force)
+    named = f"register {dataset}: {done.model} version {done.version} is {done.arm}"
+    if done.decision is None:
+        say(f"{named}, nothing new: this package was decided on before")
+        return
+    promoted = "it is the champion now" if done.decision.promotes else "the champion stays"
+    say(f"{named}, {done.decision.verdict}, {promoted} ({done.decision.reason})")
+
+
+def rollback(dataset: str, reason: str) -> None:
+    """Make the previous champion of a dataset the champion again, and write it down."""
+    client, name = connect().MlflowClient(), f"structxlip-{dataset}"
+    now, before = roll_back(client, name)
+    said = f"instead of version {before}" + (f": {reason}" if reason else "")
+    append_decision(dataset, version=now, verdict="rolled back", champion=before, reason=said)
+    client.set_model_version_tag(name, before, "rolled_back", said)
+    say(f"rollback {dataset}: version {now} of {name} is the champion again, {said}")
+
+
+def history(dataset: str) -> None:
+    """Print the decisions about a dataset, the oldest first."""
+    decisions = read_decisions(dataset)
+    if not decisions:
+        raise UserError(
+            f"no decision about {dataset} yet; `structxlip register {dataset}` makes one"
+        )
+    for row in decisions:
+        recall = "" if row["recall"] is None else f", R@1 {row['recall']:.1f} %"
+        told = f"version {row['version']}  {row['verdict']}{recall}: {row['reason']}"
+        sys.stdout.write(f"{row['at'][:19]}  {told}\n")
+
+
+def print_champion(dataset: str) -> None:
+    """Print the champion of a dataset, as the registry has it now."""
+    name, client = f"structxlip-{dataset}", connect().MlflowClient()
+    version = version_of(client, name, CHAMPION)
+    if version is None:
+        sys.stdout.write(f"model    no champion yet: `structxlip register {dataset}`\n")
+        return
+    sys.stdout.write(
+        f"model    {name} version {version}, alias {CHAMPION}{_told(client, name, version)}\n"
+    )
+    sys.stdout.write("MLflow   mlflow ui --backend-store-uri sqlite:///mlflow.db\n")
+
+
+def _told(client: Any, name: str, version: str) -> str:
+    tags = client.get_model_version(name, version).tags
+    recall = tags.get("reported_recall", "nan")
+    return "" if recall == "nan" else f", R@1 {float(recall):.1f} % on images no decision has seen"
