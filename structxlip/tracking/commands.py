@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from structxlip.config import Params
 from structxlip.errors import UserError
 from structxlip.progress import say
-from structxlip.tracking.connection import connect
+from structxlip.tracking.connection import registry
 from structxlip.tracking.decisions import append_decision, read_decisions
 from structxlip.tracking.promotion import CHAMPION, roll_back, version_of
 from structxlip.tracking.registration import register_model
@@ -27,7 +29,7 @@ def register(params: Params, dataset: str, force: str | None) -> None:
 
 def rollback(dataset: str, reason: str) -> None:
     """Make the previous champion of a dataset the champion again, and write it down."""
-    client, name = connect().MlflowClient(), f"structxlip-{dataset}"
+    client, name = registry(), f"structxlip-{dataset}"
     now, before = roll_back(client, name)
     said = f"instead of version {before}" + (f": {reason}" if reason else "")
     append_decision(dataset, version=now, verdict="rolled back", champion=before, reason=said)
@@ -50,8 +52,10 @@ def history(dataset: str) -> None:
 
 def print_champion(dataset: str) -> None:
     """Print the champion of a dataset, as the registry has it now."""
-    name, client = f"structxlip-{dataset}", connect().MlflowClient()
-    version = version_of(client, name, CHAMPION)
+    name, version = f"structxlip-{dataset}", None
+    if os.environ.get("MLFLOW_TRACKING_URI") or Path("mlflow.db").exists():
+        client = registry()
+        version = version_of(client, name, CHAMPION)
     if version is None:
         sys.stdout.write(f"model    no champion yet: `structxlip register {dataset}`\n")
         return

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from structxlip.config import Params
+from structxlip.errors import UserError
 
+WAITS_S = (1.0, 4.0, 10.0)  # before an MLflow that does not answer is asked again
 # What MLflow's loggers say below these levels concerns nobody.
 LOGGERS = {
     "alembic": logging.WARNING,
@@ -39,6 +42,29 @@ def connect() -> Any:
         uri = f"sqlite:///{database}"
     mlflow.set_tracking_uri(uri)
     return mlflow
+
+
+def registry() -> Any:
+    """MLflow's client, of a server that answers; a server that is away is asked again a few times.
+
+    Raises ``UserError`` when it does not answer.
+    """
+    mlflow = connect()
+    client = mlflow.MlflowClient()
+    for wait_s in (*WAITS_S, None):
+        try:
+            client.search_registered_models(max_results=1)
+        except mlflow.exceptions.MlflowException as error:
+            if wait_s is None:
+                first = (str(error).splitlines() or [type(error).__name__])[0]
+                raise UserError(
+                    f"MLflow does not answer at {mlflow.get_tracking_uri()}; start it, or set "
+                    f"MLFLOW_TRACKING_URI to another one, then run this again ({first[:200]})"
+                ) from None
+            time.sleep(wait_s)
+        else:
+            break
+    return client
 
 
 def _create(mlflow: Any, database: Path) -> None:

@@ -19,7 +19,13 @@ from structxlip.evaluation.chosen import embedding_metrics
 from structxlip.evaluation.statistics import Gain, mean_recall
 from structxlip.incremental.artifacts import DATA, MODELS, REPORTS
 from structxlip.serving.package import package_digest
-from structxlip.tracking.connection import connect, experiment_id, logged_params, metric_names
+from structxlip.tracking.connection import (
+    connect,
+    experiment_id,
+    logged_params,
+    metric_names,
+    registry,
+)
 from structxlip.tracking.decisions import append_decision
 from structxlip.tracking.evidence import SEEN, Candidate, collect, recall
 from structxlip.tracking.gate import Decision, Evidence, decide, holds_against_vanilla
@@ -65,8 +71,8 @@ def register_model(params: Params, dataset: str, force: str | None = None) -> Re
     metrics = _metrics(dataset)
     candidate = choose_candidate(params, dataset, metrics)
     test = read_test_split(DATA / dataset / "pairs", params.gate.test_share)
+    client, name = registry(), f"structxlip-{dataset}"
     mlflow = connect()
-    client, name = mlflow.MlflowClient(), f"structxlip-{dataset}"
     known = _version_with(client, name, candidate.digest)
     done = known and (
         known.tags.get("test_split") == test.digest
