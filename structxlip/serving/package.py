@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import tempfile
+import warnings
 from pathlib import Path
 
 from structxlip.errors import UserError
@@ -26,12 +28,14 @@ def write_package(model: Path, alpha: float, target: Path) -> None:
 
     Raises ``UserError`` for a frozen tower that only a hub has.
     """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import AnyType, Array
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="mlflow")
     _check_towers(model)
     described = json.loads((model / "preprocess.json").read_text())
     code = Path(__file__).parents[1]
