@@ -20,8 +20,10 @@ def print_hits(hits: Sequence[Hit], *, as_json: bool) -> None:
         answers = [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(hits, 1)]
         sys.stdout.write(json.dumps(answers, indent=2, ensure_ascii=False) + "\n")
         return
-    table = Table("rank", "score", "id", "split", box=None)
-    table.add_column("caption", no_wrap=True, overflow="ellipsis")
+    table = Table(box=None, expand=True)
+    for name in ("rank", "score", "id", "split"):
+        table.add_column(name, no_wrap=True, overflow="fold")
+    table.add_column("caption", no_wrap=True, overflow="ellipsis", ratio=1)
     for rank, hit in enumerate(hits, 1):
         caption = hit.captions[0] if hit.captions else ""
         table.add_row(*map(Text, (str(rank), f"{hit.score:.3f}", hit.id, hit.split, caption)))

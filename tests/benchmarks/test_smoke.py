@@ -71,6 +71,7 @@ ROWS = {
     ],
     "benchmarks/retrieval.py": ["retrieval_metrics", "full sort"],
     "benchmarks/scale.py": ["ingest", "edges"],
+    "benchmarks/search.py": ["exact", "graph"],
     "benchmarks/training.py": [
         *("clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"),
         *(STRAIGHT, "structxlip"),
@@ -138,6 +139,11 @@ def test_every_noun_of_the_drawings_is_in_a_chunk() -> None:
 def test_edge_encoders_differ_in_size() -> None:
     _, small, large = (cells[1] for cells in rows("benchmarks/edge_encoders.py"))
     assert float(small) < float(large)
+
+
+@pytest.mark.e2e
+def test_a_graph_finds_what_comparing_all_finds() -> None:
+    assert float(rows("benchmarks/search.py")[1][4]) >= 0.98
 
 
 @pytest.mark.e2e
