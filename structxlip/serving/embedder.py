@@ -17,6 +17,7 @@ from torch import Tensor
 
 from structxlip.config import Edges
 from structxlip.cues import GIVEN, ConfiguredCue, EdgeMap, usable_or_blank
+from structxlip.cues.prepare import resize_square
 from structxlip.data.images import decode_rgb, rgb_pixels
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
@@ -177,11 +178,24 @@ class Embedder:
     def _embed_maps(self, maps: Sequence[Picture], first: int) -> Tensor:
         found = []
         for place, given in enumerate(maps, first):
-            edges = self.cue.of_given(_pixels(given, f"edge map {place}: "))
+            edges = self._as_map(_pixels(given, f"edge map {place}: "))
             if not edges.any():
                 raise UserError(f"edge map {place} has nothing on it; draw some lines")
             found.append(edges)
         return self.model.embed_edges(torch.from_numpy(self.read_maps(found)))
+
+    def _as_map(self, lines: NDArray[np.uint8]) -> EdgeMap:
+        """A picture of lines alone in the form of the maps that the model was trained on.
+
+        Where these are soft maps of a cue, the lines are the map: the cue would find both sides of
+        each line.
+        """
+        if self.cue.is_binary or self.cue.channels > 1 or GIVEN in self.cues:
+            return self.cue.of_given(lines)
+        grey = lines.mean(axis=2)
+        if grey.mean() > 127.5:
+            grey = 255 - grey
+        return resize_square(grey.astype(np.uint8), self.edges.size_px)[None].astype(np.uint8)
 
     def _edge_map(self, rgb: NDArray[np.uint8], given: Picture | None, place: int) -> EdgeMap:
         """The edge map of an image; one without structure is empty and adds nothing, as in

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from structxlip.config import Edges
-from structxlip.cues import ConfiguredCue
+from structxlip.cues import ConfiguredCue, branch_input, drawing
 from structxlip.data.images import decode_rgb
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
@@ -165,6 +165,15 @@ def test_lines_alone_are_embedded_whatever_their_colour(tmp_path: Path) -> None:
     read = torch.from_numpy((lines > 0)[None, None].astype(np.float32))
     np.testing.assert_allclose(dark, model.embed_edges(read)[0].numpy(), atol=1e-6)
     assert embedder.embed_edges([]).shape == (0, 16)
+
+
+def test_the_soft_map_of_an_image_is_embedded_as_the_model_learned_it(tmp_path: Path) -> None:
+    model = save_model(tmp_path, Edges(cue="gradient", size_px=64))
+    embedder = Embedder(tmp_path, alpha=0.0)
+    edges = embedder.cue(decode_rgb(png((255, 255, 255))))
+    expected = model.embed_edges(torch.from_numpy(branch_input(edges)[None]))
+    for lines in (drawing(edges), 255 - drawing(edges)):
+        np.testing.assert_allclose(embedder.embed_edges([lines]), expected.numpy(), atol=1e-5)
 
 
 def test_alpha_of_a_call_is_that_of_another_embedder(tmp_path: Path) -> None:
