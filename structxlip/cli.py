@@ -286,7 +286,7 @@ def add(
     """Look at your own data, guess its entry, show ten pairs as it reads them, and write it."""
     from structxlip.config.edit import add_dataset
 
-    add_dataset(params, name, _guessed(name, path, yes))
+    add_dataset(params, name, _guessed(name, path.resolve(), yes))
 
 
 @app.command(rich_help_panel="Project")
@@ -307,12 +307,13 @@ def init(
 
 def _guessed(name: str, path: Path, yes: bool) -> dict[str, Any]:
     """The entry that is guessed, once the user has seen it."""
-    from structxlip.config.edit import entry_text
+    from structxlip.config.edit import check_name, entry_text
     from structxlip.data.guess import guess_entry, preview
 
+    check_name(name)
     entry = guess_entry(path)
-    typer.echo(entry_text(name, entry))
-    typer.echo("\n".join(preview(entry)))
+    shown = "\n".join([entry_text(name, entry), *preview(entry)])
+    typer.echo(shown.encode("utf-8", "replace").decode())
     if not yes:
         if not sys.stdin.isatty():
             raise UserError("nothing is written without an answer; give --yes", 2)

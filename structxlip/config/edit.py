@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from structxlip.config.params import load_params, validate_params
+from structxlip.config.section import NAME
 from structxlip.errors import UserError
 from structxlip.progress import say
 
@@ -58,9 +60,16 @@ def add_dataset(params_file: Path, name: str, entry: Mapping[str, Any]) -> None:
     say(f"{name} is active; `dvc repro evaluate@{name}` trains and compares")
 
 
-def remove_dataset(params_file: Path, name: str) -> None:
-    """Take an entry away from ``datasets``."""
-    _edit(params_file, lambda content: content["datasets"].pop(name))
+def replace_datasets(params_file: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write these entries in the place of all under ``datasets``."""
+    plain = {name: dict(entry) for name, entry in entries.items()}
+    _edit(params_file, lambda content: content.update(datasets=plain))
+
+
+def check_name(name: str) -> None:
+    """Raise ``UserError`` for what cannot be the name of a dataset."""
+    if not re.fullmatch(NAME, name):
+        raise UserError(f"{name!r} cannot name a dataset; take lower-case letters, digits and _", 2)
 
 
 def entry_text(name: str, entry: Mapping[str, Any]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from structxlip.config.edit import add_dataset, remove_dataset
+from structxlip.config.edit import replace_datasets
 from structxlip.errors import UserError
 from structxlip.progress import say
 
@@ -64,34 +65,49 @@ def create_project(folder: Path, datasets: Mapping[str, dict[str, Any]] | None =
     """
     link = folder / CODE
     if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
-        if link.is_dir() and not link.is_symlink():
+        if link.exists() and not link.is_symlink():
             raise UserError(f"{folder} holds the package itself, so it needs no link to it")
+        if datasets:
+            raise UserError(
+                f"{folder} is a project already; go there and add the data with `structxlip add`", 2
+            )
         _link(link)
         say(f"{folder} is a project already; {link} leads to {PACKAGE}")
         return
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give a new folder", 2)
     if folder.exists() and any(path.name != ".git" for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty; give a new folder", 2)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".structxlip-", dir=folder.parent) as scratch:
+        made = Path(scratch, "project")
+        _fill(made, folder.resolve().name, datasets or {})
+        folder.mkdir(exist_ok=True)
+        for path in made.iterdir():
+            path.rename(folder / path.name)
+    _set_up_versions(folder)
+    say(f"{folder} is a project; go there and run `structxlip with-ray dvc repro`")
+
+
+def _fill(folder: Path, name: str, datasets: Mapping[str, dict[str, Any]]) -> None:
+    """Write the files of a project into a new folder."""
+    folder.mkdir()
     carried = PACKAGE / "project"
     source = carried if carried.is_dir() else PACKAGE.parent
-    for name in FILES:
-        if (source / name).is_dir():
+    for file in FILES:
+        if (source / file).is_dir():
             ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source / name, folder / name, ignore=ignored)
+            shutil.copytree(source / file, folder / file, ignore=ignored)
         else:
-            shutil.copy(source / name, folder / name)
+            shutil.copy(source / file, folder / file)
     (folder / ".gitignore").write_text(IGNORED)
-    (folder / "README.md").write_text(README.format(name=folder.resolve().name, code=CODE))
-    _link(link)
-    for name, entry in (datasets or {}).items():
-        add_dataset(folder / "params.yaml", name, entry)
+    (folder / "README.md").write_text(README.format(name=name, code=CODE))
+    _link(folder / CODE)
     if datasets:
-        remove_dataset(folder / "params.yaml", DEMO)
+        replace_datasets(folder / "params.yaml", datasets)
         deployments = folder / "prefect.yaml"
         first = f"dataset: {next(iter(datasets))}"
         deployments.write_text(deployments.read_text().replace(f"dataset: {DEMO}", first))
-    _set_up_versions(folder)
-    say(f"{folder} is a project; go there and run `structxlip with-ray dvc repro`")
 
 
 def _link(link: Path) -> None:
@@ -102,12 +118,20 @@ def _link(link: Path) -> None:
 def _set_up_versions(folder: Path) -> None:
     """Start Git, where it is there, and DVC."""
     has_git = shutil.which("git") is not None
-    if has_git and not (folder / ".git").exists():
+    own = (folder / ".git").exists()
+    outer = has_git and not own and _is_inside_git(folder)
+    if has_git and not own and not outer:
         _run(folder, "git", "init", "--quiet")
     dvc = (sys.executable, "-m", "dvc")
-    _run(folder, *dvc, "init", "--quiet", *([] if has_git else ["--no-scm"]))
+    kind = [] if has_git and not outer else ["--subdir"] if outer else ["--no-scm"]
+    _run(folder, *dvc, "init", "--quiet", *kind)
     for key in ("core.analytics", "core.check_update"):
         _run(folder, *dvc, "config", key, "false")
+
+
+def _is_inside_git(folder: Path) -> bool:
+    command = ["git", "rev-parse", "--is-inside-work-tree"]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
 
 
 def _run(folder: Path, *command: str) -> None:

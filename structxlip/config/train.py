@@ -115,7 +115,7 @@ class Train(Section):
         found = self.model_dump()
         if self.batch_size == "auto":
             nearest = 2 ** round(math.log2(max(pairs / BATCHES, 1)))
-            found["batch_size"] = min(max(nearest, LEAST_BATCH), LARGEST_BATCH)
+            found["batch_size"] = min(max(nearest, LEAST_BATCH), LARGEST_BATCH, max(pairs, 2))
         batch = found["batch_size"]
         if self.epochs == "auto":
             steps = max(pairs // batch, 1)
@@ -142,8 +142,8 @@ class Train(Section):
         steps = pairs // min(batch, pairs) * fitted.epochs if pairs else 0
         if steps < FEW_STEPS:
             found.append(
-                f"there are only {steps} steps in {fitted.epochs} epochs; set train.batch_size and "
-                f"train.epochs to auto, or a lower batch_size or more epochs"
+                f"there are only {steps} steps in {fitted.epochs} epochs; lower train.batch_size, "
+                f"raise train.epochs, or set both to auto"
             )
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -134,7 +135,10 @@ def _parquet(root: Path) -> dict[str, Any] | None:
     if not tables:
         return None
     rows = _rows(tables[0])
-    image = next((name for name in _columns(rows) if any(_is_embedded(r, name) for r in rows)), "")
+    columns = _columns(rows)
+    image = next((name for name in columns if any(_is_embedded(r, name) for r in rows)), None)
+    if image is None:
+        raise UserError(f"no column of {tables[0]} holds images ({', '.join(columns)})")
     captions = _captions(rows, taken={image})
     return {"kind": "hf_dataset", "path": str(root), "image": image, "caption": captions[0]}
 
@@ -143,7 +147,9 @@ def _table(root: Path, file: Path) -> dict[str, Any]:
     """The entry of one table. Its image column names files, or holds images."""
     rows = _rows(file)
     found = _image_column(root, rows)
-    if not rows or found is None:
+    if not rows:
+        raise UserError(f"{file} has no row that can be read")
+    if found is None:
         raise UserError(
             f"no column of {file} names image files below {root} ({', '.join(_columns(rows))}); "
             f"give the folder that holds both"
@@ -194,8 +200,8 @@ def _rows(file: Path) -> list[Record]:
 def _heading(file: Path) -> list[str]:
     """The names in the first line of a text table, cut at the delimiter that gives the most."""
     first = next(text_lines(file), "")
-    cut = max((first.split(delimiter) for delimiter in DELIMITERS), key=len)
-    return [name for cell in cut if (name := cell.strip().strip('"').strip())]
+    readings = [next(csv.reader([first], delimiter=delimiter), []) for delimiter in DELIMITERS]
+    return [name for cell in max(readings, key=len) if (name := cell.strip())]
 
 
 def _columns(rows: Sequence[Record]) -> list[str]:

@@ -33,7 +33,7 @@ def embedding_cost(model: StructXLIP, settings: Edges, images: Sequence[bytes]) 
     Args:
         model: a model; one without an edge branch has no parts of edges.
         settings: of the edge maps.
-        images: encoded, two at least: the first one warms up.
+        images: encoded, one at least; the first one of several warms up.
 
     Raises ``UserError`` for towers that cannot be had.
     """
@@ -60,7 +60,7 @@ def embedding_cost(model: StructXLIP, settings: Edges, images: Sequence[bytes]) 
             timed("image", embed_image, rgb)
             if model.has_edges:
                 timed("edge_branch", embed_edges, timed("edge_map", cue, rgb))
-    return {name: median(times[1:]) for name, times in found.items()}
+    return {name: median(times[1:] or times) for name, times in found.items()}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from structxlip.errors import UserError
 from structxlip.evaluation.reranking import Candidates, LocalFeatures
 from structxlip.evaluation.retrieval import Bonus, Ranks, retrieval_ranks
 from structxlip.features.groups import caption_groups
@@ -148,6 +149,8 @@ def embed_parts(
     model.eval()
     device = model.logit_scale.device
     rows = store.rows(split)
+    if not len(rows):
+        raise UserError(f"the split {split!r} has no pairs, so that nothing can be compared")
     captions, text_to_image = store.captions_of(rows)
 
     def on_device(values: NDArray[np.generic]) -> Tensor:

@@ -64,32 +64,40 @@ class LocalFeatures:
             texts: ``[M, D]``.
             top: answers of a query, or all where there are fewer.
         """
-        gram = self.patches @ self.patches.transpose(1, 2)
-        blank = ~self.patches.flatten(1).any(dim=1).numpy()
         of_texts, of_images = [], []
         first_images, first_texts = best(texts, images, top), best(images, texts, top)
         for text, answers in enumerate(first_images):
             chunks = self.chunks[self.offsets[text] : self.offsets[text + 1]]
-            late = self._late(chunks, answers, gram).mean(dim=0).numpy()
-            if not (without := blank[answers]).all():
-                late[without] = late[~without].mean()  # it says nothing for or against them
-            of_texts.append(late)
+            of_texts.append(late_interaction(chunks, self.patches[answers], self.temperature))
         for image, answers in enumerate(first_texts):
             rows = [np.arange(*self.offsets[text : text + 2]) for text in answers]
-            cosines = self._late(self.chunks[np.concatenate(rows)], np.array([image]), gram)[:, 0]
-            starts = np.cumsum([0, *map(len, rows[:-1])])
+            chunks, patches = self.chunks[np.concatenate(rows)], self.patches[image][None]
+            cosines = chunk_cosines(chunks, patches, self.temperature)[:, 0].numpy()
             lengths = np.array([*map(len, rows)])
-            of_images.append(np.add.reduceat(cosines.numpy(), starts) / lengths)
+            starts = np.cumsum(lengths) - lengths
+            of_images.append(np.add.reduceat(cosines, starts) / lengths)
         return {
             "image_to_text": Candidates(first_texts, np.array(of_images, np.float32)),
             "text_to_image": Candidates(first_images, np.array(of_texts, np.float32)),
         }
 
-    def _late(self, chunks: Tensor, images: NDArray[np.int64], gram: Tensor) -> Tensor:
-        """``[m, n]`` of ``m`` chunks and ``n`` images."""
-        patches = self.patches[images]
-        scores = (chunks @ patches.flatten(0, 1).T).unflatten(1, patches.shape[:2])
-        return chunk_cosines(scores, gram[images], self.temperature)
+
+def late_interaction(chunks: Tensor, patches: Tensor, temperature: float) -> NDArray[np.float32]:
+    """The late interaction of a caption with images, ``[n]``, in [-1, 1].
+
+    It is the mean over the chunks. An image without structure says nothing for or against the
+    caption: it has the mean of the others.
+
+    Args:
+        chunks: ``[C, D]``, of unit norm.
+        patches: ``[n, P, D]``, of unit norm; 0 for an image without structure.
+        temperature: of the attention of chunks over patches.
+    """
+    found: NDArray[np.float32] = chunk_cosines(chunks, patches, temperature).mean(dim=0).numpy()
+    blank = ~patches.flatten(1).any(dim=1).numpy()
+    if blank.any() and not blank.all():
+        found[blank] = found[~blank].mean()
+    return found
 
 
 def best(queries: NDArray[np.float32], gallery: NDArray[np.float32], top: int) -> NDArray[np.int64]:

@@ -101,13 +101,11 @@ class RegionChunkAttentionLoss(nn.Module):
 
     def _chunk_cosine(self, chunks: Tensor, patches: Tensor, patch_mask: Tensor) -> Tensor:
         """``cos(c_j, a)`` of every chunk ``[M, D]`` with every image ``[B, P, D]``: ``[M, B]``."""
-        scores = (chunks @ patches.flatten(0, 1).T).unflatten(1, patches.shape[:2])
-        gram = patches @ patches.transpose(1, 2)
-        return chunk_cosines(scores, gram, self.attention_temperature, patch_mask)
+        return chunk_cosines(chunks, patches, self.attention_temperature, patch_mask)
 
 
 def chunk_cosines(
-    scores: Tensor, gram: Tensor, attention_temperature: float, patch_mask: Tensor | None = None
+    chunks: Tensor, patches: Tensor, attention_temperature: float, patch_mask: Tensor | None = None
 ) -> Tensor:
     """The cosine of each chunk ``c`` with what it attends to in each image, ``[M, B]``.
 
@@ -115,11 +113,13 @@ def chunk_cosines(
     ``c·a = w·(c·p)`` and ``|a|² = wᵀ G w`` where ``G`` is the Gram matrix of the patches.
 
     Args:
-        scores: ``[M, B, P]``, the inner products of chunks and patches, both of unit norm.
-        gram: ``[B, P, P]``, those of the patches of an image with each other.
+        chunks: ``[M, D]``, of unit norm.
+        patches: ``[B, P, D]``, of unit norm or 0.
         attention_temperature: above 0.
         patch_mask: boolean ``[B, P]``, all by default.
     """
+    scores = (chunks @ patches.flatten(0, 1).T).unflatten(1, patches.shape[:2])
+    gram = patches @ patches.transpose(1, 2)
     logits = scores / attention_temperature
     if patch_mask is not None:
         logits = logits.masked_fill(~patch_mask, torch.finfo(scores.dtype).min)

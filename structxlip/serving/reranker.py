@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from structxlip.captions import load_language_model, load_lexicon, structure_caption
 from structxlip.config import Captions
 from structxlip.errors import UserError
-from structxlip.losses.region_chunk_attention import chunk_cosines
+from structxlip.evaluation.reranking import late_interaction
 from structxlip.models.towers import TextTower
 from structxlip.serving.embedder import Embedder, Picture
 
@@ -89,10 +89,4 @@ class Reranker:
             patches: ``[N, P, D]``, as ``patches`` makes them.
         """
         keys = torch.from_numpy(patches.astype(np.float32))
-        scores = (torch.from_numpy(chunks) @ keys.flatten(0, 1).T).unflatten(1, keys.shape[:2])
-        cosines = chunk_cosines(scores, keys @ keys.transpose(1, 2), self.temperature)
-        found = cosines.mean(dim=0).numpy()
-        blank = ~patches.reshape(len(patches), -1).any(axis=1)
-        if blank.any() and not blank.all():
-            found[blank] = found[~blank].mean()
-        return found
+        return late_interaction(torch.from_numpy(chunks), keys, self.temperature)

@@ -69,6 +69,25 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         create_project(ROOT)
 
 
+@pytest.mark.parametrize("name", ["bad.name!", "scenes"])
+def test_a_name_is_checked_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {"own/t.csv": "image,caption\na.png,A dog\n", "own/a.png": png()})
+    folder = tmp_path / "project"
+    command = ["init", str(folder), "--from", str(tmp_path / "own"), "--name", name, "--yes"]
+    done = CliRunner().invoke(app, command)
+    if name == "scenes":  # takes the place of the built-in drawings
+        assert done.exit_code == 0, done.output
+        assert load_params(folder / "params.yaml").datasets["scenes"].kind == "table"
+        again = CliRunner().invoke(app, command)
+        assert "add the data with `structxlip add`" in str(again.exception)
+    else:
+        assert "cannot name a dataset" in str(done.exception)
+        assert not folder.exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file; give a new folder"):
+        create_project(tmp_path / "file")
+
+
 def test_the_wheel_carries_what_is_copied() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     carried = build["targets"]["wheel"]["force-include"]

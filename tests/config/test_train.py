@@ -20,7 +20,7 @@ AUTO = ("batch_size", "epochs", "warmup_epochs", "chunks_per_caption")
         (1600, (128, 14, 2, 4)),
         (401, (32, 14, 2, 8)),
         (100, (16, 25, 4, 8)),
-        (10, (16, 150, 21, 8)),
+        (10, (10, 150, 21, 8)),
     ],
 )
 def test_numbers_follow_from_the_pairs(pairs: int, numbers: tuple[int, ...]) -> None:
@@ -62,8 +62,8 @@ def test_what_will_teach_little_is_said() -> None:
     few = Train(batch_size=256, epochs=14, warmup_epochs=2, chunks_per_caption=2)
     assert few.remarks(3000) == []
     assert few.remarks(401) == [
-        "there are only 14 steps in 14 epochs; set train.batch_size and train.epochs to auto, or a "
-        "lower batch_size or more epochs"
+        "there are only 14 steps in 14 epochs; lower train.batch_size, raise train.epochs, or set "
+        "both to auto"
     ]
     larger, _ = few.remarks(200)
     assert larger.startswith("batch_size 256 is larger than the training split, so a batch has 200")

@@ -118,6 +118,31 @@ def test_what_is_not_understood_is_said(tmp_path: Path, files: dict[str, Any], s
         guess_entry(tmp_path / "nowhere")
 
 
+def test_headings_in_quotes_and_other_encodings_are_read(tmp_path: Path) -> None:
+    table = 'image,"my, caption"\na.png,A caf\xe9 on a corner\n'
+    write(tmp_path, {"t.csv": table.encode("latin-1"), "a.png": png()})
+    entry = guess_entry(tmp_path / "t.csv")
+    assert entry["captions"] == ["my, caption"]
+    said = CliRunner().invoke(app, ["add", "mine", str(tmp_path / "t.csv")])
+    assert isinstance(said.exception, UserError), said.exception  # it asks for --yes
+    assert "on a corner" in said.output
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.csv", "image,caption\n", "t.csv has no row that can be read"),
+        ("t.jsonl", '{"image": {"path": "a.png"}, "caption": "A dog"}\n', "no column of"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    write(tmp_path, {name: content})
+    with pytest.raises(UserError, match=said):
+        guess_entry(tmp_path / name)
+
+
 def test_bad_pairs_are_shown_with_their_reason(tmp_path: Path) -> None:
     table = "image,caption\na.png,A dog\nb.png,\nc.png,A cat\n"
     write(tmp_path, {"t.csv": table, "a.png": png(), "b.png": b"no picture"})
