@@ -52,11 +52,11 @@ def test_the_import_is_quick() -> None:
 def test_the_champion_is_loaded_far_from_the_project(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registration = json.loads((project.folder / "reports/scenes/registration.json").read_text())
+    candidate = json.loads((project.folder / "models/scenes/package/candidate.json").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.folder}/mlflow.db")
     champion = structxlip.load("structxlip-scenes@champion")
-    trained = structxlip.load(project.folder / "models/scenes" / registration["arm"])
+    trained = structxlip.load(project.folder / "models/scenes" / candidate["arm"])
     assert (champion.digest, champion.alpha) == (trained.digest, trained.alpha)
     np.testing.assert_array_equal(champion.embed_images(IMAGES), trained.embed_images(IMAGES))
     with pytest.raises(UserError, match="structxlip-scenes@nobody cannot be loaded from sqlite"):

@@ -14,6 +14,7 @@ import pytest
 from structxlip.cues import decode_edges, drawing
 from structxlip.data.shards import read_shards
 from structxlip.serving.image_index import ImageIndex
+from structxlip.serving.search import Searcher
 from tests.operation import Project
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("pipeline")]
@@ -30,25 +31,29 @@ def test_the_index_holds_every_image_and_the_registered_arm(project: Project) ->
     index = ImageIndex(project.folder / "indexes/scenes")
     pairs = read_shards(project.folder / "data/scenes/pairs", ["id"])
     assert index.ids == pairs["id"].to_pylist()
-    registration = json.loads((project.folder / "reports/scenes/registration.json").read_text())
-    assert index.settings["model"] == f"models/scenes/{registration['arm']}"
+    candidate = json.loads((project.folder / "models/scenes/package/candidate.json").read_text())
+    assert index.settings["model"] == f"models/scenes/{candidate['arm']}"
     table = pq.read_table(project.folder / "indexes/scenes/images.parquet")
     for jpeg in table["thumbnail"].to_pylist()[:3]:
         assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
-def test_words_a_picture_and_an_id_find_images(project: Project, tmp_path: Path) -> None:
-    name = ImageIndex(project.folder / "indexes/scenes").ids[3]
+def test_words_a_picture_and_an_id_find_images(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_screen = search(project, "a red boat", "-k", "3", "--split", "test", "--beta", "0")
     image = read_shards(project.folder / "data/scenes/pairs", ["image"])["image"][3].as_py()
     (tmp_path / "image.png").write_bytes(image)
-    assert len(search(project, "a red boat", "-k", "3", "--split", "test")) == 3
-    first = search(project, "--image", str(tmp_path / "image.png"), "-k", "2")
-    assert first[0]["id"] == name
-    assert first[0]["score"] == pytest.approx(1, abs=0.02)
-    plain = search(project, "a red boat", "-k", "3", "--split", "test", "--beta", "0")
-    assert len(plain) == 3
-    likes = search(project, "--like", name, "-k", "1")
-    assert likes[0]["id"] == first[1]["id"]
+    monkeypatch.chdir(project.folder)
+    searcher = Searcher("scenes")
+    found = searcher.find(text="a red boat", k=3, split="test", beta=0.0)
+    assert [hit["id"] for hit in on_screen] == [hit.id for hit in found]
+    assert len(searcher.find(text="a red boat", k=3)) == 3
+    first = searcher.find(image=str(tmp_path / "image.png"), k=2)
+    assert first[0].id == searcher.index.ids[3]
+    assert first[0].score == pytest.approx(1, abs=0.02)
+    likes = searcher.find(like=first[0].id, k=1)
+    assert likes[0].id == first[1].id
 
 
 def test_a_sketch_finds_its_picture_where_the_model_reads_edges(
