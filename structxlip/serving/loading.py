@@ -59,7 +59,8 @@ def _download(uri: str) -> Path:
             f"MLFLOW_TRACKING_URI to the server, or to sqlite:////PROJECT/mlflow.db"
         )
     try:
-        return Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=store))
+        found = mlflow.artifacts.download_artifacts(uri, tracking_uri=store, registry_uri=store)
+        return Path(found)
     except (MlflowException, OSError) as error:
         raise UserError(f"{uri} cannot be loaded from {store}: {error}") from None
 

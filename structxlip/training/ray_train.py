@@ -203,7 +203,8 @@ def _repeating(name: str, action: Callable[[], None]) -> Iterator[None]:
                 action()
             except Exception as error:
                 if not reported:
-                    say(f"the training goes on, but {name} fails: {error}")
+                    why = (str(error).splitlines() or [type(error).__name__])[0]  # Ray's are long
+                    say(f"the training goes on, but {name} fails: {why}")
                 reported = True
 
     thread = threading.Thread(target=repeat, daemon=True)
