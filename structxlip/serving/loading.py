@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +53,23 @@ def _download(uri: str) -> Path:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    store = os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
+    asked, store = uri, os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
     if store is None:
         raise UserError(
             f"{uri} needs MLflow, and there is no mlflow.db in this folder or above it; set "
             f"MLFLOW_TRACKING_URI to the server, or to sqlite:////PROJECT/mlflow.db"
         )
     try:
-        found = mlflow.artifacts.download_artifacts(uri, tracking_uri=store, registry_uri=store)
-        return Path(found)
+        # For the URI of a registered model MLflow would ask the registry of the whole process.
+        if named := re.fullmatch(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))", uri):
+            client = mlflow.MlflowClient(store, store)
+            name, alias, version = named.groups()
+            if alias:
+                version = client.get_model_version_by_alias(name, alias).version
+            uri = client.get_model_version_download_uri(name, version)
+        return Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=store))
     except (MlflowException, OSError) as error:
-        raise UserError(f"{uri} cannot be loaded from {store}: {error}") from None
+        raise UserError(f"{asked} cannot be loaded from {store}: {error}") from None
 
 
 def _local_store() -> str | None:

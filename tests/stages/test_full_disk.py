@@ -55,7 +55,8 @@ def test_a_full_disk_is_one_sentence(project: Project, disk: Path) -> None:
         assert ending["code"] == 1, (case, ending)
         assert ending["whole"], case
         passing = ("train scenes", "the training goes on, but ")  # its progress, and that of Ray
-        told = [line for line in lines if not line.startswith(passing)]
+        # On a busy machine Ray's controller waits in vain for a helper, and logs that at length.
+        told = [x for x in lines if not x.startswith(passing) and "(TrainController pid=" not in x]
         # That MLflow takes no metrics, and why it ends.
         assert len(told) <= 2, "\n".join([str(case), *lines])
         if case[1] is None:
