@@ -101,7 +101,7 @@ class Bootstrap:
 def by_gate(
     gate: Gate, bootstrap: Bootstrap, before: Hits, after: Hits, at_promotion: NDArray[Any]
 ) -> NDArray[np.bool_]:
-    """Which challengers the gate promotes, ``[histories]``."""
+    """Promotions by the gate: boolean ``[histories]``, one challenger in each history."""
     drawn = bootstrap(after - before)
     bounds = [np.percentile(values[1:], [2.5, 97.5], axis=0) for values in drawn]
     images = [int(part.sum()) for part in bootstrap.parts]
@@ -135,7 +135,7 @@ def by_gate(
 
 
 def by_score(before: Hits, after: Hits) -> NDArray[np.bool_]:
-    """Which challengers score higher, ``[histories]``."""
+    """Promotions by the higher score: boolean ``[histories]``."""
     found: NDArray[np.bool_] = after.mean(axis=1) > before.mean(axis=1)
     return found
 

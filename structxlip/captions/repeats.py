@@ -15,7 +15,7 @@ _END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
 @dataclass(frozen=True)
 class Repeats:
-    """What repeats among the captions of a dataset.
+    """Counts of the captions and sentences that occur several times in a dataset.
 
     Attributes:
         captions: how many there are.

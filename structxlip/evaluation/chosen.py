@@ -16,6 +16,12 @@ def best_on_validation(metrics: Mapping[str, Any]) -> Literal["vanilla", "struct
     return "structxlip" if found["structxlip_fused"] > found["vanilla"] else "vanilla"
 
 
+def chosen_arm(metrics: Mapping[str, Any], setting: str) -> str:
+    """The arm that is packaged and searched with: that of ``register.arm``, where `validated`
+    stands for ``best_on_validation``."""
+    return best_on_validation(metrics) if setting == "validated" else setting
+
+
 def embedding_metrics(metrics: Mapping[str, Any], arm: str) -> Any:
     """The recalls of an arm in ``metrics.json`` by its embeddings alone, without reranking."""
     return metrics.get(f"{arm}_fused", metrics[arm])

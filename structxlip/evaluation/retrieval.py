@@ -67,7 +67,7 @@ class Ranks:
 
 
 class Bonus(NamedTuple):
-    """What is added to the scores of some answers of every query.
+    """Numbers to add to the scores of some answers of each query, before they are ranked.
 
     Attributes:
         answers: ``[Q, K]``, their places in the gallery; no two of a query are equal.

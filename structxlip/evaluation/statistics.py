@@ -157,8 +157,9 @@ class _Resampling:
 
 
 def holm(p: Sequence[float], level: float) -> list[bool]:
-    """Which hypotheses are rejected, so that any true one is with at most ``level``.
+    """Test several hypotheses at once: True for each that is rejected.
 
+    The probability that any true one is rejected is at most ``level``. ``p``: a p-value of each.
     Holm's step-down procedure (S. Holm, 1979, Scandinavian Journal of Statistics 6).
     """
     rejected = [False] * len(p)

@@ -99,7 +99,8 @@ def _changed(params: Params, row: Row, seed: int) -> Params:
 
 
 def _pictures(params: Params, dataset: str, view: ViewName) -> Path | None:
-    """What the views `grey` and `image` read in the place of edge maps; see ``open_view``."""
+    """Make the pictures that the controls `grey` and `image` read in the place of edge maps; the
+    path of what was made, or None where the view reads none. See ``open_view``."""
     if view not in ("grey", "image"):
         return None
     pairs, settings = (DATA / dataset / "pairs").resolve(), params.recipe_settings.edges

@@ -60,7 +60,7 @@ class Embedder:
 
     @cached_property
     def cue(self) -> ConfiguredCue:
-        """What makes an edge map of an image."""
+        """The detector, from RGB pixels to an edge map."""
         return ConfiguredCue(self.edges)
 
     @cached_property

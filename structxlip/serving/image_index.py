@@ -170,7 +170,10 @@ class ImageIndex:
     def _checked(
         self, query: Query, by: str, k: int, alpha: float | None, split: str | None
     ) -> tuple[By, float]:
-        """What is compared and the alpha, of a search whose arguments are right."""
+        """Check the arguments of a search; returns ``by`` and alpha, with its default filled in.
+
+        Raises ``UserError`` as ``search`` does.
+        """
         kind = next((known for known in ARRAYS if known == by), None)
         if kind is None:
             raise UserError(f"by is one of {', '.join(ARRAYS)}, not {by!r}", 2)

@@ -91,16 +91,27 @@ class Searcher:
         """
         query = self.query(text=text, image=image, like=like, sketch=sketch)
         how = by or ("fused" if sketch is None else "structure")
-        weight = self.index.beta if beta is None else beta
-        late = None
-        if text is not None and how == "fused" and weight:
-            late = self._late(text)
+        late, weight = self.reranking(text, how, beta)
         return self.index.search(
             query, by=how, k=k, alpha=alpha, split=split, without=like, late=late, beta=weight
         )
 
-    def _late(self, text: str) -> Late:
-        """What gives the late interaction of a text with rows of the index."""
+    def reranking(
+        self, text: str | None, by: str, beta: float | None = None
+    ) -> tuple[Late | None, float]:
+        """The function that reranks the answers to a query, and its weight; None and 0 where
+        nothing is reranked.
+
+        Args:
+            text: the words; None for another query, which is not reranked.
+            by: what is compared; only `fused` is reranked.
+            beta: the weight; None takes that of validation.
+
+        Raises ``UserError`` for a weight where the index has no patches.
+        """
+        weight = self.index.beta if beta is None else beta
+        if text is None or by != "fused" or not weight:
+            return None, 0.0
         patches = self.index.patches
         if patches is None:
             raise UserError(
@@ -108,7 +119,7 @@ class Searcher:
                 f"leave --beta out"
             )
         chunks = self.reranker.chunks(text)
-        return lambda rows: self.reranker.late(chunks, patches[rows])
+        return lambda rows: self.reranker.late(chunks, patches[rows]), weight
 
     @cached_property
     def reranker(self) -> Reranker:

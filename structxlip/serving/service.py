@@ -125,6 +125,8 @@ def create_app(searcher: Searcher, token: str | None = None) -> FastAPI:
     app = FastAPI(title=f"StructXLIP: {searcher.dataset}", docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit)
     index, embedder = searcher.index, searcher.embedder
+    if index.beta:
+        _ = searcher.reranker  # its language model is loaded now, and not with the first query
     executor = ThreadPoolExecutor(1)  # the model computes one batch at a time
     embed_text: Batcher[str, NDArray[np.float32]] = Batcher(
         lambda texts: list(embedder.embed_texts(texts)), executor, most_waiting=MAX_WAITING
@@ -181,9 +183,10 @@ def create_app(searcher: Searcher, token: str | None = None) -> FastAPI:
         """Find the best images for words, a picture, a sketch, or the id of an image."""
         query = await _query(asked)
         by = asked.by or ("fused" if asked.sketch is None else "structure")
+        late, beta = await compute(lambda: searcher.reranking(asked.text, by))
         hits = await asyncio.to_thread(
             index.search, query, by=by, k=asked.k, alpha=asked.alpha, split=asked.split,
-            without=asked.id,
+            without=asked.id, late=late, beta=beta,
         )  # fmt: skip
         return SearchAnswer(hits=[Answer(rank=i, **asdict(hit)) for i, hit in enumerate(hits, 1)])
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from structxlip.config import Params
 from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
-from structxlip.evaluation.chosen import best_on_validation
+from structxlip.evaluation.chosen import chosen_arm
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import View, open_view
 from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_directory
@@ -37,8 +37,7 @@ def index(params: Params, dataset: str) -> None:
 
     data, recipe = DATA / dataset, params.recipe_settings
     metrics = json.loads((REPORTS / dataset / "metrics.json").read_text())
-    chosen = params.register_.arm
-    arm = best_on_validation(metrics) if chosen == "validated" else chosen
+    arm = chosen_arm(metrics, params.register_.arm)
     folder = MODELS / dataset / arm
     alpha, beta = (
         float(metrics[name]) if arm == "structxlip" else 0.0 for name in ("alpha", "beta")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from structxlip.config import Params
-from structxlip.evaluation.chosen import best_on_validation
+from structxlip.evaluation.chosen import chosen_arm
 from structxlip.incremental.artifacts import MODELS, REPORTS, atomic_directory
 from structxlip.progress import say
 from structxlip.serving.package import write_package
@@ -15,8 +15,7 @@ def package(params: Params, dataset: str) -> None:
     """Package the arm that is to be registered, and vanilla, to which the gate may go back."""
     models = MODELS / dataset
     metrics = json.loads((REPORTS / dataset / "metrics.json").read_text())
-    chosen = params.register_.arm
-    arm = best_on_validation(metrics) if chosen == "validated" else chosen
+    arm = chosen_arm(metrics, params.register_.arm)
     with atomic_directory(models / "package") as folder:
         for name in dict.fromkeys((arm, "vanilla")):
             alpha = metrics["alpha"] if name == "structxlip" else 0.0

@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fastapi.testclient import TestClient
 
 from structxlip.cues import decode_edges, drawing
 from structxlip.data.shards import read_shards
 from structxlip.serving.image_index import ImageIndex
 from structxlip.serving.search import Searcher
+from structxlip.serving.service import create_app
 from tests.operation import Project
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("pipeline")]
@@ -48,7 +50,11 @@ def test_words_a_picture_and_an_id_find_images(
     searcher = Searcher("scenes")
     found = searcher.find(text="a red boat", k=3, split="test", beta=0.0)
     assert [hit["id"] for hit in on_screen] == [hit.id for hit in found]
-    assert len(searcher.find(text="a red boat", k=3)) == 3
+    found = searcher.find(text="a red boat", k=3)
+    assert len(found) == 3
+    with TestClient(create_app(searcher)) as client:  # the page reranks as the command does
+        answered = client.post("/v1/search", json={"text": "a red boat", "k": 3}).json()["hits"]
+    assert [(hit["id"], hit["score"]) for hit in answered] == [(hit.id, hit.score) for hit in found]
     first = searcher.find(image=str(tmp_path / "image.png"), k=2)
     assert first[0].id == searcher.index.ids[3]
     assert first[0].score == pytest.approx(1, abs=0.02)
