@@ -138,7 +138,7 @@ def _plain_html(text: str) -> str:
 # The place of each room in the picture: column and row. A new room needs a place.
 PLACES = {
     "flows": (0.5, 0),
-    "cli": (2.15, 0),
+    "commands": (2.15, 0),
     "tasks": (0.5, 1),
     "stages": (2.15, 1),
     "experiments": (3.3, 1),
@@ -161,10 +161,10 @@ PLACES = {
 VIA = {
     ("stages", "captions"): (3.575, 2),
     ("doctor", "models"): (3.575, 3),
-    ("cli", "doctor"): (4.5, 1),
+    ("commands", "doctor"): (4.5, 1),
 }
-# Rooms that everything may use; their arrows would hide the others.
-HELPERS = ("errors", "progress", "ray_session")
+# The command line itself, and rooms that everything may use: their arrows would hide the others.
+HELPERS = ("cli", "errors", "progress", "ray_session")
 BOX, STEP, MARGIN = (106, 32), (124, 66), 10
 
 
@@ -196,7 +196,7 @@ def room_imports() -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str
         for module in graph.modules
         for imported in graph.find_modules_directly_imported_by(module)
     }
-    by_name = {("cli", "stages"), *((_room(a), _room(b)) for a, b in BY_NAME.items())}
+    by_name = {("commands", "stages"), *((_room(a), _room(b)) for a, b in BY_NAME.items())}
     unplaced = {name for pair in direct | by_name for name in pair} - {*PLACES, *HELPERS, ""}
     if unplaced:
         raise ValueError(f"docs/hooks.py: PLACES needs a place for {', '.join(sorted(unplaced))}")

@@ -18,7 +18,8 @@ LEVELS = {
     "models": 3,
     **dict.fromkeys(("evaluation", "training", "reports", "serving", "tracking", "doctor"), 4),
     **dict.fromkeys(("stages", "experiments"), 5),
-    "cli": 6,
+    "commands": 6,
+    "cli": 7,
 }
 # Modules that flows and tasks may import: light ones that do not do the work of a stage.
 LIGHT = {"config", "errors", "progress", "ray_session", "reports.comparison"}

@@ -1,0 +1,1 @@
+"""The commands of `structxlip`, one file for each group; heavy imports stand inside them."""

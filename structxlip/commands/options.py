@@ -1,0 +1,17 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structxlip.config import Arm
+
+PARAMS = Path("params.yaml")
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
+DatasetOption = Annotated[str, typer.Option("--dataset", help="An entry under `datasets:`.")]
+DatasetArgument = Annotated[str, typer.Argument(help="An entry under `datasets:`.")]
+ArmOption = Annotated[Arm, typer.Option("--arm", help="What is trained.")]

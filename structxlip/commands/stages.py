@@ -1,0 +1,76 @@
+"""The stages, as DVC runs them: one command for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from structxlip.commands.options import PARAMS, ArmOption, DatasetOption, ParamsFile
+from structxlip.config import Arm, Params, load_params
+
+commands = typer.Typer()
+
+
+def _stage(name: str, params_file: Path, dataset: str, arm: Arm | None = None) -> None:
+    """Validate the parameters, then import and run one stage."""
+    from importlib import import_module
+
+    params: Params = load_params(params_file)
+    params.dataset(dataset)
+    run = getattr(import_module(f"structxlip.stages.{name}"), name)
+    run(params, dataset) if arm is None else run(params, dataset, arm)
+
+
+@commands.command()
+def ingest(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Read a dataset, validate it, and write its pair store."""
+    _stage("ingest", params, dataset)
+
+
+@commands.command()
+def edges(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Compute the edge map of every image."""
+    _stage("edges", params, dataset)
+
+
+@commands.command()
+def captions(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Parse every caption into its structural caption and chunks."""
+    _stage("captions", params, dataset)
+
+
+@commands.command()
+def features(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Store what is trained on: outputs of frozen towers, or pixels and tokens."""
+    _stage("features", params, dataset)
+
+
+@commands.command("edge_features")
+def edge_features(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Let the frozen image tower read the edge maps, where the recipe asks for it."""
+    _stage("edge_features", params, dataset)
+
+
+@commands.command()
+def train(dataset: DatasetOption, arm: ArmOption, params: ParamsFile = PARAMS) -> None:
+    """Fine-tune one arm; a killed run goes on from its last checkpoint."""
+    _stage("train", params, dataset, arm)
+
+
+@commands.command()
+def evaluate(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Compare base, vanilla and structxlip on the test split, and write the report."""
+    _stage("evaluate", params, dataset)
+
+
+@commands.command()
+def index(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Embed every image of a dataset with the registered arm, for search."""
+    _stage("index", params, dataset)
+
+
+@commands.command()
+def package(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Package the chosen arm, as MLflow serves it."""
+    _stage("package", params, dataset)

@@ -1,0 +1,62 @@
+"""What a trained model is for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structxlip.commands.options import DatasetArgument
+
+commands = typer.Typer()
+
+
+@commands.command()
+def search(
+    dataset: DatasetArgument,
+    text: Annotated[str | None, typer.Argument(help="The words to search for.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Search by a picture.")] = None,
+    like: Annotated[str | None, typer.Option(help="Search by the id of an image.")] = None,
+    sketch: Annotated[Path | None, typer.Option(help="Search by a drawing of lines.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="content, structure, or both fused. Default: fused; structure: sketch."),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Weight of the edges in fused.")] = None,
+    beta: Annotated[
+        float | None, typer.Option(min=0, help="Weight of reranking words; 0 reranks nothing.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Answers.")] = 10,
+    split: Annotated[str | None, typer.Option(help="Only images of this split.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find images of a dataset by words, by a picture, by a sketch, or like another one."""
+    from structxlip.serving.answers import print_hits
+    from structxlip.serving.search import Searcher
+
+    found = Searcher(dataset).find(
+        text=text,
+        image=image,
+        like=like,
+        sketch=sketch,
+        by=by,
+        k=k,
+        alpha=alpha,
+        split=split,
+        beta=beta,
+    )
+    print_hits(found, as_json=as_json)
+
+
+@commands.command()
+def serve(
+    dataset: DatasetArgument,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 8017,
+) -> None:
+    """Open a page and an HTTP service that search a dataset."""
+    from structxlip.serving.service import serve as serve_dataset
+
+    serve_dataset(dataset, host, port, os.environ.get("STRUCTXLIP_TOKEN"))
