@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from structxlip.config import Params, load_params
@@ -27,11 +29,21 @@ settings.load_profile("any machine")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first; where processes share the tests, those of a file stay together."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    """Slow tests first, and last of them those that need what a group before them makes.
+
+    Where processes share the tests, those of a file stay together.
+    """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("e2e") is None:
+        return 2
+    group = item.get_closest_marker("xdist_group")
+    return int(group is not None and group.args[0].startswith("after the pipeline"))
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +80,22 @@ def cluster() -> Iterator[RayCluster]:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, cluster: RayCluster) -> Project:
-    """A small project in which the whole pipeline has run on the cluster."""
-    return run_pipeline(tmp_path_factory.mktemp("project"), cluster)
+def project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
+    """A small project in which the whole pipeline has run on the cluster.
+
+    The pipeline runs once. Each process of pytest-xdist has a copy of its own.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with FileLock(shared / "pipeline.lock"):
+        if not (shared / "pipeline.done").exists():
+            (shared / "pipeline").mkdir()
+            run_pipeline(shared / "pipeline", request.getfixturevalue("cluster"))
+            (shared / "pipeline.done").touch()
+    copy = tmp_path_factory.mktemp("project")
+    shutil.copytree(shared / "pipeline", copy, symlinks=True, dirs_exist_ok=True)
+    return Project(copy)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -41,9 +42,9 @@ def set_params(project: Project, changes: dict[str, object]) -> None:
         yaml.dump(content, file)
 
 
-def run_pipeline(folder: Path, cluster: RayCluster) -> Project:
+def run_pipeline(folder: Path, cluster: RayCluster) -> None:
     """A small copy of this project, in which `make up`, a run of the deployment and `make down`
-    have done everything, on a cluster."""
+    have done everything, on a cluster. `jobs.json` lists what ran on both of its nodes."""
     project = Project.create(folder)
     project.copy("structxlip", "assets", "dvc.yaml")
     set_params(project, SMALL)
@@ -57,4 +58,5 @@ def run_pipeline(folder: Path, cluster: RayCluster) -> Project:
     finally:
         assert project.services("down").returncode == 0
     assert project.processes() == []
-    return project
+    jobs = sorted(cluster.jobs("first") & cluster.jobs("second"))
+    (project.folder / "jobs.json").write_text(json.dumps(jobs))

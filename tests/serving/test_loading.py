@@ -48,7 +48,7 @@ def test_the_import_is_quick() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.xdist_group("pipeline")
+@pytest.mark.xdist_group("after the pipeline: serving")
 def test_the_champion_is_loaded_far_from_the_project(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

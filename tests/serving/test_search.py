@@ -19,7 +19,7 @@ from structxlip.serving.search import Searcher
 from structxlip.serving.service import create_app
 from tests.operation import Project
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("after the pipeline: serving")]
 
 
 def search(project: Project, *arguments: str) -> list[dict[str, Any]]:

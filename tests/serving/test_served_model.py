@@ -18,7 +18,7 @@ import pytest
 from structxlip.serving.pyfunc_model import RULE
 from tests.operation import BIN, Project, eventually, free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("after the pipeline: serving")]
 _, _PNG = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
 IMAGE = base64.b64encode(_PNG.tobytes()).decode()
 NO_IMAGE = base64.b64encode(b"no image").decode()

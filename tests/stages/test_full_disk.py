@@ -14,7 +14,7 @@ import pytest
 from tests.full_disk import mount_namespace
 from tests.operation import ROOT, Project
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("after the pipeline: stages")]
 # Each stage, and the KiB that are left: too few for what it writes, or None on a read-only disk.
 CASES: list[tuple[str, int | None]] = [
     ("ingest", 0),

@@ -268,6 +268,7 @@ def test_users_mistakes_are_one_sentence_and_write_nothing(project: Project) -> 
     assert sorted(project.folder.rglob("*")) == files
 
 
+@pytest.mark.xdist_group("after the pipeline: stages")
 def test_the_recipe_of_the_paper_runs_as_well(project: Project) -> None:
     """All of a CLIP is trained, from pixels and tokens; then back to what was there before."""
     before = (project.folder / "params.yaml").read_text()
