@@ -155,7 +155,7 @@ def main() -> None:
     options = parser.parse_args()
     data, models = (options.project / name / options.dataset for name in ("data", "models"))
     reports = options.project / "reports" / options.dataset
-    metrics: dict[str, Any] = json.loads((reports / "metrics.json").read_text())
+    metrics: dict[str, Any] = json.loads((reports / "comparison.json").read_text())
     store = FeatureStore(data / "features")
     recipe = load_params(options.project / "params.yaml").recipe_settings
     by_tower = data / "edge_features" if recipe.reads_with_tower else None

@@ -4,7 +4,8 @@
 
 In results.md a table stands between two comments: the first names the file that it is made from,
 such as ``table: scenes/compare``, for ``reports/scenes/compare.md``, or ``table: scenes/metrics``,
-for ``reports/scenes/metrics.json``. Tables whose file is not there stay as they are, and are named.
+for ``reports/scenes/comparison.json``. Tables whose file is not there stay as they are, and are
+named.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import re
 import sys
 from pathlib import Path
 
-from structxlip.experiments.tables import markdown_table, provenance
+from structxlip.experiments.tables import markdown_table
 from structxlip.progress import say
 from structxlip.reports.comparison import comparison_table
+from structxlip.reports.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results.md"
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -27,7 +29,7 @@ def table_of(name: str, project: Path) -> str | None:
     reports = project / "reports"
     dataset, _, table = name.partition("/")
     if table == "metrics":
-        path = reports / dataset / "metrics.json"
+        path = reports / dataset / "comparison.json"
         if not path.exists():
             return None
         header, *rows = comparison_table(json.loads(path.read_text(encoding="utf-8")))

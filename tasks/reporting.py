@@ -68,7 +68,7 @@ def publish_outs(stage: str, outs: Sequence[str]) -> None:
 def publish_comparison(dataset: str) -> None:
     """Publish the comparison of the models: a table, what it says, and where the report is."""
     folder = REPORTS / dataset
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     page = [
         f"**{gain_sentence(metrics)}** (95 % bootstrap interval). R@k is recall in percent on "
         f"{metrics['test_pairs']} test images.",

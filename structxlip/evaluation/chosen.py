@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 
 def best_on_validation(metrics: Mapping[str, Any]) -> Literal["vanilla", "structxlip"]:
-    """The arm with the higher mean R@1 on validation in ``metrics.json``; of equals vanilla, which
-    needs no edge maps.
+    """The arm with the higher mean R@1 on validation in ``comparison.json``; of equals vanilla,
+    which needs no edge maps.
 
     Embeddings decide, without reranking: the registered model gives them alone.
     """
@@ -23,5 +23,5 @@ def chosen_arm(metrics: Mapping[str, Any], setting: str) -> str:
 
 
 def embedding_metrics(metrics: Mapping[str, Any], arm: str) -> Any:
-    """The recalls of an arm in ``metrics.json`` by its embeddings alone, without reranking."""
+    """The recalls of an arm in ``comparison.json`` by its embeddings alone, without reranking."""
     return metrics.get(f"{arm}_fused", metrics[arm])

@@ -20,7 +20,7 @@ class Comparison:
     """The result of the protocol.
 
     Attributes:
-        metrics: the content of ``metrics.json``.
+        metrics: the content of ``comparison.json``.
         test: the test split as each model embeds it.
     """
 
@@ -113,7 +113,7 @@ def _mean_recall(splits: Iterable[Embeddings]) -> float:
 
 
 def compare(
-    base: StructXLIP,
+    base: StructXLIP | None,
     vanilla: StructXLIP,
     structxlip: StructXLIP,
     store: FeatureStore,
@@ -123,7 +123,9 @@ def compare(
     bootstrap_samples: int,
     seed: int,
 ) -> Comparison:
-    """Recall of the three models on the test split, and the gain over vanilla with its interval.
+    """Recall of the models on the test split, and the gain over vanilla with its interval.
+
+    ``base`` is the model before training, where that retrieves (zero-shot); None leaves it out.
 
     Several rows come from the model ``structxlip``: one under the scorer that validation chose,
     ``structxlip_image_only`` without the edge branch, and, where the scorer reranks,
@@ -132,15 +134,16 @@ def compare(
     val, parts = (scorers.embed(structxlip, store, edges, split) for split in ("val", "test"))
     scorer, validated, validated_fused = scorers.choose(val)
     test = {
-        "base": embed_split(base, store, None, "test", 0.0),
         "vanilla": embed_split(vanilla, store, None, "test", 0.0),
         "structxlip_image_only": parts.scored(Scorer()),
         "structxlip": parts.scored(scorer),
     }
     if scorer.beta:
         test["structxlip_fused"] = replace(test["structxlip"], candidates=None, beta=0.0)
+    if base is not None:
+        test = {"base": embed_split(base, store, None, "test", 0.0)} | test
     metrics = _measured(test, bootstrap_samples, seed)
-    sharing = test["base"].sharing
+    sharing = test["vanilla"].sharing
     strict = _measured(test, bootstrap_samples, seed, strict=True) if sharing else metrics
     for name, values in metrics.copy().items():
         metrics[name] = values | {f"strict/{key}": found for key, found in strict[name].items()}
@@ -150,8 +153,8 @@ def compare(
         "structxlip": validated,
         "structxlip_fused": validated_fused,
     }
-    metrics["test_pairs"] = len(test["base"].images)
-    metrics["test_captions"] = len(test["base"].texts)
+    metrics["test_pairs"] = len(test["vanilla"].images)
+    metrics["test_captions"] = len(test["vanilla"].texts)
     metrics["test_pairs_sharing_a_caption"] = sharing
     return Comparison(metrics, test)
 

@@ -11,11 +11,11 @@ from structxlip.config.arms import STRUCTURAL_LOSSES
 from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.experiments.compare import not_reranked
 from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, Row, plan
-from structxlip.experiments.summary import WIDE, about, by_row, draw_gains, recalls, spread
+from structxlip.experiments.summary import about, by_row, recalls, spread
 from structxlip.experiments.tables import Table, publish
 from structxlip.experiments.trials import Outcome, run_trials, trials_of
 from structxlip.reports.comparison import gain_text
-from structxlip.reports.pictures import figure
+from structxlip.reports.pictures import WIDE, draw_gains, figure
 
 IMAGE_ONLY, NOT_RERANKED = "not_fused", "not_reranked"
 CUES = ("canny", "gradient", "sobel")  # that are tried in the place of the recipe's

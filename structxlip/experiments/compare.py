@@ -18,10 +18,8 @@ from structxlip.evaluation.retrieval import WAYS
 from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, Row, plan
 from structxlip.experiments.summary import (
-    WIDE,
     about,
     by_row,
-    draw_gains,
     mean_and_deviation,
     recalls,
     spread,
@@ -29,7 +27,7 @@ from structxlip.experiments.summary import (
 from structxlip.experiments.tables import Table, publish
 from structxlip.experiments.trials import Outcome, Trial, run_trials, trials_of
 from structxlip.reports.comparison import gain_text
-from structxlip.reports.pictures import figure
+from structxlip.reports.pictures import WIDE, draw_gains, figure
 
 
 def second_head(arm: ArmSettings) -> ArmSettings:

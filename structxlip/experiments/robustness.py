@@ -29,7 +29,7 @@ from structxlip.evaluation.retrieval import Ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.experiments.compare import CONTROLS, LABELS, ROWS, planned_trials
 from structxlip.experiments.rows import METHOD, VANILLA
-from structxlip.experiments.summary import WIDE, about, draw_gains
+from structxlip.experiments.summary import about
 from structxlip.experiments.tables import CACHE, Table, pictures_key, publish
 from structxlip.experiments.trials import Trial, run_trials, trials_of
 from structxlip.features.views import OtherEdges, ViewName
@@ -41,7 +41,7 @@ from structxlip.models.edge_branch import MapReader
 from structxlip.models.structxlip import StructXLIP
 from structxlip.models.towers import ImageTower
 from structxlip.reports.comparison import gain_text
-from structxlip.reports.pictures import figure
+from structxlip.reports.pictures import WIDE, draw_gains, figure
 from structxlip.training.assembly import open_view
 
 if TYPE_CHECKING:

@@ -10,9 +10,6 @@ from structxlip.evaluation.retrieval import WAYS, Ranks
 from structxlip.evaluation.statistics import mean_recall
 from structxlip.experiments.trials import Outcome, Trial
 
-Gain = Mapping[str, float]
-WIDE = 8.0  # inches of a picture of gains, whose rows have long names
-
 
 def by_row(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """The outcomes of each row, one for each seed."""
@@ -47,17 +44,3 @@ def about(found: Mapping[str, Any]) -> str:
     """Of which data, recipe and seeds the numbers are."""
     seeds = ", ".join(map(str, found["seeds"]))
     return f"Dataset `{found['dataset']}`, recipe `{found['recipe']}`, seeds {seeds}."
-
-
-def draw_gains(axis: Any, gains: Mapping[str, Gain], label: str) -> None:
-    """Draw gains with their intervals, one below the other, and the line of no gain."""
-    names = list(gains)
-    means = [gains[name]["mean"] for name in names]
-    sides = [
-        [gains[name]["mean"] - gains[name]["low"] for name in names],
-        [gains[name]["high"] - gains[name]["mean"] for name in names],
-    ]
-    axis.errorbar(means, range(len(names)), xerr=sides, fmt="o", capsize=3, color="#00796b")
-    axis.axvline(0, color="#888", linewidth=1)
-    axis.set(yticks=range(len(names)), yticklabels=names, xlabel=label)
-    axis.invert_yaxis()

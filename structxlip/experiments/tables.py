@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +14,10 @@ from structxlip.incremental.artifacts import REPORTS, atomic_files
 from structxlip.incremental.row_cache import signature
 from structxlip.progress import say
 from structxlip.reports.evidence import write_evidence
+from structxlip.reports.provenance import Provenance, provenance
 from structxlip.tracking.experiment_log import log_experiment
 
 CACHE = Path(".cache/experiments")
-PACKAGES = ("numpy", "open_clip_torch", "opencv-python-headless", "ray", "timm", "torch")
 
 
 @dataclass(frozen=True)
@@ -78,44 +74,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows of text as a table in Markdown."""
     lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
     return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """The origin of the numbers of a table.
-
-    Attributes:
-        command: repeats them.
-        commit: of the project.
-        versions: of Python, of packages, and of the platform.
-    """
-
-    command: str
-    commit: str
-    versions: str
-
-    @property
-    def sentence(self) -> str:
-        """All of it, for readers."""
-        return f"`{self.command}`, commit {self.commit}; {self.versions}."
-
-
-def provenance(command: str, project: Path = Path()) -> Provenance:
-    """The command that repeats some numbers, the commit of a project folder, and the versions."""
-    packages = [f"{package} {version(package)}" for package in PACKAGES]
-    platform_name = f"{sys.platform} {platform.machine()}"
-    versions = [f"Python {platform.python_version()}", *packages, platform_name]
-    return Provenance(command, _commit(project), ", ".join(versions))
-
-
-def _commit(project: Path) -> str:
-    """The commit of a folder, `none` outside of git."""
-    command = ["git", "describe", "--always", "--dirty= with changes", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    except OSError:  # git is not installed
-        return "none"
-    return done.stdout.strip() or "none"
 
 
 def pictures_key(pairs: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
@@ -177,3 +178,14 @@ def read_weights(model: nn.Module, file: Path) -> None:
         load_strictly(model, read_tensors(file), str(file))
     except ValueError as error:
         raise UserError(f"{file} cannot be loaded: {error}") from None
+
+
+def model_digest(directory: Path) -> str:
+    """A hash of the weights and settings of a model: equal for copies, also in MLflow."""
+    digest = hashlib.sha256()
+    files = [*directory.rglob("*.safetensors"), directory / "config.json"]
+    for file in sorted([*files, directory / "preprocess.json"]):
+        digest.update(file.relative_to(directory).as_posix().encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()

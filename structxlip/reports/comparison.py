@@ -12,7 +12,7 @@ from structxlip.incremental.artifacts import REPORTS
 
 
 def comparison_table(metrics: dict[str, Any], prefix: str = "") -> list[list[str]]:
-    """The content of ``metrics.json`` as rows of text; the first row is the header.
+    """The content of ``comparison.json`` as rows of text; the first row is the header.
 
     With the prefix ``strict/`` the recalls count only an image's own captions as right.
     """
@@ -21,15 +21,15 @@ def comparison_table(metrics: dict[str, Any], prefix: str = "") -> list[list[str
     ]
     heads = [f"{arrow} R@{k}" for arrow in ("I→T", "T→I") for k in (1, 5, 10)]
     rows = [["model", *heads, "Δ R@1 vs vanilla [95 %]"]]
+    gains = {label: delta for delta, label in gain_labels(metrics).items()}
     for name, label in model_labels(metrics).items():
-        delta = name.replace("structxlip", "delta")
-        gain = gain_text(metrics[delta][f"{prefix}R@1"]) if delta != name else ""
+        gain = gain_text(metrics[gains[label]][f"{prefix}R@1"]) if label in gains else ""
         rows.append([label, *(f"{metrics[name][way]:.1f}" for way in ways), gain])
     return rows
 
 
 def ranking_table(metrics: dict[str, Any]) -> list[list[str]]:
-    """The measures of the whole ranking in ``metrics.json`` as rows of text, a header first."""
+    """The measures of the whole ranking in ``comparison.json`` as rows of text, a header first."""
     names = ("median_rank", "MRR", "mAP@10", "nDCG@10")
     ways = {"I→T": "image_to_text", "T→I": "text_to_image"}
     rows = [["model", *(f"{arrow} {name.replace('_', ' ')}" for arrow in ways for name in names)]]
@@ -40,10 +40,10 @@ def ranking_table(metrics: dict[str, Any]) -> list[list[str]]:
 
 
 def model_labels(metrics: dict[str, Any]) -> dict[str, str]:
-    """The models of ``metrics.json`` in the order of the tables, with their names for readers."""
+    """The models of ``comparison.json`` in the order of tables, with their names for readers."""
     fused = f"StructXLIP, edges at α = {metrics['alpha']:g}"
-    labels = {
-        "base": "base (before fine-tuning)",
+    labels = {"base": "off-the-shelf (zero-shot)"} if "base" in metrics else {}
+    labels |= {
         "vanilla": "vanilla fine-tuning",
         "structxlip_image_only": "StructXLIP, image only",
     }
@@ -55,10 +55,19 @@ def model_labels(metrics: dict[str, Any]) -> dict[str, str]:
     return labels | {"structxlip": fused}
 
 
+def gain_labels(metrics: dict[str, Any]) -> dict[str, str]:
+    """The gains over vanilla in ``comparison.json``, with the names of their models."""
+    return {
+        name.replace("structxlip", "delta"): label
+        for name, label in model_labels(metrics).items()
+        if name.startswith("structxlip")
+    }
+
+
 def validation_text(metrics: dict[str, Any]) -> str:
     """A sentence for readers: the arm with the better R@1 on validation, and both numbers.
 
-    ``metrics`` is the content of ``metrics.json``.
+    ``metrics`` is the content of ``comparison.json``.
     """
     found = metrics["validation"]
     numbers = f"R@1 {found['structxlip_fused']:.1f} % against {found['vanilla']:.1f} % of vanilla"
@@ -102,7 +111,7 @@ def print_comparison(dataset: str) -> None:
 
     folder = REPORTS / dataset
     try:
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = json.loads((folder / "comparison.json").read_text())
     except OSError:
         raise UserError(
             f"{folder} holds no metrics; run `dvc repro package@{dataset}` first"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
 from structxlip.data.shards import shards
 
 RED = (200, 30, 30)
+WIDE = 8.0  # inches of a picture of gains, whose rows have long names
 SHOWN = 6  # samples for each reason in the quarantine
 
 
@@ -181,6 +183,20 @@ def figure(draw: Any, panels: int, panel_width: float = 4.8) -> str:
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()[out.getvalue().index("<svg") :]
+
+
+def draw_gains(axis: Any, gains: Mapping[str, Mapping[str, float]], label: str) -> None:
+    """Draw gains with their intervals, one below the other, and the line of no gain."""
+    names = list(gains)
+    means = [gains[name]["mean"] for name in names]
+    sides = [
+        [gains[name]["mean"] - gains[name]["low"] for name in names],
+        [gains[name]["high"] - gains[name]["mean"] for name in names],
+    ]
+    axis.errorbar(means, range(len(names)), xerr=sides, fmt="o", capsize=3, color="#00796b")
+    axis.axvline(0, color="#888", linewidth=1)
+    axis.set(yticks=range(len(names)), yticklabels=names, xlabel=label)
+    axis.invert_yaxis()
 
 
 def render(template: str, **values: Any) -> str:

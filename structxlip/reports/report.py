@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +13,34 @@ from numpy.typing import NDArray
 
 from structxlip.config import Params
 from structxlip.data.shards import read_shards, shards
+from structxlip.evaluation.chosen import best_on_validation
 from structxlip.evaluation.cost import PARTS
 from structxlip.evaluation.embedding import Embeddings
 from structxlip.evaluation.protocol import Comparison
 from structxlip.evaluation.slices import recall_by
 from structxlip.features.store import FeatureStore
+from structxlip.incremental.artifacts import MODELS
+from structxlip.models.structxlip import model_digest
 from structxlip.reports.attention import Attention
 from structxlip.reports.comparison import (
     best_row,
     comparison_table,
+    gain_labels,
     gain_sentence,
+    gain_text,
     ranking_table,
     validation_text,
 )
-from structxlip.reports.pictures import Pictures, data_url, figure, read_quarantine, render
+from structxlip.reports.pictures import (
+    WIDE,
+    Pictures,
+    data_url,
+    draw_gains,
+    figure,
+    read_quarantine,
+    render,
+)
+from structxlip.reports.provenance import commit_of
 from structxlip.reports.training_curves import (
     guessing,
     information_bounds,
@@ -51,7 +67,8 @@ def write_report(
     attention: Attention | None = None,
     cost: dict[str, float] | None = None,
 ) -> None:
-    """Write the report to ``path``, and its figures beside it: ``losses.svg``, ``recall.svg``.
+    """Write the report to ``path``, and its figures beside it: ``losses.svg``, ``recall.svg`` and
+    ``gain.svg``.
 
     ``data`` is the folder of the dataset's artifacts; ``attention`` that of the chunks that name a
     labelled box, where the dataset has such boxes; ``cost`` the milliseconds of each part of an
@@ -74,13 +91,23 @@ def write_report(
     figures = {
         "losses": figure(lambda axes: _draw_losses(axes, histories, guesses), 2),
         "recall": figure(lambda axes: _draw_recall(axes, histories), 1),
+        "gain": figure(lambda axes: _draw_gain(axes, comparison.metrics), 1, WIDE),
     }
+    arm = best_on_validation(comparison.metrics)
     page = render(
         "report.html.j2",
         dataset=dataset,
         params=params,
         metrics=comparison.metrics,
-        gain=gain_sentence(comparison.metrics),
+        gains=gain_sentence(comparison.metrics),
+        image_only=gain_text(comparison.metrics["delta_image_only"]["R@1"]),
+        made={
+            "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "commit": commit_of(),
+            "release": version("structxlip"),
+            "model": (MODELS / dataset / arm).as_posix(),
+            "digest": model_digest(MODELS / dataset / arm)[:12],
+        },
         validation=validation_text(comparison.metrics),
         best=best_row(comparison.metrics),
         recall_table=comparison_table(comparison.metrics),
@@ -210,6 +237,11 @@ def _draw_losses(axes: Any, histories: dict[str, pd.DataFrame], guesses: dict[st
                 axis.axhline(guesses[term], color=line.get_color(), linestyle=":", linewidth=0.9)
         axis.set(title=arm, xlabel="epoch", ylabel="loss", ylim=(0, None))
         axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _draw_gain(axes: Any, metrics: dict[str, Any]) -> None:
+    gains = {label: metrics[delta]["R@1"] for delta, label in gain_labels(metrics).items()}
+    draw_gains(axes[0], gains, "gain over vanilla, points of R@1 [95 %]")
 
 
 def _draw_recall(axes: Any, histories: dict[str, pd.DataFrame]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -22,6 +21,7 @@ from structxlip.data.images import decode_rgb, rgb_pixels
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
 from structxlip.models.build import load_model
+from structxlip.models.structxlip import model_digest
 
 BLOCK = 64
 # A path, encoded bytes, an image of Pillow, or RGB pixels ``uint8 [height, width, 3]`` (grey
@@ -236,17 +236,6 @@ class Embedder:
     def _joined(self, blocks: Iterable[Tensor]) -> NDArray[np.float32]:
         none = np.zeros((0, self.model.embed_dim), np.float32)
         return np.concatenate([none, *(block.numpy() for block in blocks)])
-
-
-def model_digest(directory: Path) -> str:
-    """A hash of the weights and settings of a model: equal for copies, also in MLflow."""
-    digest = hashlib.sha256()
-    files = [*directory.rglob("*.safetensors"), directory / "config.json"]
-    for file in sorted([*files, directory / "preprocess.json"]):
-        digest.update(file.relative_to(directory).as_posix().encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _images(values: Any, name: str) -> list[Picture]:

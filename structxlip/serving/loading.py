@@ -93,7 +93,7 @@ def _evaluated(folder: Path) -> float:
     """The alpha that the evaluation chose for ``models/D/ARM``; 0 without an evaluation."""
     folder = folder.resolve()
     arm, dataset = folder.name, folder.parent.name
-    metrics = folder.parents[2] / "reports" / dataset / "metrics.json"
+    metrics = folder.parents[2] / "reports" / dataset / "comparison.json"
     if arm == "vanilla" or folder.parents[1].name != "models" or not metrics.is_file():
         return 0.0
     return float(json.loads(metrics.read_text())["alpha"])

@@ -22,7 +22,7 @@ class Reranker:
     """The late interaction of a trained model, as evaluation computes it.
 
     The score of an image is ``cosine + beta · late``, for the first answers of a query;
-    ``reports/<dataset>/metrics.json`` has the ``beta`` that validation chose.
+    ``reports/<dataset>/comparison.json`` has the ``beta`` that validation chose.
 
     Args:
         embedder: the model.

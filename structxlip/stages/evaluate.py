@@ -1,10 +1,10 @@
-"""Stage `evaluate`: base, vanilla and structxlip side by side, `reports/<dataset>`."""
+"""Stage `evaluate`: vanilla and structxlip side by side, `reports/<dataset>`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from structxlip.config import Params
 from structxlip.errors import UserError
@@ -12,8 +12,6 @@ from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_files
 from structxlip.progress import say
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from structxlip.features.store import FeatureStore
 
 TIMED = 17  # test images whose embedding is timed
@@ -25,11 +23,13 @@ def evaluate(params: Params, dataset: str) -> None:
     import torch
 
     from structxlip.evaluation.cost import embedding_cost
+    from structxlip.evaluation.headline import headline
     from structxlip.evaluation.pointing import attention_weights, named_chunks, pointing_game
     from structxlip.evaluation.protocol import Scorers, compare
     from structxlip.features.store import FeatureStore
     from structxlip.features.views import open_view
     from structxlip.models.build import build_model, load_model
+    from structxlip.models.towers import is_zero_shot
     from structxlip.reports.attention import Attention
     from structxlip.reports.comparison import gain_sentence
     from structxlip.reports.report import write_report
@@ -45,8 +45,11 @@ def evaluate(params: Params, dataset: str) -> None:
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     structxlip = load_model(models / "structxlip").to(device)
+    base = None
+    if is_zero_shot(recipe.model.image_tower, recipe.model.text_tower):
+        base = build_model(recipe.model, store, seed=params.seed, edge_branch=None).eval()
     comparison = compare(
-        build_model(recipe.model, store, seed=params.seed, edge_branch=None).eval().to(device),
+        base and base.to(device),
         load_model(models / "vanilla").to(device),
         structxlip,
         store,
@@ -71,9 +74,11 @@ def evaluate(params: Params, dataset: str) -> None:
         arm: pd.read_parquet(models / arm / "history.parquet") for arm in ("vanilla", "structxlip")
     }
     with atomic_files(REPORTS / dataset, "evaluate") as directory:
-        (directory / "metrics.json").write_text(json.dumps(comparison.metrics, indent=2) + "\n")
-        _loss_curves(histories).to_csv(directory / "losses.csv", index=False)
-        _recall_curves(comparison.metrics).to_csv(directory / "recall.csv", index=False)
+        for name, numbers in (
+            ("metrics.json", headline(comparison.metrics)),
+            ("comparison.json", comparison.metrics),
+        ):
+            (directory / name).write_text(json.dumps(numbers, indent=2) + "\n")
         write_report(
             directory / "report.html",
             dataset=dataset,
@@ -94,30 +99,3 @@ def _test_images(data: Path, store: FeatureStore) -> list[bytes]:
 
     rows = store.rows("test")[:TIMED]
     return [pair["image"] for pair in take(data / "pairs", rows, ["image"]).values()]
-
-
-def _loss_curves(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    import pandas as pd
-
-    frames = [
-        history.drop(columns="loss")
-        .melt("epoch", [c for c in history if c.endswith("_loss")], "term", "loss")
-        .assign(arm=arm)
-        for arm, history in histories.items()
-    ]
-    return pd.concat(frames)[["arm", "term", "epoch", "loss"]]
-
-
-def _recall_curves(metrics: dict[str, Any]) -> pd.DataFrame:
-    import pandas as pd
-
-    from structxlip.reports.comparison import model_labels
-
-    rows = [
-        {"model": name, "way": way, "k": int(k), "recall": value}
-        for name in model_labels(metrics)
-        for key, value in metrics[name].items()
-        if "/R@" in key
-        for way, k in [key.split("/R@")]
-    ]
-    return pd.DataFrame(rows)

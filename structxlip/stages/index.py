@@ -22,9 +22,8 @@ from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_direc
 from structxlip.incremental.row_cache import CACHE
 from structxlip.incremental.row_groups import read_row_groups, row_groups
 from structxlip.models.build import load_model
-from structxlip.models.structxlip import StructXLIP, fused
+from structxlip.models.structxlip import StructXLIP, fused, model_digest
 from structxlip.progress import say
-from structxlip.serving.embedder import model_digest
 from structxlip.serving.image_index import INDEXES, PATCHES, Earlier, write_index
 
 BLOCK = 256
@@ -36,7 +35,7 @@ def index(params: Params, dataset: str) -> None:
     import pyarrow as pa
 
     data, recipe = DATA / dataset, params.recipe_settings
-    metrics = json.loads((REPORTS / dataset / "metrics.json").read_text())
+    metrics = json.loads((REPORTS / dataset / "comparison.json").read_text())
     arm = chosen_arm(metrics, params.register_.arm)
     folder = MODELS / dataset / arm
     alpha, beta = (

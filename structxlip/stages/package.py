@@ -14,7 +14,7 @@ from structxlip.serving.package import write_package
 def package(params: Params, dataset: str) -> None:
     """Package the arm that is to be registered, and vanilla, to which the gate may go back."""
     models = MODELS / dataset
-    metrics = json.loads((REPORTS / dataset / "metrics.json").read_text())
+    metrics = json.loads((REPORTS / dataset / "comparison.json").read_text())
     arm = chosen_arm(metrics, params.register_.arm)
     with atomic_directory(models / "package") as folder:
         for name in dict.fromkeys((arm, "vanilla")):

@@ -34,7 +34,7 @@ from structxlip.tracking.scoring import Scored, score_package
 from structxlip.tracking.split import TestSplit, read_seen, read_test_split
 
 TOLERANCE_POINTS = 2.0  # of R@1: other batch sizes round bfloat16 differently
-LOGGED = ("report.html", "metrics.json", "losses.csv", "recall.csv", "losses.svg", "recall.svg")
+LOGGED = ("report.html", "comparison.json", "gain.svg", "losses.svg", "recall.svg")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def choose_candidate(params: Params, dataset: str, metrics: dict[str, Any]) -> C
 
 
 def _metrics(dataset: str) -> dict[str, Any]:
-    path = REPORTS / dataset / "metrics.json"
+    path = REPORTS / dataset / "comparison.json"
     try:
         found: dict[str, Any] = json.loads(path.read_text())
     except OSError:

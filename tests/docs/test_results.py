@@ -46,7 +46,7 @@ def test_tables_are_made_from_the_files_that_are_there(script: ModuleType, tmp_p
     metrics = {"alpha": 0.3, "delta": gain, "delta_image_only": gain} | dict.fromkeys(
         models, recalls
     )
-    (scenes / "metrics.json").write_text(json.dumps(metrics))
+    (scenes / "comparison.json").write_text(json.dumps(metrics))
     text, missing = script.rebuild(PAGE, tmp_path)
     assert missing == ["photos/compare"]
     assert "<!-- table: scenes/compare -->\n| new |\n|---|\n| 1 |\n<!-- end -->" in text

@@ -23,6 +23,7 @@ from structxlip.models.towers import (
     encode_images,
     encode_tokens,
     is_aligned,
+    is_zero_shot,
     load_clip,
     load_encoders,
     load_image_tower,
@@ -211,6 +212,8 @@ def test_a_clip_of_transformers_is_a_tower(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     name = f"hf:{tmp_path}"
     assert is_aligned(name, name)
+    assert is_zero_shot(name, name)
+    assert not is_zero_shot(name, "packaged:all-minilm-l6-v2")
     tower = load_text_tower(name)
     inputs, _ = tower.tokenize([TEXT])
     expected = model.get_text_features(inputs["text"], attention_mask=inputs["text"] != 0)
@@ -293,6 +296,8 @@ def test_a_text_is_stretched_where_that_can_be_done(
 
 def test_both_sides_of_one_open_clip_model_are_aligned(tiny_clip: str) -> None:
     assert is_aligned(tiny_clip, tiny_clip)
+    assert not is_zero_shot(tiny_clip, tiny_clip), "random weights"
+    assert is_zero_shot(f"{tiny_clip}/weights.pt", f"{tiny_clip}/weights.pt")
     assert not is_aligned("packaged:efficientnet-lite0", "packaged:all-minilm-l6-v2")
     assert load_image_tower(tiny_clip, 32).dim == load_text_tower(tiny_clip).dim == 16
     with pytest.raises(UserError, match=r"takes images of .*32.* px; set model\.image_px"):

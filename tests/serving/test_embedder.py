@@ -20,8 +20,9 @@ from structxlip.data.images import decode_rgb
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers
+from structxlip.models.structxlip import model_digest
 from structxlip.serving import embedder as embedder_module
-from structxlip.serving.embedder import Embedder, model_digest
+from structxlip.serving.embedder import Embedder
 from tests.networks import write_network
 
 CONFIG = HeadsConfig(

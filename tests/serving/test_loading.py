@@ -24,7 +24,7 @@ def test_alpha_comes_from_the_evaluation_beside_the_model(tmp_path: Path) -> Non
     folder.mkdir(parents=True)
     save_model(folder, Edges(size_px=64))
     assert structxlip.load(folder).alpha == 0
-    report = tmp_path / "reports" / "toys" / "metrics.json"
+    report = tmp_path / "reports" / "toys" / "comparison.json"
     report.parent.mkdir(parents=True)
     report.write_text(json.dumps({"alpha": 0.3}))
     assert structxlip.load(folder).alpha == 0.3

@@ -31,6 +31,7 @@ def test_stages_of_a_dataset_come_from_dvc_in_the_order_in_which_they_run(
     assert stages["train@scenes-vanilla"] == ("models/scenes/vanilla",)
     assert stages["evaluate@scenes"] == (
         "reports/scenes/report.html",
+        "reports/scenes/comparison.json",
         "reports/scenes/metrics.json",
     )
     assert len(stages_of("scenes_2")) == 4

@@ -54,6 +54,13 @@ def is_aligned(image_tower: str, text_tower: str) -> bool:
     return image_tower == text_tower and is_clip(image_tower)
 
 
+def is_zero_shot(image_tower: str, text_tower: str) -> bool:
+    """Whether two towers retrieve before any training: they are aligned, and have weights. Those of
+    a configuration file alone are random."""
+    random = image_tower.startswith("open_clip:") and image_tower.endswith(".json")
+    return is_aligned(image_tower, text_tower) and not random
+
+
 def load_clip(name: str, max_tokens: int | None = None, seed: int = 0) -> LoadedClip:
     """A CLIP model by name, in evaluation mode and frozen.
 
