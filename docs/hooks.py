@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))  # for structxlip, and for the import graph of the
 
 from structxlip.config.datasets import DatasetEntry, dataset_kinds  # noqa: E402
 from structxlip.config.params import Params  # noqa: E402
-from structxlip.config.recipe import Recipe  # noqa: E402
+from structxlip.config.recipe import RecipeEntry  # noqa: E402
 from structxlip.config.reference import (  # noqa: E402
     KeyReference,
     example_entry,
@@ -60,16 +60,16 @@ def first_page() -> str:
 
 def parameters() -> str:
     """Every key of params.yaml, grouped by section: first those of the file, then of a recipe."""
-    of_recipe = [e for e in key_references() if _section(e) in Recipe.model_fields]
-    of_file = [e for e in key_references() if e not in of_recipe]
-    of_file.sort(key=lambda entry: bool(_section(entry)))  # the keys without a section first
+    keys = sorted(key_references(), key=lambda entry: bool(_section(entry)))  # those without first
+    of_recipe = [e for e in keys if e.key.partition(".")[0] in RecipeEntry.model_fields]
+    of_file = [e for e in keys if e not in of_recipe]
     fields = {field.alias or name: field for name, field in Params.model_fields.items()}
     return "\n\n".join(
         [
             "### Of the whole file",
             *_sections(of_file, fields),
             "### Of a recipe",
-            *_sections(of_recipe, Recipe.model_fields),
+            *_sections(of_recipe, RecipeEntry.model_fields),
         ]
     )
 
@@ -94,7 +94,8 @@ def _definition(entry: KeyReference) -> str:
 
 def kinds() -> str:
     """Every kind of dataset: what it is, an entry to copy, and its own keys."""
-    shared = {"lexicons": "", "path": DatasetEntry.model_fields["path"].description}
+    shared = {key: field.description for key, field in DatasetEntry.model_fields.items()}
+    shared["lexicons"] = ""
     parts = []
     for kind in dataset_kinds():
         own = [e for e in kind_reference(kind) if shared.get(e.key) not in ("", e.description)]

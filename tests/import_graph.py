@@ -10,6 +10,7 @@ import grimp
 
 ROOT = Path(__file__).parents[1]
 STAGES = (
+    "settings",
     "ingest",
     "edges",
     "captions",

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from structxlip.commands.options import PARAMS, DatasetArgument, ParamsFile
-from structxlip.config import load_params
+from structxlip.commands.options import PARAMS, DatasetArgument, ParamsFile, dataset_params
 
 commands = typer.Typer()
 
@@ -25,9 +24,7 @@ def register(
     """Register the packaged model in MLflow, and let the gate decide whether it is promoted."""
     from structxlip.tracking.commands import register as register_package
 
-    loaded = load_params(params)
-    loaded.dataset(dataset)
-    register_package(loaded, dataset, force)
+    register_package(dataset_params(params, dataset), dataset, force)
 
 
 @commands.command()

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from structxlip.commands.options import PARAMS, DatasetArgument, ParamsFile
-from structxlip.config import load_params
+from structxlip.commands.options import PARAMS, DatasetArgument, ParamsFile, dataset_params
 
 commands = typer.Typer()
 
@@ -19,8 +18,7 @@ def _experiment(name: str, params_file: Path, dataset: str, seeds: int) -> None:
     """Validate the parameters, then import and run one experiment with several seeds."""
     from importlib import import_module
 
-    params = load_params(params_file)
-    params.dataset(dataset)
+    params = dataset_params(params_file, dataset)
     run = getattr(import_module(f"structxlip.experiments.{name}"), name)
     run(params, dataset, range(params.seed, params.seed + seeds))
 

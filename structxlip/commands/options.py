@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from structxlip.config import Arm
+from structxlip.config import Arm, Params, load_params
 
 PARAMS = Path("params.yaml")
 
@@ -15,3 +15,8 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file."
 DatasetOption = Annotated[str, typer.Option("--dataset", help="An entry under `datasets:`.")]
 DatasetArgument = Annotated[str, typer.Argument(help="An entry under `datasets:`.")]
 ArmOption = Annotated[Arm, typer.Option("--arm", help="What is trained.")]
+
+
+def dataset_params(params_file: Path, dataset: str) -> Params:
+    """The parameters as a dataset follows them; every command that takes a dataset begins here."""
+    return load_params(params_file).for_dataset(dataset)

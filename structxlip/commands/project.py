@@ -15,8 +15,8 @@ from structxlip.commands.options import (
     DatasetArgument,
     DatasetOption,
     ParamsFile,
+    dataset_params,
 )
-from structxlip.config import load_params
 from structxlip.errors import UserError
 
 commands = typer.Typer()
@@ -28,7 +28,7 @@ def report(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     from structxlip.reports.comparison import print_comparison
     from structxlip.tracking.commands import print_champion
 
-    load_params(params).dataset(dataset)
+    dataset_params(params, dataset)
     print_comparison(dataset)
     print_champion(dataset)
 
@@ -103,9 +103,7 @@ def inspect(dataset: DatasetArgument, params: ParamsFile = PARAMS) -> None:
     """Write a page that shows a dataset: lengths, edges, structure, and what was left out."""
     from structxlip.reports.dataset_page import inspect as write_page
 
-    loaded = load_params(params)
-    loaded.dataset(dataset)
-    write_page(loaded, dataset)
+    write_page(dataset_params(params, dataset), dataset)
 
 
 @commands.command()
@@ -113,9 +111,7 @@ def replay(dataset: DatasetOption, arm: ArmOption, params: ParamsFile = PARAMS) 
     """Repeat the step over which a training failed, and say what in it is not finite."""
     from structxlip.training.replay import replay as replay_training
 
-    loaded = load_params(params)
-    loaded.dataset(dataset)
-    replay_training(loaded, dataset, arm)
+    replay_training(dataset_params(params, dataset), dataset, arm)
 
 
 @commands.command()
@@ -129,22 +125,30 @@ def sources() -> None:
 @commands.command("params")
 def describe_params(
     key: Annotated[str | None, typer.Argument(help="For example `train` or `edges.cue`.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Show the values that this dataset follows.")
+    ] = None,
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Explain the keys of params.yaml: one key, one section, or all of them."""
     from structxlip.config.reference import describe_keys
 
-    sys.stdout.write(describe_keys(key) + "\n")
+    followed = dataset_params(params, dataset) if dataset else None
+    sys.stdout.write(describe_keys(key, followed) + "\n")
 
 
 @commands.command()
 def recipe(
     name: Annotated[str, typer.Argument(help="An entry under `recipes:`.")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Select it for this dataset alone.")
+    ] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Select the recipe that the stages follow."""
     from structxlip.config.edit import select_recipe
 
-    select_recipe(params, name)
+    select_recipe(params, name, dataset)
 
 
 @commands.command(

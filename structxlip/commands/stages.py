@@ -6,8 +6,14 @@ from pathlib import Path
 
 import typer
 
-from structxlip.commands.options import PARAMS, ArmOption, DatasetOption, ParamsFile
-from structxlip.config import Arm, Params, load_params
+from structxlip.commands.options import (
+    PARAMS,
+    ArmOption,
+    DatasetOption,
+    ParamsFile,
+    dataset_params,
+)
+from structxlip.config import Arm
 
 commands = typer.Typer()
 
@@ -16,10 +22,15 @@ def _stage(name: str, params_file: Path, dataset: str, arm: Arm | None = None) -
     """Validate the parameters, then import and run one stage."""
     from importlib import import_module
 
-    params: Params = load_params(params_file)
-    params.dataset(dataset)
+    params = dataset_params(params_file, dataset)
     run = getattr(import_module(f"structxlip.stages.{name}"), name)
     run(params, dataset) if arm is None else run(params, dataset, arm)
+
+
+@commands.command()
+def settings(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Work out what a dataset follows: its recipe, and what is overridden for it."""
+    _stage("settings", params, dataset)
 
 
 @commands.command()

@@ -33,6 +33,16 @@ class DatasetEntry(Section):
         default_factory=list,
         description="Word lists of this dataset's domain, in addition to those of the recipe.",
     )
+    recipe: str | None = Field(
+        None,
+        description="The recipe that this dataset follows, an entry of `recipes`. null: the one "
+        "that the whole file selects.",
+    )
+    overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What is different for this dataset alone: sections of a recipe, and `ingest`, "
+        "such as `{train: {epochs: 20}, ingest: {near_duplicates: keep}}`.",
+    )
     roots: list[str] = Field(
         default_factory=list,
         description="Further folders where links among the images may lead, such as "

@@ -81,14 +81,20 @@ def entry_text(name: str, entry: Mapping[str, Any]) -> str:
     return out.getvalue()
 
 
-def select_recipe(params_file: Path, recipe: str) -> None:
-    """Select the recipe that the stages follow.
+def select_recipe(params_file: Path, recipe: str, dataset: str | None = None) -> None:
+    """Select the recipe that the stages follow, or those of one dataset.
 
-    Raises ``UserError`` for a name that is no recipe of the file; the file then stays as it was.
+    Raises ``UserError`` for a name that is no recipe or no dataset of the file; the file then stays
+    as it was.
     """
-    load_params(params_file)
-    _edit(params_file, lambda content: content.update(recipe=recipe))
-    say(f"the recipe is {recipe} now; `dvc repro` runs what it changes")
+    params = load_params(params_file)
+    if dataset is None:
+        _edit(params_file, lambda content: content.update(recipe=recipe))
+    else:
+        params.dataset(dataset)
+        _edit(params_file, lambda content: content["datasets"][dataset].update(recipe=recipe))
+    of_dataset = f" of {dataset}" if dataset else ""
+    say(f"the recipe{of_dataset} is {recipe} now; `dvc repro` runs what it changes")
 
 
 def _edit(params_file: Path, change: Callable[[Any], None]) -> None:

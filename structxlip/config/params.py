@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from structxlip.config.cues import Captions
 from structxlip.config.datasets import Dataset, DatasetEntry, entry_class
 from structxlip.config.gate import Gate
-from structxlip.config.recipe import Recipe
+from structxlip.config.inherit import merged, recipe_content, writer
+from structxlip.config.problems import keys_of, nearest, sentence
+from structxlip.config.recipe import Recipe, RecipeEntry
 from structxlip.config.section import Fraction, Name, Positive, PositiveFloat, Section, Seed
 from structxlip.config.train import LARGEST_BATCH
 from structxlip.errors import UserError
@@ -143,6 +144,12 @@ class Machine(Section):
     )
 
 
+class DatasetSettings(Recipe):
+    """What `datasets.NAME.overrides` may change: the sections of a recipe, and `ingest`."""
+
+    ingest: Ingest = Field(description="How raw pairs become the pair store.")
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -163,7 +170,7 @@ class Params(Section):
         description="The selected recipe, an entry of `recipes`. `structxlip recipe NAME` selects."
     )
     recipes: Annotated[dict[Name, Recipe], Field(min_length=1)] = Field(
-        description="The recipes by name."
+        description="The recipes by name. One that nothing follows may be broken."
     )
     register_: Register = Field(alias="register", description="Which model MLflow registers.")
     gate: Gate = Field(Gate(), description="What a new version must show to become the champion.")
@@ -173,11 +180,20 @@ class Params(Section):
     )
 
     @model_validator(mode="after")
-    def _check_recipe(self) -> Params:
-        if self.recipe not in self.recipes:
-            raise ValueError(
-                f"recipe: unknown recipe {self.recipe!r}{_nearest(self.recipe, list(self.recipes))}"
-            )
+    def _check_recipes(self) -> Params:
+        named = {"recipe": self.recipe} | {
+            f"datasets.{name}.recipe": entry.recipe
+            for name, entry in self.datasets.items()
+            if entry.recipe is not None
+        }
+        for key, recipe in named.items():
+            if recipe not in self.recipes:
+                raise ValueError(f"{key}: unknown recipe {recipe!r}{nearest(recipe, self.recipes)}")
+        self._check_machine()
+        return self
+
+    def _check_machine(self) -> None:
+        """Raise ``ValueError`` where the selected recipe cannot be trained by the workers."""
         settings, workers = self.recipe_settings, self.machine.workers
         batch = settings.train.batch_size
         if (LARGEST_BATCH if batch == "auto" else batch) % workers:
@@ -188,12 +204,49 @@ class Params(Section):
             )
         if self.machine.sharded and settings.model.trained == "lora":
             raise ValueError("machine.sharded: low-rank updates are not split; set it to false")
-        return self
 
     @property
     def recipe_settings(self) -> Recipe:
         """The settings of the selected recipe."""
         return self.recipes[self.recipe]
+
+    def for_dataset(self, name: str) -> Params:
+        """The parameters as a dataset follows them: its recipe, with its `overrides`, is selected,
+        and no other dataset is there. Stages and experiments get these.
+
+        Raises ``UserError`` when no active dataset has that name, and for overrides that are
+        refused.
+        """
+        entry = self.dataset(name)
+        recipe = entry.recipe or self.recipe
+        shared = {"ingest": self.ingest, **dict(self.recipes[recipe])}
+        content = {key: section.model_dump() for key, section in shared.items()}
+        try:
+            own = DatasetSettings.model_validate(merged(content, entry.overrides))
+        except ValidationError as error:
+            raise UserError(
+                sentence(
+                    error,
+                    valid_keys=lambda path: keys_of(DatasetSettings, path),
+                    place=lambda path: ("datasets", name, "overrides", *path),
+                ),
+                2,
+            ) from None
+        plain = entry.model_copy(update={"recipe": None, "overrides": {}})
+        settings = Recipe(**{key: getattr(own, key) for key in Recipe.model_fields})
+        followed = self.model_copy(
+            update={
+                "datasets": {name: plain},
+                "ingest": own.ingest,
+                "recipe": recipe,
+                "recipes": {recipe: settings},
+            }
+        )
+        try:
+            followed._check_machine()
+        except ValueError as error:
+            raise UserError(f"datasets.{name}.overrides: {error}", 2) from None
+        return followed
 
     def dataset(self, name: str) -> DatasetEntry:
         """The entry of an active dataset; ``UserError`` when no active dataset has that name."""
@@ -233,96 +286,93 @@ def load_params(path: Path | str = "params.yaml") -> Params:
 
 
 def validate_params(content: object, source: str = "params.yaml") -> Params:
-    """Validate parameters that are already a mapping; ``source`` names them in the error."""
+    """Validate parameters that are already a mapping; ``source`` names them in the error.
+
+    A recipe that nothing follows may be broken; it is then left out.
+    """
     if not isinstance(content, dict):
         raise UserError(f"{source}: must be a mapping of sections such as `train:`", 2)
-    if renamed := _renamed(content):
-        raise UserError(f"{source}: {renamed}", 2)
+    followed = _followed(content)
     try:
-        return Params.model_validate(content)
+        if renamed := _renamed(content, followed):
+            raise UserError(renamed, 2)
+        params = Params.model_validate(content | _whole_recipes(content, followed))
+        for name in params.datasets:
+            params.for_dataset(name)
     except ValidationError as error:
-        raise UserError(f"{source}: {_sentence(error, content)}", 2) from None
+        said = sentence(
+            error,
+            valid_keys=lambda path: _keys_at(path, content),
+            place=lambda path: _place(path, content),
+        )
+        first = error.errors()[0]
+        if first["type"] == "missing" and first["loc"][0] == "recipes" and len(first["loc"]) == 3:
+            said += "; add it, or a line such as `like: frozen`, to take it from that recipe"
+        raise UserError(f"{source}: {said}", 2) from None
+    except UserError as error:
+        raise UserError(f"{source}: {error}", 2) from None
+    return params
 
 
-def _renamed(content: dict[Any, Any]) -> str | None:
-    """A sentence for the first name of an earlier version; None when there is none."""
+def _followed(content: dict[Any, Any]) -> set[str]:
+    """The names of the recipes that the file, or an active dataset, selects."""
+    datasets = content.get("datasets")
+    entries = datasets.values() if isinstance(datasets, dict) else ()
+    own = {str(entry.get("recipe")) for entry in entries if isinstance(entry, dict)}
+    return own | {str(content.get("recipe"))}
+
+
+def _whole_recipes(content: dict[Any, Any], followed: set[str]) -> dict[str, Any]:
+    """The section of the recipes, each with what it takes from others, without broken ones that
+    nothing follows."""
+    recipes = content.get("recipes")
+    if not isinstance(recipes, dict):
+        return {}
+    whole = {}
+    for name in recipes:
+        try:
+            entry = recipe_content(recipes, name)
+            whole[name] = entry if name in followed else Recipe.model_validate(entry)
+        except ValueError as error:  # pydantic's too
+            if name in followed:
+                raise UserError(f"recipes.{name}.{error}", 2) from None
+    return {"recipes": whole}
+
+
+def _place(path: tuple[str | int, ...], content: dict[Any, Any]) -> tuple[str | int, ...]:
+    """Where in the file the key at a path stands: a recipe may have taken it from another one."""
+    if len(path) < 3 or path[0] != "recipes":
+        return path
+    return "recipes", writer(content["recipes"], str(path[1]), path[2:]), *path[2:]
+
+
+def _keys_at(path: tuple[str | int, ...], content: dict[Any, Any]) -> list[str]:
+    """The keys that are valid at a place in params.yaml."""
+    if len(path) >= 2 and path[0] == "datasets":
+        return keys_of(entry_class(content["datasets"][path[1]]["kind"]), path[2:])
+    if len(path) >= 2 and path[0] == "recipes":
+        return keys_of(RecipeEntry if len(path) == 2 else Recipe, path[2:])
+    return keys_of(Params, path)
+
+
+def _renamed(content: dict[Any, Any], followed: set[str]) -> str | None:
+    """A sentence for the first name of an earlier version that is followed, or None."""
     recipes = content.get("recipes")
     for name, recipe in recipes.items() if isinstance(recipes, dict) else ():
+        if name not in followed:
+            continue
         if name in RENAMED_RECIPES:
             return f"recipes.{name}: is called {RENAMED_RECIPES[name]} now; rename the entry"
         arms = recipe.get("arms") if isinstance(recipe, dict) else None
         arm = arms.get("structxlip") if isinstance(arms, dict) else None
         for key, given in arm.items() if isinstance(arm, dict) else ():
             if said := FORMER_KEYS.get(key):
-                sentence = said.get(str(given), said[None])
-                if "%" in sentence:
-                    sentence %= (key, given)
-                return f"recipes.{name}.arms.structxlip.{key}: {sentence}"
+                former = said.get(str(given), said[None])
+                if "%" in former:
+                    former %= (key, given)
+                return f"recipes.{name}.arms.structxlip.{key}: {former}"
     selected = str(content.get("recipe"))
     if selected in RENAMED_RECIPES:
         new = RENAMED_RECIPES[selected]
         return f"recipe: {selected!r} is called {new!r} now; write `recipe: {new}`"
     return None
-
-
-def _sentence(error: ValidationError, content: dict[Any, Any]) -> str:
-    """The first problem of a validation as one sentence, and the keys of all others."""
-    problems = error.errors()
-    problem = problems[0]
-    loc = problem["loc"]
-    path = [str(part) for part in loc]
-    key = _key(loc)
-    others = dict.fromkeys(_key(other["loc"]) for other in problems)
-    del others[key]
-    more = f" (wrong too: {', '.join(others)})" if others else ""
-    if problem["type"] == "extra_forbidden":
-        valid = _keys_at(loc[:-1], content)
-        return f"{key}: unknown key{_nearest(path[-1], valid)}{more}"
-    if problem["type"] == "missing":
-        return f"{key}: is missing{more}"
-    if problem["type"] == "kind_missing":
-        return f"{key}.kind: is missing; valid are: {problem['msg']}{more}"
-    if problem["type"] == "kind_unknown":
-        return f"{key}.kind: {problem['msg']}{more}"
-    if problem["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{key}: must be a mapping, not {problem['input']!r}{more}"
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    words = [  # that another member of a union takes
-        other["ctx"]["expected"]
-        for other in problems[1:]
-        if _key(other["loc"]) == key and other["type"] == "literal_error"
-    ]
-    message = ", or ".join([message, *words])
-    given = problem["input"]
-    shown = "" if isinstance(given, dict | list | BaseModel) else f", not {given!r}"
-    where = f"{key}: " if path else ""  # a problem of the whole file names its key in the message
-    return f"{where}{message}{shown}{more}"
-
-
-def _key(loc: tuple[str | int, ...]) -> str:
-    """The path of a key. pydantic adds the names of the members of a union of types, which the user
-    never wrote."""
-    path = [str(part) for part in loc]
-    return ".".join(p for p in path if "[" not in p and p != "constrained-int") or "the file"
-
-
-def _keys_at(loc: tuple[str | int, ...], content: dict[Any, Any]) -> list[str]:
-    """The keys that are valid at a place in params.yaml."""
-    model: type[BaseModel] = Params
-    if len(loc) >= 2 and loc[0] == "datasets":
-        model, loc = entry_class(content["datasets"][loc[1]]["kind"]), loc[2:]
-    elif len(loc) >= 2 and loc[0] == "recipes":
-        model, loc = Recipe, loc[2:]
-    for part in loc:
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        annotation = fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; valid are: {', '.join(sorted(known))}"

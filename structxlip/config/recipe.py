@@ -185,6 +185,16 @@ class Recipe(Section):
         return self
 
 
+class RecipeEntry(Recipe):
+    """A recipe as it stands in the file."""
+
+    like: str | None = Field(
+        None,
+        description="Another recipe, from which this one takes what it leaves out, key by key. "
+        "null: what it leaves out has its default.",
+    )
+
+
 def _check_edge_branch(arm: ArmSettings, edges: Edges, *, frozen: bool) -> None:
     """Raise ``ValueError`` where the branch, its losses and the edge maps do not fit together."""
     local = arm.region_chunk if arm.region_chunk.weight else None

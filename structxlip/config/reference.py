@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from structxlip.config.datasets import dataset_kinds, entry_class
+from structxlip.config.inherit import LIKE
 from structxlip.config.params import Params
-from structxlip.config.recipe import Recipe
+from structxlip.config.recipe import RecipeEntry
 from structxlip.config.section import Section
 from structxlip.errors import UserError
 
@@ -44,13 +45,14 @@ class KeyReference:
 def key_references() -> list[KeyReference]:
     """Every key that holds a value, in the order of the file; dataset entries apart."""
     own = [*_walk(Params, "", skip=("datasets", "presets", "recipes"))]
-    return [*own, *_walk(Recipe, "")]
+    return [*own, *_walk(RecipeEntry, "")]
 
 
-def describe_keys(path: str | None) -> str:
+def describe_keys(path: str | None, followed: Params | None = None) -> str:
     """The reference of one key, of a section, or (None) of all keys, as plain text.
 
-    ``path`` may begin with ``recipes.NAME.``. Raises ``UserError`` for a path that no key has.
+    ``path`` may begin with ``recipes.NAME.``. With the parameters that a dataset follows, each key
+    shows the value too. Raises ``UserError`` for a path that no key has.
     """
     keys = key_references()
     if path is not None:
@@ -63,12 +65,22 @@ def describe_keys(path: str | None) -> str:
             hint = f"; did you mean {short.get(close[0], close[0])}?" if close else ""
             raise UserError(f"params.yaml has no key {path}{hint}", 2)
         keys = found
-    return "\n".join(_text(entry) for entry in keys)
+    return "\n".join(_text(entry, followed) for entry in keys)
 
 
-def _text(entry: KeyReference) -> str:
+def _text(entry: KeyReference, followed: Params | None) -> str:
     default = "required" if entry.default is None else f"default {entry.default}"
-    return f"{entry.key}  ({entry.values}; {default})\n    {entry.description}\n"
+    shown = f" = {_value(entry.key, followed)}" if followed else ""
+    return f"{entry.key}{shown}  ({entry.values}; {default})\n    {entry.description}\n"
+
+
+def _value(key: str, followed: Params) -> str:
+    """The value of a key as a dataset follows it."""
+    content = {LIKE: None, **followed.recipe_settings.model_dump()}
+    value: Any = followed.model_dump(by_alias=True) | content
+    for part in key.split("."):
+        value = value[part]
+    return _yaml(value)
 
 
 def kind_reference(kind: str) -> list[KeyReference]:
@@ -85,7 +97,7 @@ def example_entry(kind: str) -> str:
     """An entry for `datasets:` of a kind as YAML, with every optional key at its default."""
     entry: dict[str, Any] = {"kind": kind, "path": "DIR"}
     for name, field in entry_class(kind).model_fields.items():
-        if name not in entry and name != "lexicons":
+        if name not in entry and name not in ("lexicons", "recipe", "overrides"):
             entry[name] = _example(field)
     entry |= _example_path(kind)
     out = io.StringIO()

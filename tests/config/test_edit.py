@@ -77,3 +77,17 @@ def test_an_unknown_recipe_changes_nothing(params_file: Path) -> None:
     with pytest.raises(UserError, match=r"unknown recipe 'papr'; did you mean 'paper'\?"):
         select_recipe(params_file, "papr")
     assert params_file.read_bytes() == before
+
+
+def test_a_recipe_is_selected_for_one_dataset_alone(params_file: Path) -> None:
+    before = params_file.read_text()
+    select_recipe(params_file, "outlines", "scenes")
+    params = load_params(params_file)
+    assert (params.recipe, params.for_dataset("scenes").recipe) == ("frozen", "outlines")
+    added = set(params_file.read_text().splitlines()) - set(before.splitlines())
+    assert added == {"    recipe: outlines"}
+    with pytest.raises(UserError, match=r"datasets\.scenes\.recipe: unknown recipe 'outlins'; did"):
+        select_recipe(params_file, "outlins", "scenes")
+    with pytest.raises(UserError, match="'scnes' is not active"):
+        select_recipe(params_file, "paper", "scnes")
+    assert load_params(params_file).for_dataset("scenes").recipe == "outlines"

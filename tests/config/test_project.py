@@ -23,7 +23,7 @@ def dvc(folder: Path, *command: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *command],
         cwd=folder,
-        env={"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(folder)},
+        env={"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

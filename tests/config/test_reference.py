@@ -9,9 +9,10 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from structxlip.config import ArmSettings, Params, Recipe, load_params
+from structxlip.config import ArmSettings, Params, load_params, validate_params
 from structxlip.config.arms import STRUCTURAL_LOSSES, VANILLA
 from structxlip.config.datasets import dataset_kinds, entry_class
+from structxlip.config.recipe import RecipeEntry
 from structxlip.config.reference import (
     describe_keys,
     example_entry,
@@ -37,7 +38,9 @@ def sections(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 @pytest.mark.parametrize(
     "section",
-    sorted({s for m in (Params, Recipe, *DATASETS) for s in sections(m)}, key=lambda s: s.__name__),
+    sorted(
+        {s for m in (Params, RecipeEntry, *DATASETS) for s in sections(m)}, key=lambda s: s.__name__
+    ),
 )
 def test_every_field_says_what_it_is(section: type[BaseModel]) -> None:
     assert section.__doc__
@@ -84,6 +87,19 @@ def test_a_key_is_shown_with_values_default_and_description() -> None:
         describe_keys("train.epoch")
     with pytest.raises(UserError, match=r"no key batch_sise; did you mean train\.batch_size\?"):
         describe_keys("batch_sise")
+
+
+def test_a_value_is_shown_as_a_dataset_follows_it() -> None:
+    content = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    content["datasets"]["scenes"]["overrides"] = {
+        "train": {"epochs": 5},
+        "edges": {"low": 1.0, "high": 2},
+    }
+    followed = validate_params(content).for_dataset("scenes")
+    assert describe_keys("train.epochs", followed).startswith("train.epochs = 5  (")
+    assert describe_keys("edges.low", followed).startswith("edges.low = 1  (")
+    for key in key_references():
+        assert describe_keys(key.key, followed).startswith(f"{key.key} = ")
 
 
 @pytest.mark.parametrize("kind", dataset_kinds())

@@ -1,0 +1,39 @@
+"""Stage `settings`: what a dataset follows, section by section, `data/<dataset>/settings`.
+
+The other stages depend on these files, so that each runs again when a value changes that it reads,
+wherever the value comes from: the recipe of the dataset, one that this is like, or the overrides.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from structxlip.config import Params
+from structxlip.incremental.artifacts import DATA, atomic_directory
+from structxlip.progress import say
+
+
+def settings(params: Params, dataset: str) -> None:
+    """Write the sections that a dataset follows, one file each."""
+    with atomic_directory(DATA / dataset / "settings") as directory:
+        for name, section in sections(params, dataset).items():
+            (directory / f"{name}.json").write_text(json.dumps(section, indent=2) + "\n")
+    say(f"settings {dataset}: it follows the recipe {params.recipe}")
+
+
+def sections(params: Params, dataset: str) -> dict[str, Any]:
+    """The sections by name. What changes only how a value is found stands in none of them."""
+    recipe, own = params.recipe_settings, {"lexicons", "recipe", "overrides"}
+    return {
+        "ingest": params.ingest.model_dump()
+        | {"entry": params.dataset(dataset).model_dump(exclude=own, exclude_unset=True)},
+        "edges": recipe.edges.model_dump(),
+        "captions": params.caption_settings(dataset).model_dump(),
+        "towers": recipe.model.encoder_settings(),
+        "model": recipe.model.model_dump(),
+        "train": recipe.train.model_dump(),
+        "vanilla": recipe.arm_settings("vanilla").model_dump(),
+        "structxlip": recipe.arm_settings("structxlip").model_dump(),
+        "evaluation": recipe.evaluation.model_dump(),
+    }
