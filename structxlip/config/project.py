@@ -44,6 +44,8 @@ the stages.
 ```sh
 structxlip with-ray dvc repro       # every stage that is out of date
 structxlip report --dataset NAME    # the comparison; NAME is an entry under `datasets:`
+structxlip search NAME "some words" # or `structxlip serve NAME`: a page
+structxlip register NAME            # into MLflow, if the gate takes it as the champion
 python -m tasks.services up         # Prefect's server and a worker, for `prefect deployment run`
 ```
 

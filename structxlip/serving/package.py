@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -16,6 +17,10 @@ from structxlip.models.structxlip import read_config
 # MLflow writes the time and a new id into this file; what it says follows from the others.
 UNSTABLE = "MLmodel"
 HUBS = ("open_clip:", "hf:", "timm:")
+CODE = Path(__file__).parents[1]
+# Not served: caches, and what an installed package carries for `structxlip init`. DVC refuses an
+# output with the .dvcignore that lies there.
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "project")
 
 
 def write_package(model: Path, alpha: float, target: Path) -> None:
@@ -38,7 +43,6 @@ def write_package(model: Path, alpha: float, target: Path) -> None:
     warnings.filterwarnings("ignore", module="mlflow")
     _check_towers(model)
     described = json.loads((model / "preprocess.json").read_text())
-    code = Path(__file__).parents[1]
     signature = ModelSignature(
         # The model itself checks the cells, and says what is wrong with which.
         inputs=Schema(
@@ -49,6 +53,7 @@ def write_package(model: Path, alpha: float, target: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         settings = Path(directory) / "settings.json"
         settings.write_text(json.dumps({"alpha": alpha}))
+        code = shutil.copytree(CODE, Path(directory) / CODE.name, ignore=LEFT_OUT)
         mlflow.pyfunc.save_model(
             path=str(target),
             python_model=str(code / "serving" / "pyfunc_model.py"),
