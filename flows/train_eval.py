@@ -17,6 +17,7 @@ from structxlip.errors import UserError
 from tasks.champions import is_packaged, register_package
 from tasks.reporting import publish_comparison
 from tasks.stages import out_of_date, run_stage, stages_of
+from tasks.turns import turn
 
 
 @flow(name="structxlip")
@@ -28,7 +29,8 @@ def structxlip(dataset: str = "scenes") -> State[Any] | None:
     """
     try:
         load_params().dataset(dataset)
-        failure = _run_stages(dataset) or _register(dataset)
+        with turn(dataset):
+            failure = _run_stages(dataset) or _register(dataset)
     except UserError as error:
         failure = str(error)
     if failure:

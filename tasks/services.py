@@ -32,9 +32,10 @@ from prefect.states import Crashed
 
 from structxlip.errors import UserError, find_user_error
 from structxlip.progress import say
+from tasks.checkout import pool_name, settle
+from tasks.deployments import deploy
 
 PREFECT = (sys.executable, "-m", "prefect", "--no-prompt")
-POOL = "local"
 UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 DEPLOYMENT = "structxlip/train-eval"
 START_TIMEOUT_S = 120.0
@@ -139,9 +140,10 @@ def _services() -> tuple[Service, Service]:
             f"this in the project's folder, without PREFECT_API_URL in the environment"
         )
     home = settings.home.resolve()
+    pool = pool_name()
     return (
         Service("server", (*PREFECT, "server", "start"), home),
-        Service("worker", (*PREFECT, "worker", "start", "--pool", POOL, "--name", POOL), home),
+        Service("worker", (*PREFECT, "worker", "start", "--pool", pool, "--name", pool), home),
     )
 
 
@@ -167,33 +169,20 @@ def _close_lost_runs(client: SyncPrefectClient) -> None:
         flow_run_filter=FlowRunFilter(
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
         ),
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name()])),
     )
     for run in lost_runs:
         client.set_flow_run_state(run.id, Crashed(message="The worker ended."), force=True)
 
 
-def _deploy(log: Path) -> None:
-    """Create the deployments of prefect.yaml, or update them. Raises ``UserError`` on failure."""
-    finished = subprocess.run(
-        (*PREFECT, "deploy", "--all"),
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    log.write_text(finished.stdout, encoding="utf-8")
-    if finished.returncode:
-        raise UserError(f"the deployments of prefect.yaml were refused; {log} says why")
-
-
 @app.command()
 def up() -> None:
     """Start the server and a worker if they do not run, deploy, and print the address of the UI."""
+    if settle():  # Prefect read its settings when it was imported
+        os.execv(sys.executable, [sys.executable, "-m", "tasks.services", "up"])
     server, worker = _services()
     server.home.mkdir(parents=True, exist_ok=True)
+    pool = pool_name()
     running = [service for service in (server, worker) if service.head()]
     if server not in running:
         address = get_current_settings().server.api
@@ -201,23 +190,23 @@ def up() -> None:
             if probe.connect_ex((address.host, address.port)) == 0:
                 raise UserError(
                     f"port {address.port} is taken by another program; end that one, or give "
-                    f"another port in prefect.toml (twice: api.url and server.api.port)"
+                    f"another port in .env (twice)"
                 )
         say("starting the Prefect server")
         server.start()
     with get_client(sync_client=True) as client:
         _wait(server, lambda: client.api_healthcheck() is None)
         with suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
         started = datetime.now(UTC)
         if worker not in running:
             say("starting a worker")
             _close_lost_runs(client)
             worker.start()
-        _deploy(server.home / "deploy.log")
+        deploy(client, pool, server.home, _environment())
 
         def worker_is_polling() -> bool:
-            heartbeats = [w.last_heartbeat_time for w in client.read_workers_for_work_pool(POOL)]
+            heartbeats = [w.last_heartbeat_time for w in client.read_workers_for_work_pool(pool)]
             return worker in running or any(beat and beat >= started for beat in heartbeats)
 
         _wait(worker, worker_is_polling)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from prefect.states import Completed
 
 from tasks.commands import INTERRUPTED, follow_command
 from tasks.reporting import publish_outs
+from tasks.repository import DVC, repository
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,9 @@ class Stage:
 
 def stages_of(dataset: str) -> list[Stage]:
     """The stages of a dataset, and all stages that they depend on, in the order of DVC."""
-    from dvc.repo import Repo
     from dvc.repo.reproduce import plan_repro
 
-    with Repo() as repo:
+    with repository() as repo:
         graph = repo.index.graph
         own = [stage for stage in graph if _dataset_of(stage.addressing) == dataset]
         plan = plan_repro(graph, own) if own else []
@@ -46,9 +45,7 @@ def _dataset_of(name: str) -> str:
 
 def out_of_date(stages: Sequence[Stage]) -> bool:
     """Whether DVC would run any of the stages."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    with repository() as repo:
         return bool(repo.status(targets=[stage.name for stage in stages]))
 
 
@@ -58,7 +55,7 @@ def put_back(stage: Stage) -> None:
     DVC removes them before it runs the stage, and what comes after would find nothing.
     """
     if missing := [out for out in stage.outs if not Path(out).exists()]:
-        command = [sys.executable, "-m", "dvc", "checkout", "--quiet", *missing]
+        command = [*DVC, "checkout", "--quiet", *missing]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         back = [out for out in missing if Path(out).exists()]
         said = f"the former {', '.join(back)} is back" if back else "there was no former output"
@@ -91,7 +88,7 @@ def run_stage(stage: Stage, environment: dict[str, str]) -> State[Any]:
     Returns:
         `Completed`, `Cached` for a stage that was up to date, `Failed`, or `Interrupted`.
     """
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage.name]
+    command = [*DVC, "repro", "--single-item", stage.name]
     state, tail = follow_command(stage.name, command, environment)
     if state is not None:
         put_back(stage)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.operation import BIN, eventually, free_port
+from tasks.checkout import free_port
+from tests.operation import BIN, eventually
 
 
 @dataclass(frozen=True)

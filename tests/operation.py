@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,22 +90,9 @@ else:
 '''
 
 
-def free_port() -> int:
-    """A port for a server that starts later.
-
-    The system hands out ports from 32,768 on to whoever asks for any, Ray's workers among them: one
-    of those could be taken before the server has it. So this one is below.
-    """
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("100 ports of 127.0.0.1 are taken")
-
-
 @dataclass(frozen=True)
 class Project:
-    """A copy of this project's operation in a folder of its own, with a port of its own."""
+    """A copy of this project's operation in a folder of its own."""
 
     folder: Path
 
@@ -118,8 +102,6 @@ class Project:
         project = cls(folder)
         project.copy("flows", "tasks", "prefect.yaml", "params.yaml", ".gitignore", ".dvcignore")
         settings = (ROOT / "prefect.toml").read_text()
-        assert settings.count("4217") == 2
-        settings = settings.replace("4217", str(free_port()))
         settings = settings.replace("query_seconds = 2", "query_seconds = 0.5")
         (folder / "prefect.toml").write_text(settings)
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
@@ -158,6 +140,15 @@ class Project:
         """`make up` and `make down`."""
         return self.run("python", "-m", "tasks.services", command, **changes)
 
+    def schedule(self, dataset: str, cron: str) -> None:
+        """Put a schedule in force."""
+        for command in (
+            ("structxlip", "deploy", dataset, "--cron", cron),
+            ("python", "-m", "tasks.services", "up"),
+        ):
+            done = self.run(*command)
+            assert done.returncode == 0, done.stderr
+
     def run_deployment(
         self, *options: str, environment: dict[str, str] = NO_RAY
     ) -> subprocess.CompletedProcess[str]:
@@ -192,10 +183,8 @@ class Project:
 
     def api(self, path: str, **body: Any) -> Any:
         """The answer of the Prefect server: to a POST where there is a body, else to a GET."""
-        port = re.search(r"^port = (\d+)$", (self.folder / "prefect.toml").read_text(), re.M)
-        assert port is not None
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port[1]}/api/{path}",
+            f"http://127.0.0.1:{self.port}/api/{path}",
             data=json.dumps(body).encode() if body else None,
             headers={"Content-Type": "application/json"},
         )
@@ -208,6 +197,15 @@ class Project:
                     raise
                 time.sleep(wait_s)
         raise AssertionError(f"the server had no time for {path}")
+
+    @property
+    def port(self) -> int:
+        """The port of the server, which the first `up` chose."""
+        found = re.search(
+            r"^PREFECT_SERVER_API_PORT=(\d+)$", (self.folder / ".env").read_text(), re.M
+        )
+        assert found is not None
+        return int(found[1])
 
     def last_run(self) -> dict[str, Any]:
         """The flow run that was started last."""

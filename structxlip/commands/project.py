@@ -99,6 +99,20 @@ def _guessed(name: str, path: Path, yes: bool) -> dict[str, Any]:
 
 
 @commands.command()
+def deploy(
+    dataset: DatasetArgument,
+    cron: Annotated[str, typer.Option(help='Minute, hour, day, month, weekday: "0 3 * * 1".')],
+    timezone: Annotated[str, typer.Option(help="For example Europe/Berlin.")] = "UTC",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Retrain a dataset on a schedule: write its deployment into prefect.yaml."""
+    from structxlip.config.deployments import schedule_dataset
+
+    dataset_params(params, dataset)
+    schedule_dataset(params.with_name("prefect.yaml"), dataset, cron, timezone)
+
+
+@commands.command()
 def inspect(dataset: DatasetArgument, params: ParamsFile = PARAMS) -> None:
     """Write a page that shows a dataset: lengths, edges, structure, and what was left out."""
     from structxlip.reports.dataset_page import inspect as write_page

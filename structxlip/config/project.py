@@ -34,6 +34,7 @@ __pycache__/
 /mlflow.db*
 /mlartifacts/
 .prefect/
+.env
 """
 README = """\
 # {name}

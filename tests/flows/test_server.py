@@ -9,7 +9,9 @@ from tests.operation import Project, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("operated")]
 
 
-def test_the_schedule_of_the_deployment_makes_runs(operated: Project) -> None:
+def test_the_schedule_of_a_deployment_makes_runs(operated: Project) -> None:
+    operated.schedule("scenes", "0 3 * * 1")
+
     def scheduled() -> bool:
         runs = operated.api(
             "flow_runs/filter", flow_runs={"state": {"name": {"any_": ["Scheduled"]}}}

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from structxlip.serving.pyfunc_model import RULE
-from tests.operation import BIN, Project, eventually, free_port
+from tasks.checkout import free_port
+from tests.operation import BIN, Project, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("after the pipeline: serving")]
 _, _PNG = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.checkout import settle
 from tests.full_disk import mount_namespace
 from tests.operation import NO_RAY, Project
 
@@ -67,20 +67,22 @@ def test_a_folder_that_is_read_only_is_one_sentence(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "Traceback" not in refused.stderr
     assert refused.stderr.splitlines()[-1] == (
-        f"structxlip: {tmp_path / '.prefect'} cannot be written, it is read-only; run this in a "
-        f"folder that can be written"
+        "structxlip: .env.tmp cannot be written, it is read-only; run this in a folder that can be "
+        "written"
     )
 
 
-def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = Project.create(tmp_path)
-    port = re.search(r"^port = (\d+)$", (tmp_path / "prefect.toml").read_text(), re.M)
-    assert port is not None
-    with socket.create_server(("127.0.0.1", int(port[1]))):
+    monkeypatch.chdir(tmp_path)
+    assert settle()
+    with socket.create_server(("127.0.0.1", project.port)):
         refused = project.services("up")
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"structxlip: port {port[1]} is taken by another program; end that one, or give another "
-        f"port in prefect.toml (twice: api.url and server.api.port)\n"
+        f"structxlip: port {project.port} is taken by another program; end that one, or give "
+        f"another port in .env (twice)\n"
     )
     assert project.processes() == []

@@ -6,7 +6,7 @@ import pytest
 
 from structxlip.errors import UserError
 from structxlip.tracking import connection
-from tests.operation import free_port
+from tasks.checkout import free_port
 
 
 def test_a_server_that_is_away_is_asked_again_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
