@@ -57,6 +57,6 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 8017,
 ) -> None:
     """Open a page and an HTTP service that search a dataset."""
-    from structxlip.serving.service import serve as serve_dataset
+    from structxlip.serving.server import serve as serve_dataset
 
     serve_dataset(dataset, host, port, os.environ.get("STRUCTXLIP_TOKEN"))

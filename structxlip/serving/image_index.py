@@ -1,29 +1,32 @@
-"""The index of a dataset, `indexes/<dataset>`: what a search reads."""
+"""The index of a dataset: what a search reads."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from structxlip.errors import UserError
 from structxlip.evaluation.reranking import TOP, Candidates
-from structxlip.serving.scoring import By, Query, Scorer, best
+from structxlip.serving.index_files import (
+    ARRAYS,
+    FILES,
+    PATCHES,
+    SETTINGS,
+    TABLE,
+    graph_file,
+    read_thumbnails,
+)
+from structxlip.serving.scoring import By, Query, Scorer, best, widened
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-INDEXES = Path("indexes")
-SETTINGS, TABLE = "index.json", "images.parquet"
-ARRAYS: dict[By, str] = {"content": "images.npy", "fused": "fused.npy", "structure": "edges.npy"}
-PATCHES = "patches"  # of the edge maps, by which answers are reranked
-FILES: dict[str, str] = {str(by): file for by, file in ARRAYS.items()} | {PATCHES: "patches.npy"}
+MOST_SCORES = 2**24  # of several queries at once: 64 MiB
 # From rows of the index to their late interaction with a query.
 Late = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
@@ -40,6 +43,45 @@ class Hit:
     id: str
     split: str
     captions: list[str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A search of an index.
+
+    Attributes:
+        query: what is searched for.
+        by: what of the images is compared with it.
+        k: the most answers.
+        alpha: weight of the edges in `fused`; None: that of the index.
+        split: only images of this split.
+        without: the id of an image that is no answer.
+        late: the late interaction of the query with rows, by which the first answers are reranked.
+        beta: its weight.
+    """
+
+    query: Query
+    by: str = "fused"
+    k: int = 10
+    alpha: float | None = None
+    split: str | None = None
+    without: str | None = None
+    late: Late | None = None
+    beta: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many rows are looked for."""
+        most = self.k if self.without is None else self.k + 1  # it may be among them
+        return most if self.late is None else max(most, TOP)
+
+
+class How(NamedTuple):
+    """What searches that are computed together have in common."""
+
+    by: By
+    alpha: float
+    by_graph: bool
 
 
 class ImageIndex:
@@ -64,14 +106,15 @@ class ImageIndex:
         self.directory = directory
         try:
             self.settings: dict[str, Any] = json.loads((directory / SETTINGS).read_text())
-            columns = ["id", "split", "captions", "width", "height"]
-            self.table: pa.Table = pq.read_table(directory / TABLE, columns=columns)
+            table = pq.read_table(directory / TABLE, columns=["id", "split", "captions"])
+            self._thumbnails = read_thumbnails(directory)
         except (OSError, ValueError):
             raise UserError(
                 f"{directory} holds no index; run `dvc repro index@{directory.name}`"
             ) from None
-        self.ids: list[str] = self.table["id"].to_pylist()
-        self.splits = np.array(self.table["split"].to_pylist())
+        self.ids: list[str] = table["id"].to_pylist()
+        self.splits = np.array(table["split"].to_pylist())
+        self._captions = table["captions"].combine_chunks()
         self.rows = {name: row for row, name in enumerate(self.ids)}
         self.alpha = float(self.settings["alpha"])
         self.beta = float(self.settings.get("beta", 0.0))
@@ -112,91 +155,120 @@ class ImageIndex:
         found: bytes = self._thumbnails[self.row(name)].as_py()
         return found
 
-    @cached_property
-    def _thumbnails(self) -> pa.ChunkedArray:
+    def read(self, column: str) -> list[Any]:
+        """A column of the table of images."""
         import pyarrow.parquet as pq
 
-        path = self.directory / TABLE
-        return pq.read_table(path, columns=["thumbnail"], memory_map=True)["thumbnail"]
+        found: list[Any] = pq.read_table(self.directory / TABLE, columns=[column])[
+            column
+        ].to_pylist()
+        return found
 
-    def search(
-        self,
-        query: Query,
-        *,
-        by: str = "fused",
-        k: int = 10,
-        alpha: float | None = None,
-        split: str | None = None,
-        without: str | None = None,
-        late: Late | None = None,
-        beta: float = 0.0,
-    ) -> list[Hit]:
+    def search(self, query: Query, **how: Any) -> list[Hit]:
         """The ``k`` best images, the best first.
 
         Args:
             query: what is searched for.
-            by: what of the images is compared with it.
-            k: the most answers.
-            alpha: weight of the edges in `fused`; None: that of the index.
-            split: only images of this split.
-            without: the id of an image that is no answer.
-            late: the late interaction of the query with rows, by which the first answers are
-                reranked.
-            beta: its weight.
+            how: the other attributes of ``Asked``.
+
+        Raises ``UserError`` as ``check`` does.
+        """
+        return self.search_all([Asked(query, **how)])[0]
+
+    def search_all(self, asked: Sequence[Asked]) -> list[list[Hit]]:
+        """The answers of several searches, as ``search`` gives them one by one; those that compare
+        alike are computed together. Raises ``UserError`` as ``check`` does."""
+        alike: dict[How, list[int]] = defaultdict(list)
+        for place, one in enumerate(asked):
+            alike[self.check(one)].append(place)
+        found: dict[int, list[Hit]] = {}
+        for how, places in alike.items():
+            group = [asked[place] for place in places]
+            candidates = self._by_graph(group, how) if how.by_graph else self._by_all(group, how)
+            for place, one, (rows, scores) in zip(places, group, candidates, strict=True):
+                found[place] = self._answer(one, rows, scores)
+        return [found[place] for place in range(len(asked))]
+
+    def check(self, asked: Asked) -> How:
+        """How a search is computed.
 
         Raises ``UserError`` for an unknown split, a bad number, or structure where there is none.
         """
-        by, alpha = self._checked(query, by, k, alpha, split)
-        count = k + 1 if late is None else max(k + 1, TOP)
-        if self.is_approximate and split is None and self._has_graph(by, alpha):
-            rows, scores = self._approximately(query, by, count, alpha)
-        else:
-            of_all = self._scorer.scores(query, by, alpha)
-            if split is not None:
-                of_all = np.where(self.splits == split, of_all, -np.inf)
-            rows = best(of_all, count)
-            rows = rows[of_all[rows] > -np.inf]
-            scores = of_all[rows]
-        if late is not None and len(rows):
-            first = rows[:TOP]
-            scores = scores.copy()
-            scores[:TOP] += Candidates(first[None], late(first)[None]).bonus(beta)[0]
-            order = np.argsort(-scores, kind="stable")
-            rows, scores = rows[order], scores[order]
-        left_out = self.rows.get(without) if without is not None else None
-        pairs = zip(rows.tolist(), scores.tolist(), strict=True)
-        return [self._hit(row, score) for row, score in pairs if row != left_out][:k]
-
-    def _checked(
-        self, query: Query, by: str, k: int, alpha: float | None, split: str | None
-    ) -> tuple[By, float]:
-        """Check the arguments of a search; returns ``by`` and alpha, with its default filled in.
-
-        Raises ``UserError`` as ``search`` does.
-        """
-        kind = next((known for known in ARRAYS if known == by), None)
+        kind = next((known for known in ARRAYS if known == asked.by), None)
         if kind is None:
-            raise UserError(f"by is one of {', '.join(ARRAYS)}, not {by!r}", 2)
-        if k < 1:
-            raise UserError(f"k is at least 1, not {k}", 2)
-        if split is not None and split not in self.splits:
-            known = ", ".join(sorted(set(self.splits.tolist())))
-            raise UserError(f"no image is in the split {split!r}; splits are: {known}", 2)
-        if alpha is not None and not 0 <= alpha < float("inf"):
+            raise UserError(f"by is one of {', '.join(ARRAYS)}, not {asked.by!r}", 2)
+        if asked.k < 1:
+            raise UserError(f"k is at least 1, not {asked.k}", 2)
+        if asked.split is not None and asked.split not in self.of_split:
+            known = ", ".join(sorted(self.of_split))
+            raise UserError(f"no image is in the split {asked.split!r}; splits are: {known}", 2)
+        alpha = self.alpha if asked.alpha is None else asked.alpha
+        if not 0 <= alpha < float("inf"):
             raise UserError(f"alpha is a weight of 0 or more, not {alpha}", 2)
-        if (kind == "structure" or alpha) and not self.has_edges:
+        if (kind == "structure" or asked.alpha) and not self.has_edges:
             raise UserError(
                 f"{self.settings['model']} has no edge branch, so that it knows no structure; "
                 f"search by content, or set register.arm to structxlip and run "
                 f"`dvc repro index@{self.directory.name}`"
             )
-        if kind == "structure" and (query.structure is None or not query.structure.any()):
+        structure = asked.query.structure
+        if kind == "structure" and (structure is None or not structure.any()):
             raise UserError("the image that is searched for has no structure; search by content")
-        return kind, self.alpha if alpha is None else alpha
+        has_graph = kind != "fused" or alpha == self.alpha
+        return How(kind, alpha, self.is_approximate and asked.split is None and has_graph)
 
-    def _hit(self, row: int, score: float) -> Hit:
-        captions = self.table["captions"][row].as_py()
-        return Hit(round(score, 4), self.ids[row], str(self.splits[row]), captions)
+    def _by_all(
+        self, asked: Sequence[Asked], how: How
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """The best rows of each search and their scores, by comparing all images."""
+        together = max(1, MOST_SCORES // max(1, len(self)))
+        for start in range(0, len(asked), together):
+            group = asked[start : start + together]
+            scored = self._scorer.scores([one.query for one in group], how.by, how.alpha)
+            for one, scores in zip(group, scored, strict=True):
+                if one.split is None:
+                    rows = best(scores, one.count)
+                else:
+                    rows = self.of_split[one.split]
+                    rows = rows[best(scores[rows], one.count)]
+                yield rows, scores[rows]
+
+    def _by_graph(
+        self, asked: Sequence[Asked], how: How
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """The same by a graph, which finds nearly all of the best rows."""
+        graph = self._graphs.get(how.by, self._graphs["content"])
+        wanted = np.stack([one.query.vector(how.by, how.alpha) for one in asked])
+        most = min(max(one.count for one in asked), len(self))
+        found = graph.search(wanted, most)
+        every = map(np.atleast_2d, (found.keys, found.distances))  # of one query they have one axis
+        for one, keys, distances in zip(asked, *every, strict=True):
+            yield keys[: one.count].astype(np.int64), 1 - distances[: one.count]
+
+    def _answer(
+        self, asked: Asked, rows: NDArray[np.int64], scores: NDArray[np.float32]
+    ) -> list[Hit]:
+        """The answers of a search from its best rows."""
+        if asked.late is not None and len(rows):
+            first = rows[:TOP]
+            scores = scores.copy()
+            scores[:TOP] += Candidates(first[None], asked.late(first)[None]).bonus(asked.beta)[0]
+            order = np.argsort(-scores, kind="stable")
+            rows, scores = rows[order], scores[order]
+        if asked.without is not None:
+            others = rows != self.row(asked.without)
+            rows, scores = rows[others], scores[others]
+        rows, scores = rows[: asked.k], scores[: asked.k]
+        captions = self._captions.take(rows).to_pylist()
+        return [
+            Hit(round(score, 4), self.ids[row], str(self.splits[row]), texts)
+            for row, score, texts in zip(rows.tolist(), scores.tolist(), captions, strict=True)
+        ]
+
+    @cached_property
+    def of_split(self) -> dict[str, NDArray[np.int64]]:
+        """The rows of each split."""
+        return {str(name): np.flatnonzero(self.splits == name) for name in np.unique(self.splits)}
 
     @property
     def is_approximate(self) -> bool:
@@ -207,12 +279,9 @@ class ImageIndex:
     def _scorer(self) -> Scorer:
         def array(by: By) -> NDArray[np.floating]:
             rows = self.arrays[by]
-            return rows if self.is_approximate else rows.astype(np.float32)
+            return rows if self.is_approximate else widened(rows)
 
         return Scorer(array("content"), array("structure") if self.has_edges else None)
-
-    def _has_graph(self, by: By, alpha: float) -> bool:
-        return by != "fused" or alpha == self.alpha
 
     @cached_property
     def _graphs(self) -> dict[str, Any]:
@@ -221,92 +290,3 @@ class ImageIndex:
         return {
             by: Index.restore(str(graph_file(self.directory, by)), view=True) for by in self.arrays
         }
-
-    def _approximately(
-        self, query: Query, by: By, k: int, alpha: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        graph = self._graphs.get(by, self._graphs["content"])
-        found = graph.search(query.vector(by, alpha), min(k, len(self)))
-        return found.keys.astype(np.int64), 1 - found.distances.astype(np.float32)
-
-
-def graph_file(directory: Path, by: str) -> Path:
-    """Where the graph of ``usearch`` for a kind of search lies."""
-    return directory / f"{by}.usearch"
-
-
-def write_index(
-    directory: Path,
-    *,
-    settings: dict[str, Any],
-    table: pa.Table,
-    arrays: Mapping[str, NDArray[np.float16]],
-) -> None:
-    """Write an index, and the graphs of ``usearch`` when it has more rows than ``exact_below``."""
-    import pyarrow.parquet as pq
-
-    for name, rows in arrays.items():
-        np.save(directory / FILES[name], rows)
-        if name in ARRAYS and len(rows) > settings["exact_below"]:
-            _write_graph(graph_file(directory, name), rows)
-    pq.write_table(table, directory / TABLE, compression="zstd", row_group_size=8192)
-    (directory / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
-
-
-def _write_graph(file: Path, rows: NDArray[np.float16]) -> None:
-    from usearch.index import Index
-
-    graph = Index(ndim=rows.shape[1], metric="ip", dtype="f16", connectivity=32, expansion_add=256,
-                  expansion_search=256)  # fmt: skip
-    graph.add(np.arange(len(rows), dtype=np.uint64), rows)
-    graph.save(str(file))
-
-
-class Earlier:
-    """The rows of an earlier index of the same model, to take again.
-
-    Args:
-        directory: of the index; it may be absent.
-        digest: of the model.
-        alpha: of the model.
-        reranks: whether the new index has patches.
-    """
-
-    def __init__(self, directory: Path, digest: str, alpha: float, *, reranks: bool) -> None:
-        import pyarrow.parquet as pq
-
-        self.rows: dict[str, int] = {}
-        try:
-            index = ImageIndex(directory)
-            keys = pq.read_table(directory / TABLE, columns=["key"])["key"].to_pylist()
-        except (UserError, KeyError):
-            return
-        has_all = not reranks or index.patches is not None
-        if index.belongs_to(digest) and index.alpha == alpha and has_all:
-            self.index = index
-            self.rows = {key: row for row, key in enumerate(keys)}
-
-    def take(
-        self, keys: Sequence[str], make: Callable[[NDArray[np.int64]], dict[str, NDArray[Any]]]
-    ) -> dict[str, NDArray[np.float16]]:
-        """The arrays of rows with these keys: those of the earlier index, and what ``make`` gives
-        for the places of the others."""
-        known = np.array([self.rows.get(key, -1) for key in keys], np.int64)
-        new = np.flatnonzero(known < 0)
-        made = make(new)
-        found = {}
-        for name, rows in made.items():
-            like = rows if len(new) else self.index.stored[name]
-            found[name] = np.empty((len(keys), *like.shape[1:]), np.float16)
-            found[name][new] = rows
-            if len(new) < len(keys):
-                found[name][known >= 0] = self.index.stored[name][known[known >= 0]]
-        return found
-
-    def thumbnail(self, key: str) -> bytes | None:
-        """The thumbnail of an earlier row."""
-        row = self.rows.get(key)
-        if row is None:
-            return None
-        found: bytes = self.index._thumbnails[row].as_py()
-        return found

@@ -16,6 +16,7 @@ from structxlip.errors import UserError
 from structxlip.evaluation.reranking import late_interaction
 from structxlip.models.towers import TextTower
 from structxlip.serving.embedder import Embedder, Picture
+from structxlip.serving.scoring import widened
 
 
 class Reranker:
@@ -49,20 +50,32 @@ class Reranker:
             raise UserError(f"{directory} cannot rerank: {error}") from None
         self.embedder = embedder
 
-    @torch.inference_mode()
     def chunks(self, text: str) -> NDArray[np.float32]:
         """Unit features ``[C, D]`` of the chunks of a query; of its structural caption where it has
         none."""
+        return self.chunks_of([text])[0]
+
+    @torch.inference_mode()
+    def chunks_of(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The same of several queries, computed together."""
         how = self.settings.model_dump(exclude={"language_model", "lexicons"})
-        found = structure_caption(self.parse(text), lexicon=self.lexicon, **how)
-        spans = [(chunk.start, chunk.end) for chunk in found.chunks]
-        downweighted = any(weight != 1.0 for weight in found.weights)
+        found = [
+            structure_caption(doc, lexicon=self.lexicon, **how) for doc in self.parse.pipe(texts)
+        ]
+        spans = [[(chunk.start, chunk.end) for chunk in one.chunks] for one in found]
+        downweighted = any(weight != 1.0 for one in found for weight in one.weights)
         assert isinstance(self.embedder.text_encoder, TextTower)
         whole, parts = self.embedder.text_encoder.encode(
-            [found.text], [spans], [found.weights] if downweighted else None
+            [one.text for one in found],
+            spans,
+            [one.weights for one in found] if downweighted else None,
         )
-        features = parts[0][parts[0].any(axis=-1)]
-        return self._embed(features if len(features) else whole)
+        features = [part[part.any(axis=-1)] for part in parts]
+        features = [
+            part if len(part) else row[None] for part, row in zip(features, whole, strict=True)
+        ]
+        ends = np.cumsum([len(part) for part in features])
+        return np.split(self._embed(np.concatenate(features)), ends[:-1])
 
     def _embed(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.embedder.model.embed_texts(torch.from_numpy(features)).numpy()
@@ -88,5 +101,5 @@ class Reranker:
             chunks: ``[C, D]``, as ``chunks`` makes them.
             patches: ``[N, P, D]``, as ``patches`` makes them.
         """
-        keys = torch.from_numpy(patches.astype(np.float32))
+        keys = torch.from_numpy(widened(patches))
         return late_interaction(torch.from_numpy(chunks), keys, self.temperature)

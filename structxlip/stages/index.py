@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,13 @@ from structxlip.evaluation.chosen import chosen_arm
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import View, open_view
 from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_directory
-from structxlip.incremental.row_cache import CACHE
+from structxlip.incremental.row_cache import CACHE, link_or_copy
 from structxlip.incremental.row_groups import read_row_groups, row_groups
 from structxlip.models.build import load_model
 from structxlip.models.structxlip import StructXLIP, fused, model_digest
 from structxlip.progress import say
-from structxlip.serving.image_index import INDEXES, PATCHES, Earlier, write_index
+from structxlip.serving.earlier import Earlier
+from structxlip.serving.index_files import INDEXES, PATCHES, write_index
 
 BLOCK = 256
 
@@ -63,9 +63,10 @@ def index(params: Params, dataset: str) -> None:
     with atomic_directory(INDEXES / dataset) as directory:
         table = pa.table({**columns, "thumbnail": pictures})
         write_index(directory, settings=settings, table=table, arrays=arrays)
-    # DVC removes its outputs before it runs a stage: the next one begins with this copy.
+    # DVC removes its outputs before it runs a stage: the next one begins with these links.
     with atomic_directory(kept) as directory:
-        shutil.copytree(INDEXES / dataset, directory, dirs_exist_ok=True)
+        for file in (INDEXES / dataset).iterdir():
+            link_or_copy(file, directory / file.name)
     new = sum(key not in earlier.rows for key in columns["key"])
     say(f"index {dataset}: {len(store.ids)} images by {arm}, {new} of them new")
 

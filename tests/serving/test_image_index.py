@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 
 from structxlip.errors import UserError
-from structxlip.serving.image_index import Earlier, ImageIndex, write_index
+from structxlip.serving.earlier import Earlier
+from structxlip.serving.image_index import Asked, ImageIndex
+from structxlip.serving.index_files import write_index
 from structxlip.serving.scoring import By, Query
 from tests.serving.test_scoring import units
 
@@ -139,7 +141,9 @@ def test_the_first_answers_are_reranked(tmp_path: Path) -> None:
     images, _ = write(tmp_path / "toys", 200)
     index = ImageIndex(tmp_path / "toys")
     query, late = Query.of_one(images[4]), np.linspace(1, -1, 200, dtype=np.float32)
-    plain = {hit.id: hit.score for hit in index.search(query, by="content", k=200)}
+    scores = index.arrays["content"].astype(np.float32) @ query.content
+    order = [hit.id for hit in index.search(query, by="content", k=200)]
+    plain = {name: scores[index.row(name)] for name in order}
     found = index.search(query, by="content", k=200, late=lambda rows: late[rows], beta=0.5)
     first = list(plain)[:128]
     both = {name: plain[name] + 0.5 * late[index.row(name)] for name in first}
@@ -148,3 +152,29 @@ def test_the_first_answers_are_reranked(tmp_path: Path) -> None:
     assert (
         index.search(query, by="content", k=5, late=lambda rows: late[rows], beta=0.5) == found[:5]
     )
+
+
+@pytest.mark.parametrize("exact_below", [1000, 100])
+def test_searches_together_are_answered_as_each_alone(tmp_path: Path, exact_below: int) -> None:
+    images, lines = write(tmp_path / "toys", 300, exact_below=exact_below)
+    index = ImageIndex(tmp_path / "toys")
+    late = np.linspace(1, -1, 300, dtype=np.float32)
+    asked = [
+        Asked(
+            Query(images[row], lines[row]),
+            by=by,
+            k=3 + row,
+            alpha=(None, 0.1)[row % 2],
+            split=(None, "test")[row % 3 == 0],
+            without=f"p{row}",
+            late=(lambda rows: late[rows]) if row % 4 == 0 else None,
+            beta=0.5,
+        )
+        for row in range(8)
+        for by in ("content", "fused", "structure")
+    ]
+    for one, found in zip(asked, index.search_all(asked), strict=True):
+        alone = index.search_all([one])[0]
+        assert [hit.id for hit in found] == [hit.id for hit in alone]
+        assert len(found) == one.k
+        assert one.without not in {hit.id for hit in found}

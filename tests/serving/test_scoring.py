@@ -27,7 +27,8 @@ def test_fused_is_the_cosine_of_fused_embeddings(
     images, edges = units(7).astype(dtype), units(7).astype(dtype)
     edges[2] = 0  # without structure
     query = Query(*units(2))
-    found = Scorer(images, edges).scores(query, "fused", alpha)
+    other = Query(*units(2))
+    _, found = Scorer(images, edges).scores([other, query], "fused", alpha)
     assert query.structure is not None
     wanted = query.content + alpha * query.structure
     for row, score in enumerate(found):
@@ -39,15 +40,17 @@ def test_fused_is_the_cosine_of_fused_embeddings(
 def test_content_and_structure_are_apart() -> None:
     images, edges, query = units(5), units(5), Query(*units(2))
     scorer = Scorer(images, edges)
-    np.testing.assert_allclose(scorer.scores(query, "content", 9.0), images @ query.content)
+    found = scorer.scores([query], "content", 9.0)[0]
+    np.testing.assert_allclose(found, images @ query.content, rtol=1e-5)
     assert query.structure is not None
-    np.testing.assert_allclose(scorer.scores(query, "structure", 9.0), edges @ query.structure)
-    plain = Scorer(images, None).scores(Query(query.content, None), "fused", 0.0)
-    np.testing.assert_allclose(plain, images @ query.content)
+    found = scorer.scores([query], "structure", 9.0)[0]
+    np.testing.assert_allclose(found, edges @ query.structure, rtol=1e-5)
+    plain = Scorer(images, None).scores([Query(query.content, None)], "fused", 0.0)[0]
+    np.testing.assert_allclose(plain, images @ query.content, rtol=1e-5)
 
 
 def test_no_rows_have_no_scores() -> None:
-    assert product(np.zeros((0, 8), np.float16), units(1)[0]).shape == (0,)
+    assert product(np.zeros((0, 8), np.float16), units(1)).shape == (1, 0)
 
 
 @given(st.lists(st.integers(-3, 3), max_size=12), st.integers(1, 14))

@@ -20,9 +20,10 @@ from structxlip.config import Edges
 from structxlip.errors import UserError
 from structxlip.serving.batching import Batcher, TooBusy
 from structxlip.serving.embedder import Embedder
-from structxlip.serving.image_index import write_index
+from structxlip.serving.index_files import write_index
 from structxlip.serving.search import Searcher
-from structxlip.serving.service import PAGE, create_app, serve
+from structxlip.serving.server import serve
+from structxlip.serving.service import PAGE, create_app
 from tests.serving.test_embedder import png, save_model
 
 PICTURES = [png((250 - 30 * i, 60 * i, 20)) for i in range(4)]
