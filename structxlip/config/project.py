@@ -32,7 +32,7 @@ __pycache__/
 /reports/
 /indexes/
 /mlflow.db*
-/mlartifacts/
+/mlruns/
 .prefect/
 .env
 """

@@ -13,6 +13,8 @@ from typing import Any
 
 from structxlip.config import Params
 from structxlip.errors import UserError
+from structxlip.progress import say
+from structxlip.tracking.relocation import follow_move
 
 WAITS_S = (1.0, 4.0, 10.0)  # before an MLflow that does not answer is asked again
 # What MLflow's loggers say below these levels concerns nobody.
@@ -39,6 +41,8 @@ def connect() -> Any:
         database = Path("mlflow.db").resolve()
         if not database.exists():
             _create(mlflow, database)
+        elif former := follow_move(database):
+            say(f"this project was in {former}; MLflow's records name its files here now")
         uri = f"sqlite:///{database}"
     mlflow.set_tracking_uri(uri)
     return mlflow
@@ -85,9 +89,7 @@ def experiment_id(mlflow: Any, dataset: str) -> str:
     experiment = mlflow.get_experiment_by_name(name)
     if experiment is not None:
         return str(experiment.experiment_id)
-    local = not os.environ.get("MLFLOW_TRACKING_URI")
-    place = Path("mlartifacts").resolve().as_uri() if local else None
-    return str(mlflow.create_experiment(name, artifact_location=place))
+    return str(mlflow.create_experiment(name))
 
 
 def logged_params(params: Params, dataset: str) -> dict[str, Any]:
