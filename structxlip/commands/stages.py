@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -76,9 +77,21 @@ def evaluate(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
 
 
 @commands.command()
-def index(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+def index(
+    dataset: DatasetOption,
+    params: ParamsFile = PARAMS,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Another model than the arm to register, such as the champion."),
+    ] = None,
+) -> None:
     """Embed every image of a dataset with the registered arm, for search."""
-    _stage("index", params, dataset)
+    if model is None:
+        return _stage("index", params, dataset)
+    from structxlip.serving.loading import find_model
+    from structxlip.stages.index import index as index_with
+
+    index_with(dataset_params(params, dataset), dataset, find_model(model))
 
 
 @commands.command()

@@ -30,6 +30,12 @@ def load(model: str | Path, alpha: float | None = None) -> Embedder:
 
     Raises ``UserError`` for a model that is not there.
     """
+    folder, known = find_model(model)
+    return Embedder(folder, known if alpha is None else alpha)
+
+
+def find_model(model: str | Path) -> tuple[Path, float]:
+    """The folder of a model on this machine, and its alpha; see ``load``."""
     folder = Path(model)
     if not folder.is_dir():
         name = str(model)
@@ -40,25 +46,35 @@ def load(model: str | Path, alpha: float | None = None) -> Embedder:
             )
         folder = _download(name if ":" in name else f"models:/{name}")
     if (folder / "MLmodel").is_file():
-        folder, known = _logged(folder)
-    else:
-        known = _evaluated(folder)
-    return Embedder(folder, known if alpha is None else alpha)
+        return _logged(folder)
+    return folder, _evaluated(folder)
+
+
+def champion_version(dataset: str) -> str | None:
+    """The version of ``structxlip-<dataset>`` that is champion now; None where there is no MLflow,
+    or none is. Raises ``UserError`` for an MLflow that does not answer."""
+    store = _store()
+    if store is None:
+        return None
+    mlflow = _mlflow()
+    try:
+        client = mlflow.MlflowClient(store, store)
+        return str(client.get_model_version_by_alias(f"structxlip-{dataset}", "champion").version)
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise UserError(f"MLflow at {store} does not answer: {error}") from None
 
 
 def _download(uri: str) -> Path:
     """The folder of a model in MLflow, on this machine."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    asked, store = uri, os.environ.get("MLFLOW_TRACKING_URI") or _local_store()
+    asked, store = uri, _store()
     if store is None:
         raise UserError(
             f"{uri} needs MLflow, and there is no mlflow.db in this folder or above it; set "
             f"MLFLOW_TRACKING_URI to the server, or to sqlite:////PROJECT/mlflow.db"
         )
+    mlflow = _mlflow()
     try:
         # For the URI of a registered model MLflow would ask the registry of the whole process.
         if named := re.fullmatch(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))", uri):
@@ -68,11 +84,24 @@ def _download(uri: str) -> Path:
                 version = client.get_model_version_by_alias(name, alias).version
             uri = client.get_model_version_download_uri(name, version)
         return Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=store))
-    except (MlflowException, OSError) as error:
+    except (mlflow.exceptions.MlflowException, OSError) as error:
         raise UserError(f"{asked} cannot be loaded from {store}: {error}") from None
 
 
-def _local_store() -> str | None:
+def _mlflow() -> Any:
+    """MLflow, quiet, and not asking a server that is away for minutes."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    import mlflow
+
+    return mlflow
+
+
+def _store() -> str | None:
+    """Where MLflow is asked; None where there is none."""
+    if store := os.environ.get("MLFLOW_TRACKING_URI"):
+        return store
     here = Path.cwd()
     found = (folder / "mlflow.db" for folder in (here, *here.parents))
     return next((f"sqlite:///{file}" for file in found if file.is_file()), None)

@@ -73,12 +73,14 @@ class Searcher:
 
     Args:
         dataset: its name; the index is ``indexes/<dataset>``.
+        champion: the folder of the champion in the registry, which is searched with. None: the
+            model that made the index.
 
     Raises ``UserError`` where there is no index.
     """
 
-    def __init__(self, dataset: str) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: str, champion: Path | None = None) -> None:
+        self.dataset, self.champion = dataset, champion
         self.index = ImageIndex(INDEXES / dataset)
 
     @cached_property
@@ -86,12 +88,15 @@ class Searcher:
         """The model; ``UserError`` when the index was made by another one."""
         from structxlip.serving.embedder import Embedder
 
-        folder = Path(self.index.settings["model"])
-        found = Embedder(folder, self.index.alpha)
+        name, folder = self.index.settings["model"], self.champion
+        command = f"dvc repro index@{self.dataset}"
+        if folder is not None:
+            name = f"structxlip-{self.dataset}@champion"
+            command = f"structxlip index --dataset {self.dataset} --model {name}"
+        found = Embedder(folder or Path(name), self.index.alpha)
         if not self.index.belongs_to(found.digest):
             raise UserError(
-                f"{self.index.directory} was made by another model than {folder}; run "
-                f"`dvc repro index@{self.dataset}`"
+                f"{self.index.directory} was made by another model than {name}; run `{command}`"
             )
         return found
 
@@ -101,6 +106,11 @@ class Searcher:
         from structxlip.serving.reranker import Reranker
 
         return Reranker(self.embedder)
+
+    def prepare(self) -> None:
+        """Load what would be loaded at the first question; ``UserError`` for an index that another
+        model made."""
+        self.find(text="what is loaded at the first question", k=1)
 
     def find(self, **question: Any) -> list[Hit]:
         """The best images, the best first.

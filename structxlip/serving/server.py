@@ -11,8 +11,8 @@ import uvicorn
 
 from structxlip.errors import UserError
 from structxlip.progress import say
+from structxlip.serving.following import first_look
 from structxlip.serving.guard import LOOPBACK
-from structxlip.serving.search import Searcher
 from structxlip.serving.service import create_app
 
 MOST_PORTS = 100  # that are tried to name a free one
@@ -34,7 +34,8 @@ def serve(dataset: str, host: str, port: int, token: str | None) -> None:
     _allow_connections()
     if "OMP_NUM_THREADS" not in os.environ:  # a processor is left for the requests themselves
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-    app = create_app(Searcher(dataset), token, None if token else LOOPBACK)
+    searcher, follower = first_look(dataset)
+    app = create_app(searcher, token, None if token else LOOPBACK, follower)
     shown = f"[{host}]" if ":" in host else host
     say(f"serve {dataset}: http://{shown}:{port} (stop with Ctrl-C)")
     config = uvicorn.Config(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from structxlip.cues import drawing
 from structxlip.data.images import decode_rgb
 from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
+from structxlip.progress import say
 from structxlip.serving.batching import Batcher, TooBusy
+from structxlip.serving.following import Follower
 from structxlip.serving.guard import MAX_WAITING, Guard, Numbers, too_busy
 from structxlip.serving.image_index import Hit
 from structxlip.serving.requests import (
@@ -34,6 +37,7 @@ from structxlip.serving.requests import (
 from structxlip.serving.search import Question, Refusal, Searcher
 
 PAGE = Path(__file__).parent / "page"
+FOLLOW_S = 10.0
 PICTURES = 4  # searches by pictures that are computed together: others wait meanwhile
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Refused} for status in (400, 401, 408, 413, 421, 422, 429)
@@ -51,10 +55,10 @@ class Served:
     """
 
     def __init__(self, searcher: Searcher, executor: ThreadPoolExecutor) -> None:
+        searcher.prepare()
         self.searcher, self.executor = searcher, executor
         self.index, self.embedder = searcher.index, searcher.embedder
         self.digest = self.embedder.digest
-        searcher.find(text="what is loaded at the first query", k=1)
         self._words = self._batcher(most=64)
         self._pictures = self._batcher(most=PICTURES)
 
@@ -86,7 +90,10 @@ class Served:
 
 
 def create_app(
-    searcher: Searcher, token: str | None = None, hosts: tuple[str, ...] | None = None
+    searcher: Searcher,
+    token: str | None = None,
+    hosts: tuple[str, ...] | None = None,
+    follower: Follower | None = None,
 ) -> FastAPI:
     """The application of one dataset.
 
@@ -94,13 +101,28 @@ def create_app(
         searcher: its index and its model.
         token: what requests must bear, in ``Authorization: Bearer TOKEN``; None for none.
         hosts: names by which the service may be called; None for any.
+        follower: asked every ``FOLLOW_S`` seconds whether there is another champion or index, which
+            then takes the place of ``searcher`` for the requests that come after; None for nobody.
     """
+    executor = ThreadPoolExecutor(1)
+
+    @asynccontextmanager
+    async def follow(app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(_follow(app, follower, executor)) if follower else None
+        yield
+        if following:
+            following.cancel()
+
     app = FastAPI(
-        title=f"StructXLIP: {searcher.dataset}", docs_url=None, redoc_url=None, responses=REFUSALS
+        title=f"StructXLIP: {searcher.dataset}",
+        docs_url=None,
+        redoc_url=None,
+        responses=REFUSALS,
+        lifespan=follow,
     )
     numbers = Numbers()
     app.add_middleware(Guard, numbers=numbers, token=token, hosts=hosts)
-    app.state.served = Served(searcher, ThreadPoolExecutor(1))
+    app.state.served = Served(searcher, executor)
 
     @app.exception_handler(TooBusy)
     async def busy(_: Request, __: Exception) -> Response:
@@ -174,6 +196,20 @@ def create_app(
     for path, file in {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}.items():
         app.add_api_route(path, _file(PAGE / file), include_in_schema=False)
     return app
+
+
+async def _follow(app: FastAPI, follower: Follower, executor: ThreadPoolExecutor) -> None:
+    """Serve what the follower finds from now on. A request keeps the model that it began with."""
+    while True:
+        await asyncio.sleep(FOLLOW_S)
+        try:
+            searcher = await asyncio.to_thread(follower.look)
+            if searcher is None:
+                continue
+            app.state.served = await asyncio.to_thread(Served, searcher, executor)
+            say(f"serve {follower.dataset}: now by the model {app.state.served.digest[:12]}")
+        except Exception as error:  # whatever it is, what is served goes on
+            say(f"serve {follower.dataset}: goes on as before: {error}")
 
 
 def _json(content: Any) -> Response:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from structxlip.config import Params
 from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
+from structxlip.errors import UserError
 from structxlip.evaluation.chosen import chosen_arm
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import View, open_view
@@ -21,7 +22,7 @@ from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_direc
 from structxlip.incremental.row_cache import CACHE, link_or_copy
 from structxlip.incremental.row_groups import read_row_groups, row_groups
 from structxlip.models.build import load_model
-from structxlip.models.structxlip import StructXLIP, fused, model_digest
+from structxlip.models.structxlip import StructXLIP, fused, model_digest, read_config
 from structxlip.progress import say
 from structxlip.serving.earlier import Earlier
 from structxlip.serving.index_files import INDEXES, PATCHES, write_index
@@ -29,18 +30,23 @@ from structxlip.serving.index_files import INDEXES, PATCHES, write_index
 BLOCK = 256
 
 
-def index(params: Params, dataset: str) -> None:
+def index(params: Params, dataset: str, other: tuple[Path, float] | None = None) -> None:
     """Embed every image of a dataset; images that an earlier index of the same model has are not
-    embedded again."""
+    embedded again.
+
+    Args:
+        params: those of the dataset.
+        dataset: its name.
+        other: the folder of a model and its alpha. None: the arm that is registered.
+
+    Raises ``UserError`` for another model with other towers than those that the features are of.
+    """
     import pyarrow as pa
 
     data, recipe = DATA / dataset, params.recipe_settings
-    metrics = json.loads((REPORTS / dataset / "comparison.json").read_text())
-    arm = chosen_arm(metrics, params.register_.arm)
-    folder = MODELS / dataset / arm
-    alpha, beta = (
-        float(metrics[name]) if arm == "structxlip" else 0.0 for name in ("alpha", "beta")
-    )
+    folder, alpha, beta = _registered_arm(params, dataset) if other is None else (*other, 0.0)
+    if other is not None:
+        _check_towers(folder, params)
     model, digest = load_model(folder), model_digest(folder)
     store = FeatureStore(data / "features")
     view = None
@@ -68,7 +74,27 @@ def index(params: Params, dataset: str) -> None:
         for file in (INDEXES / dataset).iterdir():
             link_or_copy(file, directory / file.name)
     new = sum(key not in earlier.rows for key in columns["key"])
-    say(f"index {dataset}: {len(store.ids)} images by {arm}, {new} of them new")
+    say(f"index {dataset}: {len(store.ids)} images by {folder.name}, {new} of them new")
+
+
+def _registered_arm(params: Params, dataset: str) -> tuple[Path, float, float]:
+    """The folder of the arm that is registered, its alpha and its beta."""
+    metrics = json.loads((REPORTS / dataset / "comparison.json").read_text())
+    arm = chosen_arm(metrics, params.register_.arm)
+    alpha, beta = (
+        float(metrics[name]) if arm == "structxlip" else 0.0 for name in ("alpha", "beta")
+    )
+    return MODELS / dataset / arm, alpha, beta
+
+
+def _check_towers(folder: Path, params: Params) -> None:
+    config, wanted = read_config(folder), params.recipe_settings.model
+    for key in ("image_tower", "image_px"):
+        if config.get(key) != getattr(wanted, key):
+            raise UserError(
+                f"{folder} was trained with {key} {config.get(key)}, and the features of this "
+                f"dataset are of {getattr(wanted, key)}; select its recipe, then run this again"
+            )
 
 
 def embed_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from structxlip.config import load_params
 from structxlip.cues import decode_edges, drawing
 from structxlip.data.shards import read_shards
+from structxlip.errors import UserError
+from structxlip.serving.following import first_look
 from structxlip.serving.image_index import ImageIndex
+from structxlip.serving.loading import find_model
 from structxlip.serving.search import Searcher
 from structxlip.serving.service import create_app
+from structxlip.stages.index import index
 from tests.operation import Project
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("after the pipeline: serving")]
@@ -85,3 +91,26 @@ def test_a_wrong_question_is_one_sentence(project: Project) -> None:
     )
     done = project.run("structxlip", "search", "toys", "a boat")
     assert done.stderr.endswith("holds no index; run `dvc repro index@toys`\n")
+
+
+def test_the_champion_is_served_with_its_own_index_alone(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("data", "indexes"):
+        shutil.copytree(project.folder / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.folder}/mlflow.db")
+    searcher, follower = first_look("scenes")
+    assert searcher.champion is not None
+    assert follower.look() is None
+    settings = Path("indexes/scenes/index.json")
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"digest": "of another"}))
+    command = "structxlip index --dataset scenes --model structxlip-scenes@champion"
+    with pytest.raises(UserError, match=f"made by another model .* run `{command}`"):
+        follower.look()
+    params = load_params(project.folder / "params.yaml").for_dataset("scenes")
+    index(params, "scenes", find_model("structxlip-scenes@champion"))
+    again = follower.look()
+    assert again is not None
+    assert again.embedder.digest == searcher.embedder.digest
+    np.testing.assert_array_equal(again.index.arrays["content"], searcher.index.arrays["content"])
