@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
+from contextlib import suppress
 
 import torch
 import uvicorn
@@ -30,8 +32,8 @@ def serve(dataset: str, host: str, port: int, token: str | None) -> None:
             f"requests must bear, or leave --host out",
             2,
         )
-    listening = _listen(host, port)
-    _allow_connections()
+    listening = listen(host, port)
+    allow_connections()
     if "OMP_NUM_THREADS" not in os.environ:  # a processor is left for the requests themselves
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     searcher, follower = first_look(dataset)
@@ -44,22 +46,20 @@ def serve(dataset: str, host: str, port: int, token: str | None) -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that listens at the address; ``UserError`` where it is taken, with one that is
     free."""
     try:
         return _bound(host, port)
     except OSError as error:
-        for other in range(port + 1, min(port + MOST_PORTS, 65536)):
-            try:
-                _bound(host, other).close()
-            except OSError:
-                continue
-            raise UserError(
-                f"port {port} of {host} cannot be used ({error.strerror}); {other} is free: add "
-                f"`--port {other}`"
-            ) from None
-        raise UserError(f"{host} cannot be listened at ({error.strerror})") from None
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise UserError(f"{host} cannot be listened at ({error.strerror})") from None
+        problem = f"port {port} of {host} cannot be used ({error.strerror})"
+    for other in range(port + 1, min(port + MOST_PORTS, 65536)):
+        with suppress(OSError):
+            _bound(host, other).close()
+            raise UserError(f"{problem}; {other} is free: add `--port {other}`")
+    raise UserError(f"{problem}; give another one with `--port`")
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -67,7 +67,7 @@ def _bound(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
-def _allow_connections() -> None:
+def allow_connections() -> None:
     """Let this process hold as many connections as the system allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -40,7 +40,7 @@ PAGE = Path(__file__).parent / "page"
 FOLLOW_S = 10.0
 PICTURES = 4  # searches by pictures that are computed together: others wait meanwhile
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refused} for status in (400, 401, 408, 413, 421, 422, 429)
+    status: {"model": Refused} for status in (400, 401, 404, 408, 413, 421, 422, 429)
 }
 
 
