@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Sequence
@@ -54,9 +55,10 @@ class ProgressArtifact:
 def publish_outs(stage: str, outs: Sequence[str]) -> None:
     """Publish where the outputs of a stage are, with their sizes.
 
-    They are paths: browsers open no `file://` links from a page of the server.
+    They are paths in the project's folder: browsers open no `file://` links from a page of the
+    server.
     """
-    rows = [[f"`{Path(out).resolve()}`", _size(Path(out))] for out in outs]
+    rows = [[f"`{out}`", _size(Path(out))] for out in outs]
     create_markdown_artifact(
         _markdown_table([["output", "size"], *rows]),
         key=artifact_key("outputs", stage),
@@ -66,14 +68,15 @@ def publish_outs(stage: str, outs: Sequence[str]) -> None:
 
 @task(task_run_name="comparison@{dataset}", cache_policy=NO_CACHE)
 def publish_comparison(dataset: str) -> None:
-    """Publish the comparison of the models: a table, what it says, and where the report is."""
+    """Publish the comparison of the models: what it says, a table, and a picture of the gain."""
     folder = REPORTS / dataset
     metrics = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     page = [
         f"**{gain_sentence(metrics)}** (95 % bootstrap interval). R@k is recall in percent on "
         f"{metrics['test_pairs']} test images.",
         _markdown_table(comparison_table(metrics)),
-        f"Tables, curves and pictures: `{(folder / 'report.html').resolve()}`",
+        f"![The gain over vanilla]({_data_url(folder / 'gain.svg')})",
+        f"More tables, curves and pictures are in `{folder / 'report.html'}`.",
     ]
     create_markdown_artifact(
         "\n\n".join(page),
@@ -86,6 +89,11 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as a table; the first row is the header."""
     header, *others = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join([header, "|---" * len(rows[0]) + "|", *others])
+
+
+def _data_url(svg: Path) -> str:
+    """A picture within the text: a page of the server opens no files."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
 
 
 def artifact_key(kind: str, name: str) -> str:

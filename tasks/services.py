@@ -1,4 +1,4 @@
-"""`python -m tasks.services up|down`: start or end the Prefect server and a worker."""
+"""`python -m tasks.services up|down`: start or end the Prefect server and a worker; `run D`."""
 
 from __future__ import annotations
 
@@ -213,9 +213,17 @@ def up() -> None:
         ui = str(client.api_url).removesuffix("/api/").removesuffix("/api")
     state = "was up already" if len(running) == 2 else "is up"
     typer.echo(f"Prefect {state}: {ui} (logs in {os.path.relpath(server.home)}/)")
-    prefect = os.path.relpath(Path(sys.executable).parent / "prefect")
-    typer.echo(f"run it    {prefect} deployment run {DEPLOYMENT} --watch")
+    command = os.path.relpath(Path(sys.executable).parent / "structxlip")
+    typer.echo(f"run it    {command} run DATASET")
     typer.echo("end it    make down")
+
+
+@app.command()
+def run(dataset: str) -> None:
+    """Run the deployment for a dataset, follow its stages, and print the comparison."""
+    from tasks.run import run_deployment
+
+    run_deployment(dataset)
 
 
 @app.command()

@@ -35,6 +35,7 @@ stages:
       params: ["recipes.${recipe}.evaluation"]
       outs: ["reports/${key}/report.html", "reports/${key}/comparison.json"]
       metrics: ["reports/${key}/metrics.json"]
+      plots: ["reports/${key}/gain.svg"]
   train:
     matrix:
       dataset: ${datasets}
@@ -83,6 +84,7 @@ if kind == "evaluate":
     (folder / "comparison.json").write_text(json.dumps(metrics | dict.fromkeys(models, recall)))
     (folder / "metrics.json").write_text(json.dumps({"gain": 1.5}))
     (folder / "report.html").write_text("<p>report</p>")
+    (folder / "gain.svg").write_text("<svg/>")
 else:
     folder = Path("models", dataset, *arm) if arm else Path("data", dataset, "pairs")
     folder.mkdir(parents=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +12,13 @@ import typer
 from structxlip.commands.options import (
     PARAMS,
     ArmOption,
+    DatasetArgument,
     DatasetOption,
     ParamsFile,
     dataset_params,
 )
 from structxlip.config import Arm
+from structxlip.errors import UserError
 
 commands = typer.Typer()
 
@@ -98,3 +102,13 @@ def index(
 def package(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
     """Package the chosen arm, as MLflow serves it."""
     _stage("package", params, dataset)
+
+
+@commands.command()
+def run(dataset: DatasetArgument) -> None:
+    """Run all stages in Prefect, follow them, and print the comparison or why it failed."""
+    dataset_params(PARAMS, dataset)
+    if not Path("tasks").is_dir():
+        raise UserError("there is no folder `tasks` here; run this in the folder of the project")
+    command = [sys.executable, "-m", "tasks.services", "run", dataset]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)

@@ -31,6 +31,7 @@ __pycache__/
 /models/
 /reports/
 /indexes/
+/dvc_plots/
 /mlflow.db*
 /mlruns/
 .prefect/
@@ -47,7 +48,7 @@ structxlip with-ray dvc repro       # every stage that is out of date
 structxlip report --dataset NAME    # the comparison; NAME is an entry under `datasets:`
 structxlip search NAME "some words" # or `structxlip serve NAME`: a page
 structxlip register NAME            # into MLflow, if the gate takes it as the champion
-python -m tasks.services up         # Prefect's server and a worker, for `prefect deployment run`
+python -m tasks.services up         # Prefect's server and a worker, for `structxlip run NAME`
 ```
 
 `{code}` is a link to the installed package, so that DVC sees when its code changes. It is not

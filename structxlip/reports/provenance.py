@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+# In the report, where the copy in MLflow names the version of the model.
+VERSION_MARK = "<!-- version -->"
 PACKAGES = ("numpy", "open_clip_torch", "opencv-python-headless", "ray", "timm", "torch")
 
 

@@ -40,7 +40,7 @@ from structxlip.reports.pictures import (
     read_quarantine,
     render,
 )
-from structxlip.reports.provenance import commit_of
+from structxlip.reports.provenance import VERSION_MARK, commit_of
 from structxlip.reports.training_curves import (
     guessing,
     information_bounds,
@@ -106,6 +106,7 @@ def write_report(
             "commit": commit_of(),
             "release": version("structxlip"),
             "model": (MODELS / dataset / arm).as_posix(),
+            "version": VERSION_MARK,
             "digest": model_digest(MODELS / dataset / arm)[:12],
         },
         validation=validation_text(comparison.metrics),

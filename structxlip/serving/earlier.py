@@ -46,7 +46,8 @@ class Earlier:
         for name, rows in made.items():
             like = rows if len(new) else self.index.stored[name]
             found[name] = np.empty((len(keys), *like.shape[1:]), np.float16)
-            found[name][new] = rows
+            if len(new):  # rows of nothing have no shape
+                found[name][new] = rows
             if len(new) < len(keys):
                 found[name][known >= 0] = self.index.stored[name][known[known >= 0]]
         return found

@@ -53,6 +53,7 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
             "cues": cues_of(run.edges) if run.arm_settings.is_structural else [],
             "dataset": dataset,
             "arm": arm,
+            "training": run.name,
             "train": run.train.model_dump(),
             "captions": captions.model_dump(),
             "attention_temperature": run.arm_settings.region_chunk.attention_temperature,

@@ -24,6 +24,11 @@ LOGGERS = {
     "mlflow.store.db.utils": logging.CRITICAL,  # the errors that it raises
     "mlflow.utils.git_utils": logging.ERROR,  # that there is no git
 }
+# Of an experiment. The first tag tells MLflow's pages that models are trained, no prompts tried.
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "Trainings, registered versions and experiments of StructXLIP.",
+}
 
 
 def connect() -> Any:
@@ -89,7 +94,8 @@ def experiment_id(mlflow: Any, dataset: str) -> str:
     experiment = mlflow.get_experiment_by_name(name)
     if experiment is not None:
         return str(experiment.experiment_id)
-    return str(mlflow.create_experiment(name))
+    tags = EXPERIMENT_TAGS | {"dataset": dataset}
+    return str(mlflow.create_experiment(name, tags=tags))
 
 
 def logged_params(params: Params, dataset: str) -> dict[str, Any]:

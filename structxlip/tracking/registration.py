@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from structxlip.errors import UserError
 from structxlip.evaluation.chosen import embedding_metrics
 from structxlip.evaluation.statistics import Gain, mean_recall
 from structxlip.incremental.artifacts import DATA, MODELS, REPORTS
+from structxlip.reports.provenance import commit_of
 from structxlip.serving.package import package_digest
 from structxlip.tracking.connection import (
     connect,
@@ -27,6 +27,7 @@ from structxlip.tracking.connection import (
     registry,
 )
 from structxlip.tracking.decisions import append_decision
+from structxlip.tracking.description import describe
 from structxlip.tracking.evidence import SEEN, Candidate, collect, recall
 from structxlip.tracking.gate import Decision, Evidence, decide, holds_against_vanilla
 from structxlip.tracking.promotion import CHALLENGER, CHAMPION, promote, version_of
@@ -34,7 +35,6 @@ from structxlip.tracking.scoring import Scored, score_package
 from structxlip.tracking.split import TestSplit, read_seen, read_test_split
 
 TOLERANCE_POINTS = 2.0  # of R@1: other batch sizes round bfloat16 differently
-LOGGED = ("report.html", "comparison.json", "gain.svg", "losses.svg", "recall.svg")
 
 
 @dataclass(frozen=True)
@@ -158,33 +158,29 @@ def _create(
     with mlflow.start_run(run_name=candidate.arm) as run, tempfile.TemporaryDirectory() as folder:
         mlflow.log_params(logged)
         mlflow.log_metrics(metric_names(metrics))
-        for file in LOGGED:
-            if (path := REPORTS / dataset / file).exists():
-                mlflow.log_artifact(str(path), "report")
         seen.write(Path(folder, SEEN))
         mlflow.log_artifact(str(Path(folder, SEEN)))
         mlflow.log_artifacts(str(candidate.package), "model")
         source = mlflow.get_artifact_uri("model")
     with suppress(mlflow.exceptions.MlflowException):  # there is one
-        client.create_registered_model(name)
+        client.create_registered_model(
+            name,
+            {"dataset": dataset},
+            f"Images and texts like those of `{dataset}` as embeddings. The alias `{CHAMPION}` is "
+            f'served: `structxlip.load("{name}@{CHAMPION}")`. `structxlip history {dataset}` '
+            f"tells why.",
+        )
     tags = {
         "arm": candidate.arm,
         "package": candidate.digest,
         "pairs": seen.digest(),
         "images_seen": str(len(seen.images)),
-        "commit": _commit(),
+        "commit": commit_of(digits=40, changed="-dirty"),
         "params": _digest(logged),
     }
-    return str(client.create_model_version(name, source, run.info.run_id, tags=tags).version)
-
-
-def _commit() -> str:
-    """The commit of the project, with `-dirty` for changes; empty outside of git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:  # git is not installed
-        return ""
+    made = client.create_model_version(name, source, run.info.run_id, tags=tags)
+    describe(client, name, str(made.version), metrics)
+    return str(made.version)
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import Any
 
@@ -50,10 +51,11 @@ def test_a_run_does_what_dvc_would_and_leaves_its_results(operated: Project) -> 
     flow_run = {"id": {"any_": [operated.last_run()["id"]]}}
     artifacts = {a["key"]: a for a in operated.api("artifacts/filter", flow_runs=flow_run)}
     assert artifacts["progress-ingest-scenes"]["data"] == 100
-    pairs = operated.folder / "data/scenes/pairs"
-    assert f"| `{pairs}` | " in artifacts["outputs-ingest-scenes"]["data"]
+    assert "| `data/scenes/pairs` | " in artifacts["outputs-ingest-scenes"]["data"]
     page = artifacts["comparison-scenes"]["data"]
-    assert f"`{operated.folder / 'reports/scenes/report.html'}`" in page
+    assert "`reports/scenes/report.html`" in page
+    assert "](data:image/svg+xml;base64,PHN2Zy8+)" in page, "the picture, <svg/>"
+    assert "file://" not in page
     assert page.startswith("**StructXLIP is better than vanilla: +1.5 points of R@1 [+0.5, +2.5]**")
     assert "\n| vanilla fine-tuning | 10.0 | " in page
 
@@ -64,6 +66,21 @@ def test_a_run_with_nothing_out_of_date_says_so_and_starts_no_ray(operated: Proj
     assert run_flow(operated, "scenes").stdout.endswith("ray was imported: False\n")
     states = [run["state_name"] for run in task_runs(operated)]
     assert states == ["Cached"] * 4 + ["Completed"]
+
+
+def test_a_run_is_followed_to_its_table_or_to_the_reason_of_its_failure(operated: Project) -> None:
+    assert operated.run("dvc", "repro").returncode == 0
+    done = operated.run("structxlip", "run", "scenes")
+    assert done.returncode == 0, done.stderr
+    assert f"/runs/flow-run/{operated.last_run()['id']}\n" in done.stderr
+    assert re.search(r"^evaluate@scenes: cached, \d s$", done.stderr, re.M), done.stderr
+    assert "vanilla fine-tuning" in done.stdout
+    assert "StructXLIP is better than vanilla: +1.5 points of R@1 [+0.5, +2.5]." in done.stdout
+    refused = operated.run("python", "-m", "tasks.services", "run", "scnes")
+    assert refused.returncode == 1
+    assert refused.stderr.endswith(
+        "structxlip: run scnes: dataset 'scnes' is not active; active are: scenes\n"
+    )
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_own_message(operated: Project) -> None:
@@ -80,13 +97,6 @@ def test_a_stage_that_fails_ends_the_run_with_its_own_message(operated: Project)
     assert message in {log["message"] for log in logs if log["task_run_id"] is None}
     (task,) = task_runs(operated)
     assert (task["state_name"], task["run_count"]) == ("Failed", 1)
-
-
-def test_an_unknown_dataset_is_one_sentence(operated: Project) -> None:
-    assert run_flow(operated, "scnes").returncode == 1
-    assert operated.last_run()["state"]["message"] == (
-        "dataset 'scnes' is not active; active are: scenes"
-    )
 
 
 def test_cancelling_ends_the_stage_and_ray(operated: Project) -> None:

@@ -128,6 +128,8 @@ def test_rows_of_an_earlier_index_are_taken_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[[0, 2]], index.arrays["content"][[5, 0]])
     assert (found[1] == 7).all()
     assert (earlier.thumbnail("k5"), earlier.thumbnail("new")) == (b"jpeg 5", None)
+    nothing = earlier.take(["k1"], lambda rows: {"content": np.zeros((len(rows), 3), np.float32)})
+    np.testing.assert_array_equal(nothing["content"], index.arrays["content"][[1]])
     for other in (
         Earlier(tmp_path / "toys", "other", ALPHA, reranks=False),
         Earlier(tmp_path / "toys", "d", ALPHA, reranks=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -128,9 +129,23 @@ client = mlflow.MlflowClient()
 run = client.get_model_version_by_alias("structxlip-scenes", "champion").run_id
 logged = client.list_artifacts(run, "report")
 print(*(file.path for file in logged))
+version = client.get_model_version_by_alias("structxlip-scenes", "champion")
+about = client.get_run(run)
+assert about.data.tags["mlflow.note.content"] == version.description
+assert about.inputs.dataset_inputs[0].dataset.digest == version.tags["pairs"]
+named = f"run_name = 'train {version.tags['arm']}'"
+trained = client.search_runs([about.info.experiment_id], named)
+assert f"/runs/{trained[0].info.run_id})" in version.description
+experiment = client.get_experiment(about.info.experiment_id)
+assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+page = mlflow.artifacts.load_text(f"{about.info.artifact_uri}/report/report.html")
+assert "It is version 1 of structxlip-scenes" in page
+print(version.description)
 """
     done = project.run("python", "-c", code)
     assert "(2, 256) ['image', 'text', 'edges']" in done.stdout, done.stderr
+    assert 'structxlip.load("models:/structxlip-scenes/1")' in done.stdout
+    assert re.search(r"vanilla(?: is shown)?: [+-]\d", done.stdout), "a gain with its interval"
     for name in ("report.html", "comparison.json", "losses.svg", "recall.svg", "gain.svg"):
         assert f"report/{name}" in done.stdout
 

@@ -33,6 +33,7 @@ def test_stages_of_a_dataset_come_from_dvc_in_the_order_in_which_they_run(
         "reports/scenes/report.html",
         "reports/scenes/comparison.json",
         "reports/scenes/metrics.json",
+        "reports/scenes/gain.svg",
     )
     assert len(stages_of("scenes_2")) == 4
     assert stages_of("nothing") == []
