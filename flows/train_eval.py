@@ -1,68 +1,74 @@
-"""The flow `structxlip`: run each DVC stage of a dataset as a task, then publish the comparison."""
+"""The flow `structxlip`: run each DVC stage of a dataset as a task, then register its model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 
 from structxlip.config import load_params
 from structxlip.errors import UserError
 from tasks.champions import is_packaged, register_package
 from tasks.reporting import publish_comparison
-from tasks.stages import out_of_date, run_stage, stages_of
+from tasks.repository import update_source
+from tasks.stages import Stage, out_of_date, run_stage, stages_of
 from tasks.turns import turn
 
 
 @flow(name="structxlip")
-def structxlip(dataset: str = "scenes") -> State[Any] | None:
-    """Run the stages of a dataset that are out of date, register its model, and publish it all.
+def structxlip(dataset: str = "scenes") -> State[Any]:
+    """Look at the source, run the stages that are out of date, and let the gate decide.
 
     Args:
         dataset: An entry under `datasets:` in params.yaml.
     """
     try:
-        load_params().dataset(dataset)
+        entry = load_params().dataset(dataset)
         with turn(dataset):
-            failure = _run_stages(dataset) or _register(dataset)
+            update_source(entry.path)
+            state = _run(dataset)
     except UserError as error:
-        failure = str(error)
-    if failure:
-        get_run_logger().error(failure)
-        return Failed(message=failure)
-    publish_comparison(dataset)
-    return None
+        state = Failed(message=str(error))
+    if state.is_failed():
+        get_run_logger().error(state.message or "")
+    return state
 
 
-def _run_stages(dataset: str) -> str | None:
-    """Run the stages in the order of DVC, up to the first that fails.
-
-    Returns the name and the message of the stage that failed, or None.
-    """
+def _run(dataset: str) -> State[Any]:
     stages = stages_of(dataset)
-    ray: AbstractContextManager[dict[str, str]] = nullcontext({})
-    if out_of_date(stages):
-        ray = _shared_ray()
-    with ray as environment:
+    if is_new := out_of_date(stages):
+        failed = _run_stages(stages)
+        if failed:
+            return failed
+        publish_comparison(dataset)
+    if not is_packaged(dataset):
+        return Completed() if is_new else _nothing_new()
+    # Also where nothing was out of date: a run may have ended before it came to this.
+    registered = register_package(dataset, return_state=True)
+    if not registered.is_completed():
+        return Failed(message=f"register@{dataset}: {registered.message}")
+    return Completed(message=registered.message) if is_new else _nothing_new(registered.message)
+
+
+def _nothing_new(said: str | None = None) -> State[Any]:
+    message = "data, parameters and code are those of the last run"
+    return Completed(name="Nothing new", message=f"{message}; {said}" if said else message)
+
+
+def _run_stages(stages: Sequence[Stage]) -> State[Any] | None:
+    """Run the stages in the order of DVC, up to the first that fails: its state, or None."""
+    with _shared_ray() as environment:
         for stage in stages:
             state = run_stage(stage, environment, return_state=True)
             if not state.is_completed():
-                return f"{stage.name}: {state.message}"
+                return Failed(message=f"{stage.name}: {state.message}")
     return None
-
-
-def _register(dataset: str) -> str | None:
-    """Register the package and let the gate decide. Returns the message of a failure, or None."""
-    if not is_packaged(dataset):
-        return None
-    state = register_package(dataset, return_state=True)
-    return None if state.is_completed() else f"register@{dataset}: {state.message}"
 
 
 @contextmanager

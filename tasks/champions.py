@@ -44,4 +44,4 @@ def register_package(dataset: str) -> State[Any]:
         key=artifact_key("decision", dataset),
         description=f"The decision of the gate on `{dataset}`",
     )
-    return Completed()
+    return Completed(message=tail[-1] if tail else None)

@@ -44,7 +44,7 @@ def _dataset_of(name: str) -> str:
 
 
 def out_of_date(stages: Sequence[Stage]) -> bool:
-    """Whether DVC would run any of the stages."""
+    """Whether DVC would run any of the stages: data, parameters or code have changed."""
     with repository() as repo:
         return bool(repo.status(targets=[stage.name for stage in stages]))
 

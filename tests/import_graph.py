@@ -16,6 +16,8 @@ STAGES = (
     "captions",
     "features",
     "edge_features",
+    "champion",
+    "check",
     "train",
     "evaluate",
     "index",

@@ -69,6 +69,18 @@ def edge_features(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
 
 
 @commands.command()
+def champion(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Fetch the champion as it is when the pairs change."""
+    _stage("champion", params, dataset)
+
+
+@commands.command()
+def check(dataset: DatasetOption, params: ParamsFile = PARAMS) -> None:
+    """Compare new pairs with those of the champion, before anything is trained on them."""
+    _stage("check", params, dataset)
+
+
+@commands.command()
 def train(dataset: DatasetOption, arm: ArmOption, params: ParamsFile = PARAMS) -> None:
     """Fine-tune one arm; a killed run goes on from its last checkpoint."""
     _stage("train", params, dataset, arm)

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from structxlip.config.cues import Captions
+from structxlip.config.data_check import DataCheck
 from structxlip.config.datasets import Dataset, DatasetEntry, entry_class
 from structxlip.config.gate import Gate
 from structxlip.config.inherit import merged, recipe_content, writer
@@ -174,6 +175,9 @@ class Params(Section):
     )
     register_: Register = Field(alias="register", description="Which model MLflow registers.")
     gate: Gate = Field(Gate(), description="What a new version must show to become the champion.")
+    data_check: DataCheck = Field(
+        DataCheck(), description="What new pairs must show before they are trained on."
+    )
     index: Index = Field(Index(), description="How the images of a dataset are found.")
     machine: Machine = Field(
         Machine(), description="How training runs; nothing here changes its result."

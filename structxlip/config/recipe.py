@@ -156,6 +156,8 @@ class Recipe(Section):
                 f"evaluation.betas needs frozen towers and a region-chunk loss of the kind "
                 f"{PATCHES}, which trains the patches; set it to [0.0]"
             )
+        if trained == "lora" and self.train.start == "champion":
+            raise ValueError("train.start: low-rank updates start from the base; set it to base")
         if self.model.frozen:
             if given := _not_default(self.train, TRAINED_CLIP_KEYS):
                 raise ValueError(

@@ -103,6 +103,13 @@ class Train(Section):
         "weights (WiSE-FT). Lower: keeps more of the zero-shot model. 1: the trained weights.",
     )
 
+    start: Literal["base", "champion"] = Field(
+        "base",
+        description="What both arms start from. base: the towers, with new heads. champion: the "
+        "registered champion as it was when the pairs changed; less is learned anew, and a fault "
+        "of a champion lives on.",
+    )
+
     @model_validator(mode="after")
     def _check_warmup(self) -> Train:
         warmup, epochs = self.warmup_epochs, self.epochs

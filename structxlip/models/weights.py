@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 KEPT_POSITIONS = 20  # as in Long-CLIP
+EDGE_BRANCH = "edge_encoder."  # what only one of the arms has
 
 
 def stretch_positions(positions: Tensor, length: int, keep: int = KEPT_POSITIONS) -> Tensor:
@@ -62,6 +63,24 @@ def stretch_text(clip: Any, length: int, keep: int = KEPT_POSITIONS) -> None:
     if text.attn_mask is not None:
         causal = torch.full((length, length), -torch.inf, device=stretched.device).triu_(1)
         text.register_buffer("attn_mask", causal.to(text.attn_mask.dtype), persistent=False)
+
+
+@torch.no_grad()
+def start_from(model: nn.Module, other: nn.Module) -> None:
+    """Give a model the weights of another one. Those of the edge branch are taken where both have
+    the same; else they stay as they are.
+
+    Raises:
+        ValueError: the models differ in another part.
+    """
+    own, given = model.state_dict(), other.state_dict()
+    shared = {n: v for n, v in given.items() if n in own and v.shape == own[n].shape}
+    branch = {name for name in own if name.startswith(EDGE_BRANCH)}
+    if not branch <= shared.keys():
+        shared = {name: value for name, value in shared.items() if name not in branch}
+    if missing := sorted(own.keys() - shared.keys() - branch):
+        raise ValueError(f"the models differ in {', '.join(missing[:3])}")
+    model.load_state_dict(own | shared)
 
 
 def interpolate_weights(

@@ -94,6 +94,7 @@ def write_report(
         "gain": figure(lambda axes: _draw_gain(axes, comparison.metrics), 1, WIDE),
     }
     arm = best_on_validation(comparison.metrics)
+    start = _start(MODELS / dataset / arm)
     page = render(
         "report.html.j2",
         dataset=dataset,
@@ -121,7 +122,7 @@ def write_report(
         observations=observations(params, pairs, histories),
         bounds=information_bounds(params, batch, histories),
         cost=[(PARTS[name], milliseconds) for name, milliseconds in (cost or {}).items()],
-        settings=training_settings(params, pairs["train"], histories),
+        settings=training_settings(params, pairs["train"], histories, start),
         attention=[
             {
                 "image": data_url(attention.draw(number, pictures.small(chunk.row))),
@@ -193,6 +194,11 @@ def chosen_queries(test: Embeddings, rows: NDArray[np.int64]) -> list[dict[str, 
                 }
             )
     return sorted(grids, key=lambda grid: ["best", "typical", "worst"].index(grid["kind"]))
+
+
+def _start(model: Path) -> str:
+    """What a trained model started from, in words."""
+    return str(json.loads((model / "preprocess.json").read_text()).get("start", "the base"))
 
 
 def _slices(comparison: Comparison, store: FeatureStore, data: Path) -> list[dict[str, Any]]:

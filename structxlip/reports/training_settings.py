@@ -38,7 +38,7 @@ class Setting:
 
 
 def training_settings(
-    params: Params, pairs: int, histories: dict[str, pd.DataFrame]
+    params: Params, pairs: int, histories: dict[str, pd.DataFrame], start: str = "the base"
 ) -> list[Setting]:
     """The settings of the selected recipe that have an effect.
 
@@ -46,12 +46,14 @@ def training_settings(
         params: of the training.
         pairs: of the training split.
         histories: of each arm, one row for each epoch.
+        start: what both arms started from, in words.
     """
     model, train = params.recipe_settings.model, params.recipe_settings.train.fitted(pairs)
     arm = params.recipe_settings.arms.structxlip
     cnn = arm.is_structural and arm.edge_branch in ("cnn", "descriptor")
     steps = pairs // min(train.batch_size, pairs)
     return [
+        _start(start),
         _steps(train, pairs),
         _trained(model, cnn=cnn),
         _rates(model, train, cnn=cnn),
@@ -72,6 +74,15 @@ def _many(count: int, what: str, plural: str = "") -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.{1 if share < 0.1 else 0}f} %"
+
+
+def _start(start: str) -> Setting:
+    return Setting(
+        "Start",
+        ("train.start",),
+        f"both arms start from {start}",
+        "Starting from the champion keeps what it learned, its faults too",
+    )
 
 
 def _steps(train: FittedTrain, pairs: int) -> Setting:

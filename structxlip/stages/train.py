@@ -25,6 +25,7 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
     recipe = params.recipe_settings
     run = TrainingRun.of_dataset(params, dataset, arm)
     name, pairs = f"train {dataset} {arm}", len(run.store().rows("train"))
+    say(f"{name}: it starts from {start_of(MODELS / dataset)}")
     for sentence in recipe.train.remarks(pairs):
         say(f"{name}: {sentence}")
     display = ProgressDisplay(name, run.train.epochs)
@@ -54,12 +55,20 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
             "dataset": dataset,
             "arm": arm,
             "training": run.name,
+            "start": start_of(MODELS / dataset),
             "train": run.train.model_dump(),
             "captions": captions.model_dump(),
             "attention_temperature": run.arm_settings.region_chunk.attention_temperature,
         }
         (directory / "preprocess.json").write_text(json.dumps(described, indent=2) + "\n")
     run.checkpoints().remove()
+
+
+def start_of(models: Path) -> str:
+    """What the arms of a dataset start from, in words."""
+    file = models / "start" / "start.json"
+    version = json.loads(file.read_text())["version"] if file.exists() else None
+    return "the base" if version is None else f"the champion, version {version}"
 
 
 def _epoch_metrics(epoch: dict[str, float]) -> dict[str, float]:

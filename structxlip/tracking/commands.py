@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from structxlip.config import Params
 from structxlip.errors import UserError
 from structxlip.progress import say
+from structxlip.tracking.champion import champion_version
 from structxlip.tracking.connection import registry
 from structxlip.tracking.decisions import append_decision, read_decisions
-from structxlip.tracking.promotion import CHAMPION, roll_back, version_of
+from structxlip.tracking.promotion import CHAMPION, roll_back
 from structxlip.tracking.registration import register_model
 
 
@@ -52,15 +51,12 @@ def history(dataset: str) -> None:
 
 def print_champion(dataset: str) -> None:
     """Print the champion of a dataset, as the registry has it now."""
-    name, version = f"structxlip-{dataset}", None
-    if os.environ.get("MLFLOW_TRACKING_URI") or Path("mlflow.db").exists():
-        client = registry()
-        version = version_of(client, name, CHAMPION)
+    name, version = f"structxlip-{dataset}", champion_version(dataset)
     if version is None:
         sys.stdout.write(f"model    no champion yet: `structxlip register {dataset}`\n")
         return
     sys.stdout.write(
-        f"model    {name} version {version}, alias {CHAMPION}{_told(client, name, version)}\n"
+        f"model    {name} version {version}, alias {CHAMPION}{_told(registry(), name, version)}\n"
     )
     sys.stdout.write("MLflow   mlflow ui --backend-store-uri sqlite:///mlflow.db\n")
 

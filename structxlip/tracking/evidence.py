@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from structxlip.config import Params
 from structxlip.evaluation.statistics import Gain, mean_recall
 from structxlip.incremental.artifacts import DATA
+from structxlip.tracking.champion import fetch
 from structxlip.tracking.gate import Evidence, gains
 from structxlip.tracking.scoring import Scored, score_package
 from structxlip.tracking.split import Seen, TestSplit, read_seen
 
-SEEN = "seen.json.gz"  # an artifact of the run of a version
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -77,7 +77,7 @@ def collect(
     if version is None:
         found = _of_candidate(scored, test, chosen)
         return Evidence(**found, **alone)
-    with _downloaded(mlflow, name, version) as (package, seen):
+    with _downloaded(name, version) as (package, seen):
         clean = np.array([sha256 not in seen.images for sha256 in test.sha256], bool)
         chosen = test.gate & clean
         unseen = int(chosen.sum())
@@ -118,15 +118,7 @@ def _equal_suffices(params: Params, champion: Any, images_seen: int) -> bool:
 
 
 @contextmanager
-def _downloaded(mlflow: Any, name: str, version: str) -> Iterator[tuple[Path, Seen]]:
-    """The package of a version, and what it was trained on; older versions do not say it."""
-    client = mlflow.MlflowClient()
-    found = client.get_model_version(name, version)
+def _downloaded(name: str, version: str) -> Iterator[tuple[Path, Seen]]:
+    """The package of a version, and what it was trained on, for as long as the block runs."""
     with tempfile.TemporaryDirectory() as folder:
-        package = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{name}/{version}", dst_path=str(Path(folder, "package"))
-        )
-        seen = Seen(frozenset(), frozenset())
-        if SEEN in {file.path for file in client.list_artifacts(found.run_id)}:
-            seen = Seen.read(Path(client.download_artifacts(found.run_id, SEEN, folder)))
-        yield Path(package), seen
+        yield fetch(name, version, Path(folder))

@@ -19,6 +19,7 @@ from structxlip.evaluation.statistics import Gain, mean_recall
 from structxlip.incremental.artifacts import DATA, MODELS, REPORTS
 from structxlip.reports.provenance import commit_of
 from structxlip.serving.package import package_digest
+from structxlip.tracking.champion import SEEN, trained_on
 from structxlip.tracking.connection import (
     connect,
     experiment_id,
@@ -28,11 +29,11 @@ from structxlip.tracking.connection import (
 )
 from structxlip.tracking.decisions import append_decision
 from structxlip.tracking.description import describe
-from structxlip.tracking.evidence import SEEN, Candidate, collect, recall
+from structxlip.tracking.evidence import Candidate, collect, recall
 from structxlip.tracking.gate import Decision, Evidence, decide, holds_against_vanilla
 from structxlip.tracking.promotion import CHALLENGER, CHAMPION, promote, version_of
 from structxlip.tracking.scoring import Scored, score_package
-from structxlip.tracking.split import TestSplit, read_seen, read_test_split
+from structxlip.tracking.split import TestSplit, read_test_split
 
 TOLERANCE_POINTS = 2.0  # of R@1: other batch sizes round bfloat16 differently
 
@@ -154,7 +155,7 @@ def _create(
     """Log a run with parameters, metrics, report and package; its package becomes a version."""
     client, name = mlflow.MlflowClient(), f"structxlip-{dataset}"
     mlflow.set_experiment(experiment_id=experiment_id(mlflow, dataset))
-    logged, seen = logged_params(params, dataset), read_seen(DATA / dataset / "pairs")
+    logged, seen = logged_params(params, dataset), trained_on(dataset)
     with mlflow.start_run(run_name=candidate.arm) as run, tempfile.TemporaryDirectory() as folder:
         mlflow.log_params(logged)
         mlflow.log_metrics(metric_names(metrics))

@@ -45,7 +45,14 @@ class Scored:
 
 
 def score_package(package: Path, test: TestSplit) -> Scored:
-    """Embed the test split with a package, in a fresh process.
+    """Embed the test split with a package, as ``embed_with_package`` does."""
+    return embed_with_package(package, test.images, test.edges, test.texts)
+
+
+def embed_with_package(
+    package: Path, images: list[bytes], edges: list[bytes | None], texts: list[str]
+) -> Scored:
+    """Embed encoded images, with edge maps that came along, and texts, in a fresh process.
 
     Raises ``UserError`` for a package that does not load or answer.
     """
@@ -53,10 +60,8 @@ def score_package(package: Path, test: TestSplit) -> Scored:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pd.DataFrame({"image": test.images, "edges": test.edges}).to_parquet(
-            folder / "images.parquet"
-        )
-        pd.DataFrame({"text": test.texts}).to_parquet(folder / "texts.parquet")
+        pd.DataFrame({"image": images, "edges": edges}).to_parquet(folder / "images.parquet")
+        pd.DataFrame({"text": texts}).to_parquet(folder / "texts.parquet")
         done = subprocess.run(
             # -P: the folder of the script does not become one to import from.
             [sys.executable, "-P", str(SCRIPT), str(package.resolve()), str(folder)],

@@ -60,6 +60,9 @@ class Seen:
     images: frozenset[str]
     captions: frozenset[str]
 
+    def __or__(self, other: Seen) -> Seen:
+        return Seen(self.images | other.images, self.captions | other.captions)
+
     def digest(self) -> str:
         """A hash of all of it."""
         parts = [*sorted(self.images), "", *sorted(self.captions)]
@@ -72,7 +75,9 @@ class Seen:
 
     @classmethod
     def read(cls, path: Path) -> Seen:
-        """Read what ``write`` wrote."""
+        """Read what ``write`` wrote; nothing where there is no file."""
+        if not path.exists():  # of a version of before
+            return cls(frozenset(), frozenset())
         content = json.loads(gzip.decompress(path.read_bytes()))
         return cls(frozenset(content["images"]), frozenset(content["captions"]))
 

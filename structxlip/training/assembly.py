@@ -12,9 +12,10 @@ from structxlip.features import views
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import View
 from structxlip.losses import CompositeLoss
-from structxlip.models.build import build_model
+from structxlip.models.build import build_model, load_model
 from structxlip.models.structxlip import StructXLIP
 from structxlip.models.towers import patch_grid
+from structxlip.models.weights import start_from
 from structxlip.training.batches import TrainingBatches
 from structxlip.training.loop import Loop
 from structxlip.training.parallel import World, distribute
@@ -101,6 +102,13 @@ def untrained_model(run: TrainingRun, store: FeatureStore, view: View | None) ->
         view=view,
         second_head=run.view == "image" and not run.reads_with_tower,
     )
+    if run.start:
+        try:
+            start_from(model, load_model(run.start))
+        except ValueError as error:
+            raise UserError(
+                f"the champion cannot be started from: {error}; set train.start to base", 2
+            ) from None
     if arm.needs_regions:
         try:
             patch_grid(model.clip, _region_px(run))

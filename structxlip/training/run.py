@@ -10,7 +10,7 @@ from pathlib import Path
 from structxlip.config import Arm, ArmSettings, FittedTrain, Params
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import ViewName
-from structxlip.incremental.artifacts import DATA
+from structxlip.incremental.artifacts import DATA, MODELS
 from structxlip.models.cells_encoder import WIDTHS
 from structxlip.models.edge_encoder import LAYERS
 from structxlip.models.towers import named_files
@@ -18,6 +18,7 @@ from structxlip.training.checkpoints import Checkpoints
 
 # Weights and configurations that the parameters may name.
 ASSETS = Path("assets/models")
+CONFIG = "config.json"  # of a model
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class TrainingRun:
         pictures: what the controls `grey` and `image` read in the place of edge maps; see
             ``open_view``.
         train_share: of the training pairs that are used; see ``FeatureStore``.
+        start: the folder of the model that it starts from; None for the base.
     """
 
     params: Params
@@ -45,6 +47,7 @@ class TrainingRun:
     view: ViewName = "edges"
     pictures: Path | None = None
     train_share: float = 1.0
+    start: Path | None = None
 
     @property
     def arm_settings(self) -> ArmSettings:
@@ -74,6 +77,7 @@ class TrainingRun:
         weights += [file for tower in towers for file in named_files(tower)]
         folders = [self.features, self.edges]
         folders += [self.edge_features] if self.edge_features and self.reads_with_tower else []
+        folders += [self.start] if self.start else []
         files = {file for folder in folders for file in folder.iterdir()}
         for path in sorted({*files, *weights}):
             digest.update(path.name.encode())
@@ -83,10 +87,10 @@ class TrainingRun:
 
     @classmethod
     def of_dataset(cls, params: Params, dataset: str, arm: Arm) -> TrainingRun:
-        """The training of an arm on the artifacts of a dataset."""
-        data = DATA / dataset
+        """The training of an arm on the artifacts of a dataset, from the start that was fetched."""
+        data, start = DATA / dataset, MODELS / dataset / "start"
         folders = data / "features", data / "edges", data / "edge_features"
-        return cls(params, arm, *folders)
+        return cls(params, arm, *folders, start=start if (start / CONFIG).exists() else None)
 
     @property
     def reads_with_tower(self) -> bool:

@@ -60,12 +60,16 @@ def test_a_run_does_what_dvc_would_and_leaves_its_results(operated: Project) -> 
     assert "\n| vanilla fine-tuning | 10.0 | " in page
 
 
-def test_a_run_with_nothing_out_of_date_says_so_and_starts_no_ray(operated: Project) -> None:
+def test_a_run_with_nothing_out_of_date_says_so_and_starts_nothing(operated: Project) -> None:
     operated.set_seed(2)
     assert operated.run("dvc", "repro").returncode == 0
     assert run_flow(operated, "scenes").stdout.endswith("ray was imported: False\n")
-    states = [run["state_name"] for run in task_runs(operated)]
-    assert states == ["Cached"] * 4 + ["Completed"]
+    assert task_runs(operated) == []
+    state = operated.last_run()["state"]
+    assert (state["name"], state["message"]) == (
+        "Nothing new",
+        "data, parameters and code are those of the last run",
+    )
 
 
 def test_a_run_is_followed_to_its_table_or_to_the_reason_of_its_failure(operated: Project) -> None:

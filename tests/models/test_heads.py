@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from structxlip.models.cells_encoder import CellsEncoder
 from structxlip.models.heads import HeadsConfig, HeadsOnTowers
 from structxlip.models.projection import ProjectionHead, TowerBranch
 from structxlip.models.structxlip import Batch
+from structxlip.models.weights import start_from
 
 CONFIG = HeadsConfig(
     image_tower="packaged:a",
@@ -52,6 +53,26 @@ def test_what_is_saved_is_loaded(model: HeadsOnTowers, tmp_path: Path) -> None:
         loaded.embed_images(image, edges, 0.3), model.embed_images(image, edges, 0.3)
     )
     torch.testing.assert_close(loaded.embed_texts(text), model.embed_texts(text))
+
+
+def test_both_arms_start_from_the_weights_of_another_model(model: HeadsOnTowers) -> None:
+    """With the edge branch where both have it, and without where one has none, or another."""
+
+    def started(**changes: Any) -> dict[str, Tensor]:
+        torch.manual_seed(1)
+        new = HeadsOnTowers(replace(CONFIG, **changes))
+        start_from(new, model)
+        return new.state_dict()
+
+    same, plain = started(), started(edges=None)
+    other = started(edges="descriptor", edge_channels=8)
+    of_start = model.state_dict()
+    for found in (same, plain, other):
+        for name in plain:
+            torch.testing.assert_close(found[name], of_start[name], rtol=0, atol=0)
+    torch.testing.assert_close(same, of_start, rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"the models differ in image_head"):
+        start_from(HeadsOnTowers(replace(CONFIG, image_dim=6)), model)
 
 
 def test_missing_and_unexpected_weights_are_named(model: HeadsOnTowers, tmp_path: Path) -> None:

@@ -42,7 +42,15 @@ def rows(params: Params, pairs: int = 100, **changes: dict[str, Any]) -> dict[st
 def test_frozen_towers_have_what_heads_have(params: Params) -> None:
     found = rows(params)
     assert list(found) == [
-        *("Steps", "What is trained", "Learning rate", "Warm-up", "Dropout", "Weight decay"),
+        *(
+            "Start",
+            "Steps",
+            "What is trained",
+            "Learning rate",
+            "Warm-up",
+            "Dropout",
+            "Weight decay",
+        ),
         *("Drawn for each batch", "Edge maps move", *OTHERS),
     ]
     assert found["What is trained"].value == (
@@ -58,7 +66,15 @@ def test_frozen_towers_have_what_heads_have(params: Params) -> None:
 def test_a_clip_has_what_only_a_clip_has(paper_params: Params) -> None:
     found = rows(paper_params)
     assert list(found) == [
-        *("Steps", "What is trained", "Learning rate", "Warm-up", *OF_A_CLIP, "Weight decay"),
+        *(
+            "Start",
+            "Steps",
+            "What is trained",
+            "Learning rate",
+            "Warm-up",
+            *OF_A_CLIP,
+            "Weight decay",
+        ),
         *("Drawn for each batch", *OTHERS),
     ]
     assert "up to 64 chunks of it against up to 8 regions" in found["Drawn for each batch"].value

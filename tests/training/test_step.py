@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.transformer import ResidualAttentionBlock
 
-from structxlip.config import Params
+from structxlip.config import Arm, Params
 from structxlip.errors import UserError
 from structxlip.models.dropout import RowDropout, set_batch_rows
 from structxlip.training.assembly import assemble
@@ -38,6 +40,27 @@ def gradients(
     )
     named = {name: p.grad for name, p in task.named_parameters() if p.grad is not None}
     return {name: loss.detach() for name, loss in found.items()}, named
+
+
+def test_both_arms_start_from_the_champion(
+    artifacts: Artifacts, params: Params, tmp_path: Path
+) -> None:
+    champion = assemble(artifacts.run(params)).model
+    with torch.no_grad():
+        for weight in champion.parameters():
+            weight.add_(0.01)
+    champion.save(tmp_path)
+    expected = champion.state_dict()
+    names = set()
+    for arm in get_args(Arm):
+        run = replace(artifacts.run(params, arm), start=tmp_path)
+        for name, weight in assemble(run).model.state_dict().items():
+            torch.testing.assert_close(weight, expected[name], rtol=0, atol=0)
+        names |= {run.name, artifacts.run(params, arm).name}
+    assert len(names) == 4, "checkpoints of another start are others"
+    other = change(params, "model", embed_dim=8)
+    with pytest.raises(UserError, match=r"cannot be started from: .* set train.start to base"):
+        assemble(replace(artifacts.run(other), start=tmp_path))
 
 
 @pytest.mark.parametrize("micro_batch_size", [1, 4, 5, 11])
