@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from structxlip.config import Recipe
 from structxlip.evaluation.embedding import Embeddings, Parts, Scorer, embed_parts, embed_split
+from structxlip.evaluation.retrieval import strict_ceilings
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import View
@@ -156,6 +157,8 @@ def compare(
     metrics["test_pairs"] = len(test["vanilla"].images)
     metrics["test_captions"] = len(test["vanilla"].texts)
     metrics["test_pairs_sharing_a_caption"] = sharing
+    captions, text_to_image = store.captions_of(store.rows("test"))
+    metrics["strict_ceiling"] = strict_ceilings(text_to_image, store.caption_ids[captions])
     return Comparison(metrics, test)
 
 

@@ -146,6 +146,33 @@ def retrieval_metrics(
     return retrieval_ranks(image_embeddings, text_embeddings, text_to_image, groups).metrics(ks)
 
 
+def strict_ceilings(
+    text_to_image: NDArray[np.integer], caption_ids: NDArray[np.integer]
+) -> dict[str, float]:
+    """The highest strict R@1 that any model can reach, in percent, where captions are equal.
+
+    Equal captions have one embedding. So all of them find one image, which is that of some of them
+    alone. And an image cannot tell its caption from an equal one of another image: it needs a
+    caption of its own.
+
+    Args:
+        text_to_image: ``[M]``, the image of each caption; every image has one.
+        caption_ids: ``[M]``; equal captions have the same id.
+
+    Returns:
+        ``{"image_to_text/R@1": …, "text_to_image/R@1": …}``.
+    """
+    both, times = np.unique(np.stack([caption_ids, text_to_image]), axis=1, return_counts=True)
+    captions, first, owners = np.unique(both[0], return_index=True, return_counts=True)
+    found = np.maximum.reduceat(times, first).sum() if len(captions) else 0
+    own = both[1][np.repeat(owners == 1, owners)]
+    images = len(np.unique(text_to_image))
+    return {
+        "image_to_text/R@1": 100 * len(np.unique(own)) / max(images, 1),
+        "text_to_image/R@1": 100 * float(found) / max(len(caption_ids), 1),
+    }
+
+
 def _ranked(
     queries: NDArray[np.float32],
     query_groups: NDArray[np.int64],

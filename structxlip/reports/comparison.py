@@ -90,6 +90,15 @@ def gain_sentence(metrics: dict[str, Any]) -> str:
     return f"no difference to vanilla is shown: {shown}"
 
 
+def ceiling_sentence(metrics: dict[str, Any]) -> str:
+    """What captions that are equal put as a ceiling on strict R@1, for readers."""
+    most = metrics["strict_ceiling"]
+    return (
+        f"Equal captions cannot be told apart, so strict R@1 is at most "
+        f"{most['image_to_text/R@1']:.1f} % (I→T) and {most['text_to_image/R@1']:.1f} % (T→I)."
+    )
+
+
 def best_row(metrics: dict[str, Any]) -> int:
     """The number, counted from 0, of the model in ``model_labels`` that is better on validation."""
     return list(model_labels(metrics)).index(best_on_validation(metrics))
@@ -131,6 +140,8 @@ def print_comparison(dataset: str) -> None:
         for number, row in enumerate(rows):
             shown.add_row(*row, style="bold" if number == best else None)
         console.print(shown)
+    if sharing and "strict_ceiling" in metrics:
+        console.print(ceiling_sentence(metrics), highlight=False)
     console.print(f"{gain_sentence(metrics)}.", highlight=False)
     if "validation" in metrics:
         console.print(validation_text(metrics), highlight=False)

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from structxlip.captions.repeats import find_repeats
 from structxlip.config import Params
+from structxlip.data.repeats import find_repeats
 from structxlip.data.shards import shards
 from structxlip.errors import UserError
+from structxlip.evaluation.retrieval import strict_ceilings
+from structxlip.features.groups import caption_ids
 from structxlip.incremental.artifacts import DATA, REPORTS, atomic_files
 from structxlip.progress import say
 from structxlip.reports.pictures import Pictures, figure, read_quarantine, render
@@ -68,7 +70,8 @@ def write_dataset_page(
     report = json.loads((data / "pairs" / "report.json").read_text())
     densities, usable, region_sides = _edges(data / "edges")
     texts, chunks = _captions(data / "captions")
-    repeats = find_repeats(texts, *_owners(data))
+    owners, groups = _owners(data)
+    owner = np.unique(owners, return_inverse=True)[1]
     structure = json.loads((data / "captions" / "report.json").read_text())
     tokens = np.array(lengths.count(_evenly(texts, SAMPLED)))
     rows = np.unique(np.linspace(0, report["pairs"] - 1, EXAMPLES).astype(int))
@@ -80,7 +83,8 @@ def write_dataset_page(
         params=params,
         report=report,
         structure=structure,
-        repeats=repeats,
+        repeats=find_repeats(texts, owners, groups),
+        ceiling=strict_ceilings(owner, caption_ids(texts))["text_to_image/R@1"],
         limit=lengths.limit,
         longest=int(tokens.max()),
         median=int(np.median(tokens)),

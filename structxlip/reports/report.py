@@ -24,6 +24,7 @@ from structxlip.models.structxlip import model_digest
 from structxlip.reports.attention import Attention
 from structxlip.reports.comparison import (
     best_row,
+    ceiling_sentence,
     comparison_table,
     gain_labels,
     gain_sentence,
@@ -111,6 +112,7 @@ def write_report(
             "digest": model_digest(MODELS / dataset / arm)[:12],
         },
         validation=validation_text(comparison.metrics),
+        ceiling=ceiling_sentence(comparison.metrics),
         best=best_row(comparison.metrics),
         recall_table=comparison_table(comparison.metrics),
         ranking_table=ranking_table(comparison.metrics),

@@ -14,7 +14,7 @@ from structxlip.evaluation.retrieval import retrieval_metrics
 from structxlip.evaluation.statistics import bootstrap_delta
 from structxlip.models.build import build_model
 from structxlip.models.structxlip import StructXLIP
-from structxlip.reports.comparison import comparison_table
+from structxlip.reports.comparison import ceiling_sentence, comparison_table
 from tests.store import Artifacts
 
 
@@ -83,6 +83,7 @@ def test_models_stand_side_by_side(
     assert metrics["test_pairs"] == 8
     # The first and the last pair share a caption, but only one of them is in the test split.
     assert metrics["test_pairs_sharing_a_caption"] == 0
+    assert set(metrics["strict_ceiling"].values()) == {100}
     for key in ("image_to_text/R@1", "text_to_image/R@10"):
         assert metrics["vanilla"][f"strict/{key}"] == metrics["vanilla"][key]
     assert metrics["delta"]["strict/R@1"] == metrics["delta"]["R@1"]
@@ -112,6 +113,10 @@ def test_equal_captions_are_right_answers_of_the_comparison(
     )
     assert found.test["base"].groups.tolist() == [0, 1, 0, 3, 4, 0, 6, 7]
     assert found.metrics["test_pairs_sharing_a_caption"] == 3
+    most = found.metrics["strict_ceiling"]
+    assert set(most) == {"image_to_text/R@1", "text_to_image/R@1"}
+    assert all(0 < value < 100 for value in most.values())
+    assert f"at most {most['image_to_text/R@1']:.1f} % (I→T)" in ceiling_sentence(found.metrics)
     test = found.test["vanilla"]
     split = test.images, test.texts, test.text_to_image
     related, strict = retrieval_metrics(*split, groups=test.groups), retrieval_metrics(*split)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from structxlip.config import Params
 from structxlip.evaluation import retrieval
 from structxlip.evaluation.embedding import embed_split
-from structxlip.evaluation.retrieval import retrieval_metrics, retrieval_ranks
+from structxlip.evaluation.retrieval import retrieval_metrics, retrieval_ranks, strict_ceilings
 from structxlip.models.build import build_model
 from tests.store import Artifacts
 
@@ -241,3 +241,38 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refused(change: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         retrieval_metrics(*change(*split(4, 6, 0)))  # type: ignore[operator]
+
+
+@settings(max_examples=60)
+@given(
+    owner=st.lists(st.integers(0, 4), min_size=1, max_size=8).map(
+        lambda rows: np.unique(rows, return_inverse=True)[1]
+    ),
+    data=st.data(),
+)
+def test_no_model_is_above_the_strict_ceiling_and_some_model_reaches_it(
+    owner: NDArray[np.int64], data: st.DataObject
+) -> None:
+    """Equal captions have one embedding, whatever the model is."""
+    size = len(owner)
+    ids = np.array(data.draw(st.lists(st.integers(0, 3), min_size=size, max_size=size)))
+    most = strict_ceilings(owner, ids)
+    images = int(owner.max()) + 1
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        found = retrieval_ranks(
+            rng.standard_normal((images, 3), np.float32),
+            rng.standard_normal((4, 3), np.float32)[ids],
+            owner,
+        ).recall((1,))
+        assert all(found[way] <= most[way] + 1e-9 for way in most)
+
+    # Captions whose embedding is that of the image that has most of them.
+    basis = np.eye(images, dtype=np.float32)
+    counts = np.array([np.bincount(owner[ids == one], minlength=images) for one in range(4)])
+    best = retrieval_ranks(basis, basis[counts.argmax(axis=1)][ids], owner).recall((1,))
+    assert best["text_to_image/R@1"] == pytest.approx(most["text_to_image/R@1"])
+    # Captions of one image alone lie on it, and all others nowhere.
+    alone = basis[counts.argmax(axis=1)] * ((counts > 0).sum(axis=1) == 1)[:, None]
+    best = retrieval_ranks(basis, alone[ids].astype(np.float32), owner).recall((1,))
+    assert best["image_to_text/R@1"] == pytest.approx(most["image_to_text/R@1"])

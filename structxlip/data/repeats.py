@@ -32,12 +32,6 @@ class Repeats:
     most_shared: list[tuple[str, int]]
     sentences: list[tuple[str, float]]
 
-    @property
-    def ceiling(self) -> float:
-        """The highest strict R@1 from text to image, in percent: a caption of several pairs finds
-        the right one of them by chance alone, and ties count against the model."""
-        return 100 * (1 - self.repeated / self.captions) if self.captions else 100.0
-
 
 def find_repeats(texts: Sequence[str], pairs: Sequence[str], groups: Sequence[str]) -> Repeats:
     """Count what repeats.
