@@ -5,6 +5,7 @@ Speed and memory do not depend on the values, so most benchmarks need no real da
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,13 +18,15 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 
-from structxlip.config import Model, load_params
+from structxlip.config import Edges, Model, load_params
 from structxlip.cues import encode_edges
 from structxlip.data.shards import ROW_GROUP_PAIRS, pair_schema
 from structxlip.features.store import RowSpec, StoreSpec
 from structxlip.features.writer import FeatureWriter
+from structxlip.models.heads import HeadsConfig, HeadsOnTowers
 
 ROOT = Path(__file__).parents[1]
 THINGS = ("dog", "cat", "lamp", "box", "boat", "tree", "chair", "bird", "cup", "house")
@@ -31,6 +34,7 @@ DISTINCT_PICTURES = 256
 SHARD_GROUPS = 100
 CHUNKS = 2  # of each caption in a random feature store
 DATASET = "scenes"  # of a random project
+EMBED_DIM = 256  # of a random model
 
 
 def picture(seed: int, height: int, width: int) -> bytes:
@@ -195,3 +199,25 @@ def write_project(folder: Path, *, epochs: int = 2) -> None:
     data = folder / "data" / DATASET
     write_features(data / "features", settings.model, splits, image_dim=6, text_dim=8)
     write_edge_maps(data / "edges", sum(splits.values()), settings.edges.size_px)
+
+
+def write_model(folder: Path) -> None:
+    """Heads with random weights on the packaged towers, with a CNN that reads edge maps."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    config = HeadsConfig(
+        image_tower="packaged:efficientnet-lite0",
+        text_tower="packaged:all-minilm-l6-v2",
+        image_px=224,
+        max_tokens=None,
+        image_dim=1280,
+        text_dim=384,
+        embed_dim=EMBED_DIM,
+        hidden_dim=512,
+        dropout=0.0,
+        aligned=False,
+        edges="cnn",
+    )
+    HeadsOnTowers(config).eval().save(folder)
+    described = {"edges": Edges().model_dump()}
+    (folder / "preprocess.json").write_text(json.dumps(described))

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from numpy.typing import NDArray
 from prometheus_client import generate_latest
 from pydantic_core import to_json
 
@@ -59,6 +61,9 @@ class Served:
         self.searcher, self.executor = searcher, executor
         self.index, self.embedder = searcher.index, searcher.embedder
         self.digest = self.embedder.digest
+        self._texts: Batcher[Sequence[str], NDArray[np.float32]] = Batcher(
+            self._embed_texts, executor, most=32, most_waiting=MAX_WAITING
+        )
         self._words = self._batcher(most=64)
         self._pictures = self._batcher(most=PICTURES)
 
@@ -78,15 +83,21 @@ class Served:
     ) -> dict[str, Any]:
         """The content of an ``EmbedAnswer``."""
 
-        def compute() -> dict[str, Any]:
-            return {
-                "model": self.digest,
-                "texts": self.embedder.embed_texts(texts).tolist(),
-                "images": self.embedder.embed_images(images).tolist(),
-                "edges": self.embedder.embed_edges(edges).tolist() if edges else [],
-            }
+        def pictures() -> tuple[Any, Any]:
+            found = self.embedder.embed_images(images).tolist() if images else []
+            return found, self.embedder.embed_edges(edges).tolist() if edges else []
 
-        return await asyncio.get_running_loop().run_in_executor(self.executor, compute)
+        of_texts = (await self._texts(texts)).tolist() if texts else []
+        of_images, of_edges = [], []
+        if images or edges:
+            loop = asyncio.get_running_loop()
+            of_images, of_edges = await loop.run_in_executor(self.executor, pictures)
+        return {"model": self.digest, "texts": of_texts, "images": of_images, "edges": of_edges}
+
+    def _embed_texts(self, lists: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
+        """The embeddings of several lists of texts, computed together."""
+        ends = np.cumsum([len(texts) for texts in lists])[:-1]
+        return np.split(self.embedder.embed_texts([one for texts in lists for one in texts]), ends)
 
 
 def create_app(

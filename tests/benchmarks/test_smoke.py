@@ -72,6 +72,7 @@ ROWS = {
     "benchmarks/retrieval.py": ["retrieval_metrics", "full sort"],
     "benchmarks/scale.py": ["ingest", "edges"],
     "benchmarks/search.py": ["exact", "graph"],
+    "benchmarks/service.py": ["embed, no service", "search, no service", "embed", "search"],
     "benchmarks/training.py": [
         *("clip_loss", "edge_text_loss", "region_chunk_loss", "edge_image_loss"),
         *(STRAIGHT, "structxlip"),

@@ -113,7 +113,7 @@ described = schemathesis.pytest.from_fixture("description")
 
 
 @described.parametrize()
-@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_its_description_allows_is_answered_as_described(case: schemathesis.Case) -> None:
     case.call_and_validate(
         checks=[
