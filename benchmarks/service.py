@@ -71,7 +71,7 @@ def write_random_index(images: int) -> None:
     model, directory = Path("models/random/structxlip"), Path("indexes/random")
     write_model(model)
     rng = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for by in ARRAYS:
         rows = rng.normal(size=(images, EMBED_DIM))
         arrays[by] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)

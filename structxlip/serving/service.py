@@ -88,10 +88,11 @@ class Served:
             return found, self.embedder.embed_edges(edges).tolist() if edges else []
 
         of_texts = (await self._texts(texts)).tolist() if texts else []
-        of_images, of_edges = [], []
-        if images or edges:
-            loop = asyncio.get_running_loop()
-            of_images, of_edges = await loop.run_in_executor(self.executor, pictures)
+        loop = asyncio.get_running_loop()
+        has_pictures = images or edges
+        of_images, of_edges = (
+            await loop.run_in_executor(self.executor, pictures) if has_pictures else ([], [])
+        )
         return {"model": self.digest, "texts": of_texts, "images": of_images, "edges": of_edges}
 
     def _embed_texts(self, lists: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
