@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from structxlip.config import Arm
 from structxlip.errors import UserError
-from structxlip.incremental.artifacts import DATA, MODELS
+from structxlip.incremental.artifacts import MODELS
 from structxlip.tracking.connection import experiment_id, registry
 from structxlip.tracking.promotion import CHAMPION
 
@@ -65,44 +65,31 @@ def find_version(client: Any, named: str) -> Version:
     return Version(versions[number], tuple(a for a, its in aliases.items() if its == number))
 
 
-def log_lineage(mlflow: Any, dataset: str, pairs: str) -> dict[str, str]:
-    """Log to the active run what a version comes from.
+def log_lineage(mlflow: Any, dataset: str) -> dict[str, str]:
+    """Log the parameters and DVC's lock file, as they are now, to the active run.
 
-    Args:
-        mlflow: connected, with an active run.
-        dataset: its name.
-        pairs: the digest of the training and validation pairs.
-
-    Returns the tags of the version: the digest of ``dvc.lock``, and the training of each arm.
+    Returns tags for the version: the digest of ``dvc.lock``, and the training of each arm.
     """
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    source = json.dumps({"uri": str((DATA / dataset / "pairs").resolve())})
-    used = Dataset(name=dataset, digest=pairs, source_type="local", source=source)
-    context = [InputTag("mlflow.data.context", "training")]
-    client, run_id = mlflow.MlflowClient(), mlflow.active_run().info.run_id
-    client.log_inputs(run_id, [DatasetInput(used, context)])
     for file in filter(Path.is_file, map(Path, FILES)):
         mlflow.log_artifact(str(file), LINEAGE)
     tags = {}
     if (lock := Path("dvc.lock")).is_file():
         tags["dvc_lock"] = hashlib.file_digest(lock.open("rb"), "md5").hexdigest()
-    experiment = experiment_id(mlflow, dataset)
+    client, experiment = mlflow.MlflowClient(), experiment_id(mlflow, dataset)
     for arm in ARMS:
-        if run := _training_run(client, experiment, MODELS / dataset / arm):
-            tags[f"train_{arm}"] = run
+        if run := training_run(client, experiment, dataset, arm):
+            tags[f"train_{arm}"] = run.info.run_id
     return tags
 
 
-def _training_run(client: Any, experiment: str, model: Path) -> str | None:
-    """The MLflow run in which a model was trained; None for one that was trained elsewhere."""
-    described = model / "preprocess.json"
-    training = json.loads(described.read_text()).get("training") if described.is_file() else None
-    if training is None:
+def training_run(client: Any, experiment: str, dataset: str, arm: str) -> Any:
+    """The MLflow run in which an arm was trained; None where this store has none."""
+    described = MODELS / dataset / arm / "preprocess.json"
+    if not described.is_file():
         return None
-    wanted = f"tags.training = '{training}' and attributes.status = 'FINISHED'"
+    wanted = f"tags.training = '{json.loads(described.read_text()).get('training')}'"
     found = client.search_runs([experiment], wanted, max_results=1)
-    return str(found[0].info.run_id) if found else None
+    return found[0] if found else None
 
 
 def print_lineage(named: str) -> None:

@@ -163,7 +163,7 @@ def _create(
         seen.write(Path(folder, SEEN))
         mlflow.log_artifact(str(Path(folder, SEEN)))
         mlflow.log_artifacts(str(candidate.package), "model")
-        origin = log_lineage(mlflow, dataset, seen.digest())
+        origin = log_lineage(mlflow, dataset)
         source = mlflow.get_artifact_uri("model")
     with suppress(mlflow.exceptions.MlflowException):  # there is one
         client.create_registered_model(
