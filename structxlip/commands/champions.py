@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,9 +10,6 @@ from structxlip.commands.options import PARAMS, DatasetArgument, ParamsFile, dat
 
 commands = typer.Typer()
 
-VersionArgument = Annotated[
-    str, typer.Argument(help="NAME@ALIAS or NAME@NUMBER, for example scenes@champion.")
-]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Goes into the log of decisions.")]
 
 
@@ -45,22 +41,3 @@ def history(dataset: DatasetArgument) -> None:
     from structxlip.tracking.commands import history as print_history
 
     print_history(dataset)
-
-
-@commands.command()
-def lineage(version: VersionArgument) -> None:
-    """Print where a version comes from: code, data, parameters, trainings, decision."""
-    from structxlip.tracking.lineage import print_lineage
-
-    print_lineage(version)
-
-
-@commands.command()
-def reproduce(
-    version: VersionArgument,
-    folder: Annotated[Path, typer.Argument(help="A new folder.")],
-) -> None:
-    """Check out what a version was made from into a new folder, train it again, and compare."""
-    from structxlip.tracking.reproduction import reproduce as train_again
-
-    train_again(version, folder)

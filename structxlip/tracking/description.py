@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from structxlip.incremental.artifacts import DATA, REPORTS
+from structxlip.incremental.artifacts import DATA, MODELS, REPORTS
 from structxlip.reports.comparison import gain_sentence
 from structxlip.reports.provenance import VERSION_MARK
-from structxlip.tracking.lineage import training_run
 
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of a run
 LOGGED = ("comparison.json", "gain.svg", "losses.svg", "recall.svg")
@@ -26,7 +26,7 @@ def describe(client: Any, name: str, number: str, metrics: dict[str, Any]) -> No
     """
     dataset, version = name.removeprefix("structxlip-"), client.get_model_version(name, number)
     run, tags = client.get_run(version.run_id), version.tags
-    training = training_run(client, run.info.experiment_id, dataset, tags["arm"])
+    training = _training_run(client, run.info.experiment_id, dataset, tags["arm"])
     # The registered model gives embeddings, which do not rerank.
     gain = gain_sentence({"delta": metrics.get("delta_fused", metrics["delta"])})
     load = f'structxlip.load("models:/{name}/{number}")'
@@ -57,6 +57,14 @@ def _pairs(dataset: str, digest: str) -> Any:
     pairs = json.dumps({"uri": (DATA / dataset / "pairs").resolve().as_uri()})
     found = Dataset(dataset, digest, "local", pairs)
     return DatasetInput(found, [InputTag("mlflow.data.context", "training")])
+
+
+def _training_run(client: Any, experiment: str, dataset: str, arm: str) -> Any:
+    """The run in which an arm was trained; None where this store has none."""
+    described = json.loads(Path(MODELS, dataset, arm, "preprocess.json").read_text())
+    wanted = f"tags.training = '{described.get('training')}'"
+    found = client.search_runs([experiment], wanted, max_results=1)
+    return found[0] if found else None
 
 
 def _link(run: Any) -> str:

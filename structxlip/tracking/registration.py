@@ -31,7 +31,6 @@ from structxlip.tracking.decisions import append_decision
 from structxlip.tracking.description import describe
 from structxlip.tracking.evidence import Candidate, collect, recall
 from structxlip.tracking.gate import Decision, Evidence, decide, holds_against_vanilla
-from structxlip.tracking.lineage import log_lineage
 from structxlip.tracking.promotion import CHALLENGER, CHAMPION, promote, version_of
 from structxlip.tracking.scoring import Scored, score_package
 from structxlip.tracking.split import TestSplit, read_test_split
@@ -163,7 +162,6 @@ def _create(
         seen.write(Path(folder, SEEN))
         mlflow.log_artifact(str(Path(folder, SEEN)))
         mlflow.log_artifacts(str(candidate.package), "model")
-        origin = log_lineage(mlflow, dataset)
         source = mlflow.get_artifact_uri("model")
     with suppress(mlflow.exceptions.MlflowException):  # there is one
         client.create_registered_model(
@@ -180,7 +178,6 @@ def _create(
         "images_seen": str(len(seen.images)),
         "commit": commit_of(digits=40, changed="-dirty"),
         "params": _digest(logged),
-        **origin,
     }
     made = client.create_model_version(name, source, run.info.run_id, tags=tags)
     describe(client, name, str(made.version), metrics)
