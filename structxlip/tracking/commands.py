@@ -13,10 +13,15 @@ from structxlip.tracking.connection import registry
 from structxlip.tracking.decisions import append_decision, read_decisions
 from structxlip.tracking.promotion import CHAMPION, roll_back
 from structxlip.tracking.registration import register_model
+from structxlip.tracking.trial import trial_name
 
 
 def register(params: Params, dataset: str, force: str | None) -> None:
     """Register the packaged model of a dataset, and say what the gate decided."""
+    if trial := trial_name():
+        raise UserError(
+            f"the trial {trial} registers nothing; `dvc exp apply {trial}`, commit, and register"
+        )
     done = register_model(params, dataset, force)
     named = f"register {dataset}: {done.model} version {done.version} is {done.arm}"
     if done.decision is None:

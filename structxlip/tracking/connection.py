@@ -15,6 +15,7 @@ from structxlip.config import Params
 from structxlip.errors import UserError
 from structxlip.progress import say
 from structxlip.tracking.relocation import follow_move
+from structxlip.tracking.trial import project_folder
 
 WAITS_S = (1.0, 4.0, 10.0)  # before an MLflow that does not answer is asked again
 # What MLflow's loggers say below these levels concerns nobody.
@@ -32,7 +33,8 @@ EXPERIMENT_TAGS = {
 
 
 def connect() -> Any:
-    """MLflow, connected to MLFLOW_TRACKING_URI or else to ``mlflow.db`` in the project."""
+    """MLflow, connected to MLFLOW_TRACKING_URI or else to ``mlflow.db`` in the project; see
+    ``project_folder``."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 take minutes
@@ -43,7 +45,7 @@ def connect() -> Any:
     warnings.filterwarnings("ignore", module="mlflow")
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        database = Path("mlflow.db").resolve()
+        database = project_folder() / "mlflow.db"
         if not database.exists():
             _create(mlflow, database)
         elif former := follow_move(database):
@@ -92,10 +94,15 @@ def experiment_id(mlflow: Any, dataset: str) -> str:
     """The experiment of a dataset; it is created when there is none."""
     name = f"structxlip-{dataset}"
     experiment = mlflow.get_experiment_by_name(name)
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    tags = EXPERIMENT_TAGS | {"dataset": dataset}
-    return str(mlflow.create_experiment(name, tags=tags))
+    if experiment is None:
+        local = not os.environ.get("MLFLOW_TRACKING_URI")
+        place = (project_folder() / "mlruns" / name).as_uri() if local else None
+        return str(mlflow.create_experiment(name, place, EXPERIMENT_TAGS))
+    for key in EXPERIMENT_TAGS.keys() - experiment.tags.keys():  # of an earlier release
+        mlflow.MlflowClient().set_experiment_tag(
+            experiment.experiment_id, key, EXPERIMENT_TAGS[key]
+        )
+    return str(experiment.experiment_id)
 
 
 def logged_params(params: Params, dataset: str) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def describe(client: Any, name: str, number: str, metrics: dict[str, Any]) -> No
     gain = gain_sentence({"delta": metrics.get("delta_fused", metrics["delta"])})
     load = f'structxlip.load("models:/{name}/{number}")'
     lines = [
-        f"Version {number} of `{name}` is `{tags['arm']}`. On the test split, by embeddings alone, "
-        f"{gain} (95 % bootstrap interval).\n",
+        f"Version {number} of `{name}` is `{tags['arm']}`. The comparison on the test split, by "
+        f"embeddings alone: {gain} (95 % bootstrap interval).\n",
         f"- load it: `{load}`",
         f"- numbers and report: {_link(run)}",
         *([f"- trained in {_link(training)}"] if training else []),
@@ -41,7 +41,8 @@ def describe(client: Any, name: str, number: str, metrics: dict[str, Any]) -> No
     ]
     text = "\n".join(lines)
     client.update_model_version(name, number, text)
-    client.set_tag(version.run_id, NOTE, text)
+    for key, value in {NOTE: text, "dataset": dataset, "version": number, **tags}.items():
+        client.set_tag(version.run_id, key, value)
     client.log_inputs(version.run_id, [_pairs(dataset, tags["pairs"])])
     said = f" It is version {number} of {name}: <code>{load}</code>."
     page = (REPORTS / dataset / "report.html").read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from structxlip.tracking.connection import (
     logged_params,
     metric_names,
 )
+from structxlip.tracking.trial import trial_name
 
 RETRY_S = 60.0
 
@@ -85,6 +86,8 @@ class TrainingLog:
             self.client.update_run(run.info.run_id, "RUNNING")
         else:
             tags = {"mlflow.runName": f"train {self.arm}", "training": self.key}
+            if trial := trial_name():
+                tags |= {"mlflow.runName": f"train {self.arm} ({trial})", "trial": trial}
             run = self.client.create_run(experiment, tags=tags)
             for name, value in self.params.items():
                 self.client.log_param(run.info.run_id, name, value)

@@ -57,7 +57,8 @@ def test_a_run_does_what_dvc_would_and_leaves_its_results(operated: Project) -> 
     assert "](data:image/svg+xml;base64,PHN2Zy8+)" in page, "the picture, <svg/>"
     assert "file://" not in page
     assert page.startswith("**StructXLIP is better than vanilla: +1.5 points of R@1 [+0.5, +2.5]**")
-    assert "\n| vanilla fine-tuning | 10.0 | " in page
+    assert "\n| vanilla fine-tuning |  | 10.0 | 10.0 | 10.0 | 10.0 |\n" in page
+    assert "| model | Δ R@1 vs vanilla [95 %] | I→T R@1 | I→T R@5 | T→I R@1 | T→I R@5 |\n" in page
 
 
 def test_a_run_with_nothing_out_of_date_says_so_and_starts_nothing(operated: Project) -> None:

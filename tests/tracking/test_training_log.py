@@ -51,6 +51,7 @@ def test_a_training_goes_on_in_its_run_and_none_is_without_a_step(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(training_log, "RETRY_S", 0.0)
+    monkeypatch.setenv("DVC_EXP_NAME", "zinc-yeti")  # as in a trial of `dvc exp run`
     away = TrainingLog("scenes", params, "structxlip", "b", TRAIN)
     away(10, {"loss": 5.0})
     assert "MLflow does not take the metrics of the training, which goes on" in (
@@ -60,3 +61,5 @@ def test_a_training_goes_on_in_its_run_and_none_is_without_a_step(
     away(20, {"loss": 4.0})
     away.close("FAILED")
     assert runs()["b"] == ("FAILED", [10, 20], [5.0, 4.0])
+    found = connect().MlflowClient().search_runs(["1"], "tags.trial = 'zinc-yeti'")
+    assert [run.info.run_name for run in found] == ["train structxlip (zinc-yeti)"]
