@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -96,6 +96,9 @@ class Edges(Section):
         return self
 
 
+_OF_INGESTION = {"boilerplate", "boilerplate_share"}
+
+
 class Captions(Section):
     """The structural caption: the words that it keeps, and its chunks."""
 
@@ -133,9 +136,32 @@ class Captions(Section):
         description="phrases: noun phrases and prepositional phrases of the parse. windows: a few "
         "words at a time.",
     )
+    boilerplate: Literal["keep", "drop"] = Field(
+        "keep",
+        description="drop: ingestion leaves out sentences that recur in many pairs, such as "
+        "washing instructions, so that both arms train and are tested without them. A caption of "
+        "one sentence stays. `structxlip inspect` lists such sentences.",
+    )
+    boilerplate_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1,
+        description="Share of the pairs above which a sentence is boilerplate. Lower: more "
+        "sentences are left out, and at some point those that say something.",
+    )
     max_chunks: Annotated[int, Field(ge=1, le=1024)] = Field(
         96,
         description="Most chunks for each caption; later ones are left out, and counted in "
         "data/<dataset>/captions/report.json. Higher: the end of long captions takes part, at the "
         "cost of disk.",
     )
+
+    def of_ingestion(self) -> dict[str, Any]:
+        """The settings that decide which text of a caption is read at all."""
+        return self.model_dump(include=_OF_INGESTION)
+
+    def of_parsing(self) -> dict[str, Any]:
+        """The settings that decide what is made of a text."""
+        return self.model_dump(exclude=_OF_INGESTION)
+
+    def of_structure(self) -> dict[str, Any]:
+        """The settings that decide what is made of a parse, given the lexicon."""
+        return self.model_dump(exclude=_OF_INGESTION | {"language_model", "lexicons"})

@@ -33,6 +33,7 @@ class DatasetEntry(Section):
         default_factory=list,
         description="Word lists of this dataset's domain, in addition to those of the recipe.",
     )
+    html: bool = Field(False, description="Whether captions are HTML, which becomes text.")
     recipe: str | None = Field(
         None,
         description="The recipe that this dataset follows, an entry of `recipes`. null: the one "

@@ -121,7 +121,8 @@ def _imagefolder(root: Path) -> dict[str, Any] | None:
         return None
     rows = _rows(tables[0])
     captions = _captions(rows, taken={"file_name"})
-    return {"kind": "imagefolder", "path": str(root), "caption": captions[0]}
+    entry = {"kind": "imagefolder", "path": str(root), "caption": captions[0]}
+    return entry | _html(rows, captions[0])
 
 
 def _one_table(root: Path) -> dict[str, Any] | None:
@@ -140,7 +141,8 @@ def _parquet(root: Path) -> dict[str, Any] | None:
     if image is None:
         raise UserError(f"no column of {tables[0]} holds images ({', '.join(columns)})")
     captions = _captions(rows, taken={image})
-    return {"kind": "hf_dataset", "path": str(root), "image": image, "caption": captions[0]}
+    entry = {"kind": "hf_dataset", "path": str(root), "image": image, "caption": captions[0]}
+    return entry | _html(rows, captions[0])
 
 
 def _table(root: Path, file: Path) -> dict[str, Any]:
@@ -171,9 +173,12 @@ def _table(root: Path, file: Path) -> dict[str, Any]:
     entry["captions"] = captions[:1]
     if images != ".":
         entry["images"] = images
-    if any(TAG.search(str(row.get(captions[0]))) for row in rows):
-        entry["html"] = True
-    return entry
+    return entry | _html(rows, captions[0])
+
+
+def _html(rows: Sequence[Record], caption: str) -> dict[str, Any]:
+    """The key of captions that are HTML."""
+    return {"html": True} if any(TAG.search(str(row.get(caption))) for row in rows) else {}
 
 
 def _is_table(path: Path) -> bool:

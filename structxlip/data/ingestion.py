@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,10 @@ from structxlip.data.quarantine import (
     Rejected,
     write_quarantine,
 )
+from structxlip.data.repeats import Boilerplate
 from structxlip.data.shards import ShardWriter, pair_schema
 from structxlip.data.splits import SPLITS
-from structxlip.data.text import clean_caption
+from structxlip.data.text import clean_caption, has_markup
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +46,8 @@ class IngestReport:
     thumbnails: Counter[str] = field(default_factory=Counter)
     bad_pairs: int = 0
     bad_captions: int = 0
+    markup: int = 0  # captions with tags of HTML
+    shortened: int = 0  # captions that lost boilerplate
     straddling: dict[str, set[str]] = field(default_factory=dict)  # groups in several splits
 
     @property
@@ -78,6 +82,8 @@ class IngestReport:
             "quarantined": self.by_reason(),
             "bad_fraction": round(self.bad_fraction, 6),
             "straddling_groups": len(self.straddling),
+            "captions_with_markup": self.markup,
+            "captions_without_boilerplate": self.shortened,
         }
 
 
@@ -89,8 +95,11 @@ def write_pairs(
     max_bad_fraction: float,
     split_for: Callable[[RawPair], str],
     held_out: HeldOutImages | None = None,
+    boilerplate: Boilerplate | None = None,
 ) -> IngestReport:
     """Validate pairs and write the good ones as a pair store; one row group is in memory.
+
+    Sentences of ``boilerplate`` are left out of the captions.
 
     The folder gets Parquet shards, ``report.json`` and ``quarantine.parquet``. A training or
     validation image that nearly equals an image of ``held_out`` is left out and listed. It does not
@@ -102,6 +111,10 @@ def write_pairs(
     report = IngestReport()
     with ShardWriter(directory, pair_schema(), shard_bytes) as writer:
         for row in _valid_rows(raw_pairs, report, split_for, held_out or HeldOutImages()):
+            if boilerplate:
+                shorter = [boilerplate.drop(text) for text in row["captions"]]
+                report.shortened += sum(map(str.__ne__, shorter, row["captions"]))
+                row["captions"] = shorter
             writer.add(row)
     _refuse_bad(report, max_bad_fraction)
     (directory / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
@@ -127,6 +140,16 @@ def index_held_out(
             continue
         held_out.add(split, raw.id, rgb, raw.captions)
     return held_out
+
+
+def clean_captions(raw_pairs: Iterable[RawPair]) -> Iterator[list[str]]:
+    """The captions of each pair as they are stored, without those that are refused."""
+    for raw in raw_pairs:
+        texts = []
+        for text in raw.captions:
+            with suppress(BadCaption):
+                texts += [clean_caption(text)] if isinstance(text, str) else []
+        yield texts
 
 
 def _valid_rows(
@@ -189,7 +212,9 @@ def _valid_captions(raw: RawPair, report: IngestReport, rgb: NDArray[np.uint8]) 
         try:
             if isinstance(text, BadCaption):
                 raise text
-            yield clean_caption(text)
+            clean = clean_caption(text)
+            report.markup += has_markup(clean)
+            yield clean
         except BadCaption as bad:
             report.bad_captions += 1
             detail = f"caption {index} of {len(raw.captions)} {bad.detail}"

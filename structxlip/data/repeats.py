@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 MOST = 8  # captions and sentences that are listed
 LEAST_WORDS = 3  # of a sentence
 LEAST_PAIRS, LEAST_SHARE = 5, 0.01  # in which a sentence recurs
+MOST_COUNTED = 200_000  # sentences in memory
 _END = re.compile(r"(?<=[.!?;])\s+|\n+")
 
 
@@ -64,13 +65,54 @@ def _sentences(texts: Sequence[str], pairs: Sequence[str]) -> list[tuple[str, fl
     counts: Counter[str] = Counter()
     seen: set[tuple[str, str]] = set()
     for text, pair in zip(texts, pairs, strict=True):
-        sentences = [" ".join(part.split()) for part in _END.split(text)]
-        if len(sentences) < 2:
-            continue
-        for sentence in sentences:
-            if len(sentence.split()) >= LEAST_WORDS and (pair, sentence) not in seen:
+        for sentence in _recurring(text):
+            if (pair, sentence) not in seen:
                 seen.add((pair, sentence))
                 counts[sentence] += 1
     total = len(set(pairs))
     least = max(LEAST_PAIRS, LEAST_SHARE * total)
     return [(text, n / total) for text, n in counts.most_common(MOST) if n >= least]
+
+
+@dataclass(frozen=True)
+class Boilerplate:
+    """Sentences that recur in more than a share of the pairs, with that share of each."""
+
+    shares: dict[str, float]
+
+    def drop(self, text: str) -> str:
+        """A caption without these sentences. One that has no other sentence stays as it is."""
+        parts = _parts(text)
+        kept = [part for part in parts if part not in self.shares]
+        return " ".join(kept) if kept and len(kept) < len(parts) else text
+
+
+def find_boilerplate(pairs: Iterable[Iterable[str]], share: float) -> Boilerplate:
+    """The sentences that recur in more than a share of the pairs, the most frequent first.
+
+    Args:
+        pairs: the captions of each pair. They are read once, and memory is bounded: where more
+            sentences are counted, 1 is taken from each count (Misra and Gries, 1982). So a count
+            is short by at most the number of sentences over ``MOST_COUNTED``.
+        share: in (0, 1).
+    """
+    counts: Counter[str] = Counter()
+    total = 0
+    for captions in pairs:
+        total += 1
+        counts.update({sentence for text in captions for sentence in _recurring(text)})
+        if len(counts) > MOST_COUNTED:
+            counts = Counter({sentence: n - 1 for sentence, n in counts.items() if n > 1})
+    least = max(LEAST_PAIRS - 1, share * total)
+    return Boilerplate({text: n / total for text, n in counts.most_common() if n > least})
+
+
+def _recurring(text: str) -> Iterator[str]:
+    """The sentences of a caption that count when they recur: those of several words, in a caption
+    of several sentences."""
+    parts = _parts(text)
+    return (one for one in parts if len(parts) > 1 and len(one.split()) >= LEAST_WORDS)
+
+
+def _parts(text: str) -> list[str]:
+    return [" ".join(part.split()) for part in _END.split(text)]

@@ -67,6 +67,11 @@ def clean_caption(text: str) -> str:
     return clean
 
 
+def has_markup(text: str) -> bool:
+    """Whether a clean text has tags or entities of HTML."""
+    return plain_text(text) != text
+
+
 def plain_text(html: str) -> str:
     """The text of HTML on one line.
 

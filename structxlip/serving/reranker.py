@@ -58,7 +58,7 @@ class Reranker:
     @torch.inference_mode()
     def chunks_of(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         """The same of several queries, computed together."""
-        how = self.settings.model_dump(exclude={"language_model", "lexicons"})
+        how = self.settings.of_structure()
         found = [
             structure_caption(doc, lexicon=self.lexicon, **how) for doc in self.parse.pipe(texts)
         ]

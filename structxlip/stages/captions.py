@@ -106,7 +106,9 @@ def _signature(settings: Captions) -> str:
         release = [language_model_release(settings.language_model)]
     lexicons = [path for path in map(Path, settings.lexicons) if path.suffix]
     code = (Path(__file__).parents[1] / "captions", Path(__file__))
-    return signature(settings.model_dump_json(), version("spacy"), *release, *code, *lexicons)
+    return signature(
+        json.dumps(settings.of_parsing()), version("spacy"), *release, *code, *lexicons
+    )
 
 
 def _texts(rows: pa.Table) -> list[str]:
@@ -136,7 +138,7 @@ def make_worker(pairs: Path, settings: Captions) -> MakeRows:
     except ValueError as error:
         raise UserError(f"captions: {error}") from None
     lexicon = load_lexicon(settings.lexicons)
-    how = settings.model_dump(exclude={"language_model", "lexicons"})
+    how = settings.of_structure()
     chunk = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("kind", pa.string())])
     schema = pa.schema(
         [

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 
 from structxlip.config import Params
-from structxlip.data.ingestion import index_held_out, write_pairs
+from structxlip.data.ingestion import clean_captions, index_held_out, write_pairs
 from structxlip.data.pairs import RawPair
+from structxlip.data.repeats import Boilerplate, find_boilerplate
 from structxlip.data.sources import open_source
 from structxlip.data.splits import SPLITS, SplitRule
 from structxlip.incremental.artifacts import DATA, atomic_artifact
@@ -14,6 +16,7 @@ from structxlip.progress import progress, say
 
 # Of more pairs the hash gives every split some.
 FEW_PAIRS = 1000
+SHOWN = 5  # sentences of boilerplate
 
 
 def ingest(params: Params, dataset: str) -> None:
@@ -38,6 +41,7 @@ def ingest(params: Params, dataset: str) -> None:
     cut = [split for split in SPLITS if split not in source.splits]
     if cut and ("train" in source.splits or not source.splits):
         say(f"ingest {dataset}: {_cut(cut, source.splits)}")
+    boilerplate = _boilerplate(params, dataset)
     held_out = None
     if settings.near_duplicates == "drop" and not source.drawn:
         again = open_source(entry)
@@ -59,6 +63,14 @@ def ingest(params: Params, dataset: str) -> None:
             max_bad_fraction=settings.max_bad_fraction,
             split_for=split_for,
             held_out=held_out,
+            boilerplate=boilerplate,
+        )
+    if report.shortened:
+        say(f"ingest {dataset}: boilerplate is left out of {report.shortened:,} captions")
+    if report.markup and not entry.html:
+        say(
+            f"ingest {dataset}: {report.markup:,} of {report.captions_seen:,} captions hold HTML; "
+            f"add `html: true` to datasets.{dataset}, and it becomes text"
         )
     if report.straddling:
         say(f"ingest {dataset}: {_straddle(report.straddling)}")
@@ -68,6 +80,20 @@ def ingest(params: Params, dataset: str) -> None:
         f"ingest {dataset}: {counts['pairs']} pairs, {counts['captions']} captions, splits "
         f"{counts['splits']}, quarantined {counts['quarantined'] or 'nothing'}{unlisted}"
     )
+
+
+def _boilerplate(params: Params, dataset: str) -> Boilerplate | None:
+    """The sentences that the captions lose, where `captions.boilerplate` says so."""
+    settings = params.recipe_settings.captions
+    if settings.boilerplate == "keep":
+        return None
+    source = open_source(params.dataset(dataset))
+    found = find_boilerplate(clean_captions(source.pairs), settings.boilerplate_share)
+    for text, share in islice(found.shares.items(), SHOWN):
+        say(f"ingest {dataset}: boilerplate, in {100 * share:.0f} % of the pairs: {text!r}")
+    if (more := len(found.shares) - SHOWN) > 0:
+        say(f"ingest {dataset}: and {more} more such sentences")
+    return found
 
 
 def _cut(cut: Sequence[str], given: Collection[str]) -> str:

@@ -27,9 +27,10 @@ def sections(params: Params, dataset: str) -> dict[str, Any]:
     recipe, own = params.recipe_settings, {"lexicons", "recipe", "overrides"}
     return {
         "ingest": params.ingest.model_dump()
+        | recipe.captions.of_ingestion()
         | {"entry": params.dataset(dataset).model_dump(exclude=own, exclude_unset=True)},
         "edges": recipe.edges.model_dump(),
-        "captions": params.caption_settings(dataset).model_dump(),
+        "captions": params.caption_settings(dataset).of_parsing(),
         "towers": recipe.model.encoder_settings(),
         "model": recipe.model.model_dump(),
         "train": recipe.train.model_dump(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from structxlip.config import Params
@@ -26,7 +27,7 @@ def said(
 ) -> Any:
     """What the ingestion of a table with the columns says; ``rows`` tells the columns of a pair."""
 
-    def ingested(rows: Any, **settings: Any) -> str:
+    def ingested(rows: Any, boilerplate: str = "keep", **settings: Any) -> str:
         monkeypatch.chdir(tmp_path)
         lines = []
         for i in range(PAIRS):
@@ -38,6 +39,7 @@ def said(
         changes = {"datasets": {"t": entry | settings}}
         content = params.model_dump(by_alias=True) | changes
         content["ingest"] = content["ingest"] | {"val_fraction": 0.3, "test_fraction": 0.3}
+        content["recipes"][params.recipe]["captions"]["boilerplate"] = boilerplate
         ingest(Params.model_validate(content), "t")
         printed = capfd.readouterr()
         return printed.out + printed.err
@@ -66,3 +68,36 @@ def test_groups_in_several_splits_are_said(said: Any) -> None:
     assert "several splits" not in said(
         lambda i: rows(i) | {"patient": ""}, split="part", group="patient"
     )
+
+
+def stored() -> list[str]:
+    rows = pq.read_table(DATA / "t/pairs/part-00000.parquet")["captions"].to_pylist()
+    return [text for texts in rows for text in texts]
+
+
+def test_boilerplate_is_left_out_of_the_pairs_where_it_is_asked_for(said: Any) -> None:
+    wash = "Wash it with care."
+
+    def rows(i: int) -> dict[str, str]:
+        return {"text": f"picture {i}. {wash}" if i % 3 == 0 else f"picture {i}. It is blue."}
+
+    assert "boilerplate" not in said(rows)
+    assert sum(wash in text for text in stored()) == PAIRS // 3
+    shown = said(rows, boilerplate="drop")
+    assert f"ingest t: boilerplate, in 33 % of the pairs: '{wash}'\n" in shown
+    assert f"ingest t: boilerplate is left out of {PAIRS} captions" in shown
+    assert sorted(stored()) == sorted(f"picture {i}." for i in range(PAIRS))
+    report = json.loads((DATA / "t/pairs/report.json").read_text())
+    assert report["captions_without_boilerplate"] == PAIRS
+
+
+def test_html_that_was_not_told_is_said_with_the_line_to_add(said: Any) -> None:
+    def rows(i: int) -> dict[str, str]:
+        return {"text": f"<p>picture {i}</p>" if i < 5 else f"picture {i}, 3 < 4"}
+
+    assert (
+        f"5 of {PAIRS} captions hold HTML; add `html: true` to datasets.t, and it becomes text"
+        in said(rows)
+    )
+    assert "HTML" not in said(rows, html=True)
+    assert not [text for text in stored() if "<p>" in text]

@@ -45,6 +45,8 @@ def changed(path: str, value: object, dataset: str) -> set[str]:
         ("datasets.scenes.lexicons", ["medical"], {"captions"}, set()),
         ("datasets.scenes.train", 99, {"ingest"}, set()),
         ("ingest.shard_mib", 8, {"ingest"}, {"ingest"}),
+        ("recipes.frozen.captions.boilerplate", "drop", {"ingest"}, set()),
+        ("recipes.frozen.captions.max_chunks", 9, {"captions"}, set()),
         ("recipes.frozen.edges.size_px", 64, {"edges"}, set()),
         ("recipes.outlines.edges.size_px", 64, set(), {"edges"}),
         ("recipes.outlines.train.epochs", 8, set(), set()),

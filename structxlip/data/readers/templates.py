@@ -28,22 +28,18 @@ def columns_of(template: str) -> list[str]:
     return [column for _, column, _, _ in _pieces(template) if column is not None]
 
 
-def captions_from(template: str, record: Record, *, html: bool = False) -> list[Caption]:
+def captions_from(template: str, record: Record) -> list[Caption]:
     """The captions of a record: those in the column that a template names, or one that it makes.
 
     Null values and NaN are empty. Where all values are empty, so is the caption: the template's own
     words say nothing about an image. Braces in a value are text. A format such as ``{price:.2f}``
     also formats a number that is written as text; other texts stay as they are. A value that is
     neither text nor number makes a ``BadCaption``, `not_text`.
-
-    ``html``: captions are HTML, which becomes text.
     """
     columns = columns_of(template)
     if _pieces(template) == [("", columns[0], "", None)]:
-        captions = record.captions(columns[0])
-    else:
-        captions = [_filled(template, record)]
-    return [plain_text(text) if html and isinstance(text, str) else text for text in captions]
+        return record.captions(columns[0])
+    return [_filled(template, record)]
 
 
 def _filled(template: str, record: Record) -> Caption:

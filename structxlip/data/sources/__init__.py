@@ -7,10 +7,13 @@ params.yaml, a subclass of ``DatasetEntry``, and the function ``open_x``, which 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 
 from structxlip.config.datasets import SOURCES, DatasetEntry
+from structxlip.data.pairs import RawPair
 from structxlip.data.sources.base import Source
+from structxlip.data.text import plain_text
 
 __all__ = ["Source", "open_source"]
 
@@ -27,4 +30,10 @@ def open_source(entry: DatasetEntry) -> Source:
     module = import_module(f"{SOURCES}.{entry.kind}")
     open_kind = getattr(module, f"open_{entry.kind}")
     source: Source = open_kind(entry)
-    return source
+    return replace(source, pairs=map(_as_text, source.pairs)) if entry.html else source
+
+
+def _as_text(pair: RawPair) -> RawPair:
+    """A pair whose captions are HTML, with their text."""
+    texts = [plain_text(one) if isinstance(one, str) else one for one in pair.captions]
+    return replace(pair, captions=texts)

@@ -24,8 +24,9 @@ class FashionProducts(DatasetEntry):
     images: str = Field("images", description="The folder of the images.")
     caption: str = Field(
         "{name}. {description_html}",
-        description="The caption as a template of columns in braces. HTML becomes text.",
+        description="The caption as a template of columns in braces.",
     )
+    html: bool = Field(True, description="Whether captions are HTML, which becomes text.")
 
 
 def open_fashion_products(dataset: FashionProducts) -> Source:
@@ -43,7 +44,7 @@ def _pair(record: Record, folder: Path, dataset: FashionProducts) -> RawPair:
     return RawPair(
         id=name,
         read_image=record.file("image", folder, dataset),
-        captions=captions_from(dataset.caption, record, html=True),
+        captions=captions_from(dataset.caption, record),
         group=name,
         source="fashion_products",
     )

@@ -51,7 +51,6 @@ class Table(DatasetEntry):
     quotes: bool = Field(
         True, description="Whether a cell of CSV or TSV may stand in quotation marks."
     )
-    html: bool = Field(False, description="Whether captions are HTML, which becomes text.")
 
 
 def open_table(dataset: Table) -> Source:
@@ -115,7 +114,7 @@ def _captions(rows: Iterable[Record], dataset: Table) -> list[Caption]:
         for row in rows
         if row.readable
         for template in dataset.captions
-        for caption in captions_from(template, row, html=dataset.html)
+        for caption in captions_from(template, row)
     ]
 
 
