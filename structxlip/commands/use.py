@@ -60,3 +60,19 @@ def serve(
     from structxlip.serving.server import serve as serve_dataset
 
     serve_dataset(dataset, host, port, os.environ.get("STRUCTXLIP_TOKEN"))
+
+
+@commands.command()
+def embed(
+    paths: Annotated[list[Path], typer.Argument(help="Folders, images, texts (.txt), or tables.")],
+    model: Annotated[str, typer.Option(help="NAME@ALIAS, a URI of MLflow, or a folder.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    images: Annotated[str | None, typer.Option(help="The column of paths of tables.")] = None,
+    texts: Annotated[str | None, typer.Option(help="The column of texts of tables.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Weight of the edges of images.")] = None,
+) -> None:
+    """Embed images or texts of any folder, table or list; on a cluster where there is one."""
+    from structxlip.serving.bulk import embed as embed_inputs
+    from structxlip.serving.bulk import find_inputs
+
+    embed_inputs(find_inputs(paths, images, texts), model, alpha, out)

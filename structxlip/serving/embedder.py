@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,20 @@ from structxlip.data.quarantine import BadImage
 from structxlip.errors import UserError
 from structxlip.models.build import load_model
 from structxlip.models.structxlip import model_digest
+from structxlip.models.towers.image import squares
 
 BLOCK = 64
 # A path, encoded bytes, an image of Pillow, or RGB pixels ``uint8 [height, width, 3]`` (grey
 # without the last axis).
 Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image in the size of the model, ``uint8 [S, S, 3]``, and its edge map."""
+
+    pixels: NDArray[np.uint8]
+    edges: EdgeMap | None
 
 
 class Embedder:
@@ -104,8 +114,9 @@ class Embedder:
         Arguments and errors are those of ``embed_images``.
         """
         listed, maps = self._with_maps(images, edges)
-        pixels = [_pixels(image, f"image {place}: ") for place, image in enumerate(listed)]
-        return self.read_maps(list(map(self._edge_map, pixels, maps, range(len(pixels)))))
+        names = [f"image {place}" for place in range(len(listed))]
+        pixels = [_pixels(image, f"{name}: ") for image, name in zip(listed, names, strict=True)]
+        return self.read_maps(list(map(self._edge_map, pixels, maps, names)))
 
     def _with_maps(
         self, images: Sequence[Picture], edges: Sequence[Picture | None] | None
@@ -154,7 +165,7 @@ class Embedder:
         )
         if not self.model.has_edges or self.cues == [GIVEN]:
             return content[0].numpy(), None
-        maps = torch.from_numpy(self.read_maps([self._edge_map(pixels, None, 0)]))
+        maps = torch.from_numpy(self.read_maps([self._edge_map(pixels, None, "the image")]))
         return content[0].numpy(), self.model.embed_edges(maps)[0].numpy()
 
     def _embed_block(
@@ -164,16 +175,34 @@ class Embedder:
         first: int,
         alpha: float,
     ) -> Tensor:
-        pixels = [_pixels(image, f"image {first + i}: ") for i, image in enumerate(images)]
-        features = torch.from_numpy(self.image_encoder.encode(pixels))
-        maps = None
-        if alpha:
-            found = [
-                self._edge_map(*pair, first + place)
-                for place, pair in enumerate(zip(pixels, edges, strict=True))
-            ]
-            maps = torch.from_numpy(self.read_maps(found))
-        return self.model.embed_images(features, maps, alpha)
+        given = zip(images, edges, strict=True)
+        prepared = [
+            self.prepare(*pair, alpha=alpha, name=f"image {place}")
+            for place, pair in enumerate(given, first)
+        ]
+        return self.embed_prepared(prepared, alpha)
+
+    def prepare(
+        self, image: Picture, edges: Picture | None = None, *, alpha: float, name: str
+    ) -> Prepared:
+        """An image as the model reads it. Several threads may prepare images at once.
+
+        Args:
+            image: as ``embed_images`` takes images.
+            edges: its edge map, likewise.
+            alpha: 0 makes no edge map.
+            name: of the image, for errors, which are those of ``embed_images``.
+        """
+        pixels = _pixels(image, f"{name}: ")
+        edge_map = self._edge_map(pixels, edges, name) if alpha else None
+        return Prepared(squares([pixels], self.image_encoder.image_px)[0], edge_map)
+
+    def embed_prepared(self, prepared: Sequence[Prepared], alpha: float) -> Tensor:
+        """Unit embeddings ``[N, D]`` of what ``prepare`` made with the same alpha."""
+        encoded = self.image_encoder.encode([one.pixels for one in prepared])
+        maps = [one.edges for one in prepared if one.edges is not None]
+        read = torch.from_numpy(self.read_maps(maps)) if alpha else None
+        return self.model.embed_images(torch.from_numpy(encoded), read, alpha)
 
     def _embed_maps(self, maps: Sequence[Picture], first: int) -> Tensor:
         found = []
@@ -197,14 +226,14 @@ class Embedder:
             grey = 255 - grey
         return resize_square(grey.astype(np.uint8), self.edges.size_px)[None].astype(np.uint8)
 
-    def _edge_map(self, rgb: NDArray[np.uint8], given: Picture | None, place: int) -> EdgeMap:
+    def _edge_map(self, rgb: NDArray[np.uint8], given: Picture | None, name: str) -> EdgeMap:
         """The edge map of an image; one without structure is empty and adds nothing, as in
         evaluation."""
         if given is not None:
-            edges = self.cue.of_given(_pixels(given, f"image {place}: its edge map: "))
+            edges = self.cue.of_given(_pixels(given, f"{name}: its edge map: "))
         elif self.cues == [GIVEN]:
             raise UserError(
-                f"image {place} needs its edge map: the model was trained on maps that came with "
+                f"{name} needs its edge map: the model was trained on maps that came with "
                 f"the images; send the map too, or use alpha 0"
             )
         else:

@@ -25,12 +25,12 @@ class Pixels:
     """Images as a trained image tower reads them, ``uint8 [side, side, 3]``."""
 
     def __init__(self, side: int) -> None:
-        self.side = side
+        self.image_px = side
         self.row = RowSpec("uint8", (side, side, 3))
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """RGB images of any size as ``[N, side, side, 3]``."""
-        return squares(images, self.side)
+        return squares(images, self.image_px)
 
 
 class Tokens:
