@@ -15,9 +15,9 @@ import re
 import sys
 from pathlib import Path
 
-from structxlip.experiments.tables import markdown_table
 from structxlip.progress import say
 from structxlip.reports.comparison import comparison_table
+from structxlip.reports.markdown import markdown_table
 from structxlip.reports.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results.md"

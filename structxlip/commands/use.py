@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from structxlip.commands.options import DatasetArgument
+from structxlip.commands.options import PARAMS, DatasetArgument, ParamsFile, dataset_params
+from structxlip.config import Arm
 
 commands = typer.Typer()
 
@@ -76,3 +77,24 @@ def embed(
     from structxlip.serving.bulk import find_inputs
 
     embed_inputs(find_inputs(paths, images, texts), model, alpha, out)
+
+
+@commands.command()
+def export(
+    dataset: DatasetArgument,
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    to: Annotated[
+        Literal["hf", "open_clip", "onnx"],
+        typer.Option(help="For transformers, for open_clip, or for onnxruntime."),
+    ],
+    arm: Annotated[
+        Arm | None, typer.Option("--arm", help="Default: the arm that is registered.")
+    ] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Write a trained model as other libraries load it, with its model card."""
+    from structxlip.serving.export import export as export_model
+    from structxlip.tracking.origin import origin
+
+    loaded = dataset_params(params, dataset)
+    export_model(loaded, dataset, to, folder, origin(loaded, dataset), arm)

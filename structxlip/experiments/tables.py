@@ -14,6 +14,7 @@ from structxlip.incremental.artifacts import REPORTS, atomic_files
 from structxlip.incremental.row_cache import signature
 from structxlip.progress import say
 from structxlip.reports.evidence import write_evidence
+from structxlip.reports.markdown import markdown_table
 from structxlip.reports.provenance import Provenance, provenance
 from structxlip.tracking.experiment_log import log_experiment
 
@@ -68,12 +69,6 @@ def markdown(table: Table, verdict: str, made: Provenance) -> str:
     said = f"{verdict[:1].upper()}{verdict[1:]}."
     shown = markdown_table(table.header, table.rows)
     return "\n\n".join([table.about, shown, said, made.sentence]) + "\n"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as a table in Markdown."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
-    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
 
 
 def pictures_key(pairs: Path) -> str:

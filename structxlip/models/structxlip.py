@@ -153,6 +153,11 @@ def fused(images: Tensor, edges: Tensor, alpha: float) -> Tensor:
 def write_model(directory: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
     """Write ``config.json`` and ``model.safetensors``."""
     write_weights(weights, directory / "model.safetensors")
+    write_config(directory, config)
+
+
+def write_config(directory: Path, config: dict[str, Any]) -> None:
+    """Write ``config.json``, which ``read_config`` reads."""
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 

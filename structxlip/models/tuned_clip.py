@@ -20,7 +20,7 @@ from structxlip.models.structxlip import (
     Batch,
     StructXLIP,
     read_weights,
-    write_model,
+    write_config,
     write_weights,
 )
 from structxlip.models.towers import (
@@ -194,11 +194,16 @@ class TunedClip(StructXLIP):
 
     def save(self, directory: Path) -> None:
         """Write the folder; without an edge encoder it is open_clip's ``local-dir:FOLDER`` too."""
-        write_model(directory, asdict(self.config), self.clip.state_dict())
-        described = json.dumps(open_clip_cfg(self.loaded), indent=2)
-        (directory / "open_clip_config.json").write_text(described + "\n")
+        self.save_clip(directory)
+        write_config(directory, asdict(self.config))
         if self.has_own_encoder:
             write_weights(self.edge_encoder.state_dict(), directory / "edge_encoder.safetensors")
+
+    def save_clip(self, directory: Path) -> None:
+        """Write the CLIP alone, with its tokenizer: open_clip's ``local-dir:FOLDER``."""
+        write_weights(self.clip.state_dict(), directory / "model.safetensors")
+        described = json.dumps(open_clip_cfg(self.loaded), indent=2)
+        (directory / "open_clip_config.json").write_text(described + "\n")
         if hasattr(self.loaded.tokenizer, "save_pretrained"):  # open_clip carries the other one
             self.loaded.tokenizer.save_pretrained(directory)
 

@@ -120,7 +120,7 @@ def write_report(
         ingest=json.loads((data / "pairs" / "report.json").read_text()),
         quarantine=read_quarantine(data),
         **figures,
-        slices=_slices(comparison, store, data),
+        slices=comparison.metrics["slices"],
         observations=observations(params, pairs, histories),
         bounds=information_bounds(params, batch, histories),
         cost=[(PARTS[name], milliseconds) for name, milliseconds in (cost or {}).items()],
@@ -203,8 +203,8 @@ def _start(model: Path) -> str:
     return str(json.loads((model / "preprocess.json").read_text()).get("start", "the base"))
 
 
-def _slices(comparison: Comparison, store: FeatureStore, data: Path) -> list[dict[str, Any]]:
-    """Recall by the length of the caption and by the density of the edges, as tables."""
+def slice_tables(comparison: Comparison, store: FeatureStore, data: Path) -> list[dict[str, Any]]:
+    """Recall by the length of the caption and by the density of the edges: `title` and `table`."""
     models = {"vanilla": "vanilla", "structxlip": "StructXLIP"}
     rows = store.rows("test")
     captions, _ = store.captions_of(rows)

@@ -32,7 +32,7 @@ def evaluate(params: Params, dataset: str) -> None:
     from structxlip.models.towers import is_zero_shot
     from structxlip.reports.attention import Attention
     from structxlip.reports.comparison import gain_sentence
-    from structxlip.reports.report import write_report
+    from structxlip.reports.report import slice_tables, write_report
 
     data, models, recipe = DATA / dataset, MODELS / dataset, params.recipe_settings
     store = FeatureStore(data / "features")
@@ -65,6 +65,7 @@ def evaluate(params: Params, dataset: str) -> None:
     if weights is not None:
         comparison.metrics["pointing_game"] = pointing_game(weights, chunks)
         attention = Attention(chunks, weights)
+    comparison.metrics["slices"] = slice_tables(comparison, store, data)
     try:
         cost = embedding_cost(structxlip, recipe.edges, _test_images(data, store))
     except UserError as error:  # the towers are elsewhere; the numbers do not need them

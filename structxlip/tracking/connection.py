@@ -124,5 +124,6 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def metric_names(metrics: dict[str, Any]) -> dict[str, float]:
-    """Metrics under names that MLflow allows: ``@`` becomes ``_at_``."""
-    return {key.replace("@", "_at_"): float(value) for key, value in flatten(metrics).items()}
+    """Metrics under names that MLflow allows: ``@`` becomes ``_at_``. Tables are left out."""
+    numbers = {key: v for key, v in flatten(metrics).items() if not isinstance(v, list)}
+    return {key.replace("@", "_at_"): float(value) for key, value in numbers.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from contextlib import suppress
@@ -16,8 +15,8 @@ from structxlip.config import Params
 from structxlip.errors import UserError
 from structxlip.evaluation.chosen import embedding_metrics
 from structxlip.evaluation.statistics import Gain, mean_recall
-from structxlip.incremental.artifacts import DATA, MODELS, REPORTS
-from structxlip.reports.provenance import commit_of
+from structxlip.incremental.artifacts import DATA, MODELS
+from structxlip.serving.card import CARD, read_comparison, write_card
 from structxlip.serving.package import package_digest
 from structxlip.tracking.champion import SEEN, trained_on
 from structxlip.tracking.connection import (
@@ -31,6 +30,7 @@ from structxlip.tracking.decisions import append_decision
 from structxlip.tracking.description import describe
 from structxlip.tracking.evidence import Candidate, collect, recall
 from structxlip.tracking.gate import Decision, Evidence, decide, holds_against_vanilla
+from structxlip.tracking.origin import origin
 from structxlip.tracking.promotion import CHALLENGER, CHAMPION, promote, version_of
 from structxlip.tracking.scoring import Scored, score_package
 from structxlip.tracking.split import TestSplit, read_test_split
@@ -69,7 +69,7 @@ def register_model(params: Params, dataset: str, force: str | None = None) -> Re
     Raises ``UserError`` when nothing is packaged, or when the package does not reach what
     evaluation measured.
     """
-    metrics = _metrics(dataset)
+    metrics = read_comparison(dataset)
     candidate = choose_candidate(params, dataset, metrics)
     test = read_test_split(DATA / dataset / "pairs", params.gate.test_share)
     client, name = registry(), f"structxlip-{dataset}"
@@ -123,15 +123,6 @@ def choose_candidate(params: Params, dataset: str, metrics: dict[str, Any]) -> C
     return Candidate(arm, folder / arm, package_digest(folder / arm), gain, note)
 
 
-def _metrics(dataset: str) -> dict[str, Any]:
-    path = REPORTS / dataset / "comparison.json"
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except OSError:
-        raise UserError(f"{path} is missing; run `dvc repro package@{dataset}` first") from None
-    return found
-
-
 def _check(candidate: Candidate, scored: Scored, test: TestSplit, metrics: dict[str, Any]) -> None:
     """Whether the package, as it is served, reaches what evaluation measured on the test split."""
     score = recall(scored, test, np.ones(len(test.images), bool))
@@ -152,15 +143,19 @@ def _version_with(client: Any, name: str, digest: str) -> Any:
 def _create(
     mlflow: Any, params: Params, dataset: str, candidate: Candidate, metrics: dict[str, Any]
 ) -> str:
-    """Log a run with parameters, metrics, report and package; its package becomes a version."""
+    """Log a run with parameters, metrics, report, model card and package; its package becomes a
+    version."""
     client, name = mlflow.MlflowClient(), f"structxlip-{dataset}"
     mlflow.set_experiment(experiment_id=experiment_id(mlflow, dataset))
-    logged, seen = logged_params(params, dataset), trained_on(dataset)
+    seen = trained_on(dataset)
+    comes_from = origin(params, dataset, seen)
     with mlflow.start_run(run_name=candidate.arm) as run, tempfile.TemporaryDirectory() as folder:
-        mlflow.log_params(logged)
+        mlflow.log_params(logged_params(params, dataset))
         mlflow.log_metrics(metric_names(metrics))
         seen.write(Path(folder, SEEN))
         mlflow.log_artifact(str(Path(folder, SEEN)))
+        write_card(Path(folder, CARD), params, dataset, candidate.arm, comes_from)
+        mlflow.log_artifact(str(Path(folder, CARD)))
         mlflow.log_artifacts(str(candidate.package), "model")
         source = mlflow.get_artifact_uri("model")
     with suppress(mlflow.exceptions.MlflowException):  # there is one
@@ -171,22 +166,10 @@ def _create(
             f'served: `structxlip.load("{name}@{CHAMPION}")`. `structxlip history {dataset}` '
             f"tells why.",
         )
-    tags = {
-        "arm": candidate.arm,
-        "package": candidate.digest,
-        "pairs": seen.digest(),
-        "images_seen": str(len(seen.images)),
-        "commit": commit_of(digits=40, changed="-dirty"),
-        "params": _digest(logged),
-    }
+    tags = {"arm": candidate.arm, "package": candidate.digest} | comes_from
     made = client.create_model_version(name, source, run.info.run_id, tags=tags)
     describe(client, name, str(made.version), metrics)
     return str(made.version)
-
-
-def _digest(values: dict[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _write_down(

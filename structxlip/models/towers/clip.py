@@ -294,12 +294,13 @@ def encode_tokens(clip: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         Pooled features ``[N, D]``, and tokens ``[N, L', width]`` before the last norm. ``L'`` is
-        the length of the longest text where padding cannot influence a feature, else ``L``.
+        the length of the longest text where padding cannot influence a feature, else ``L``. While
+        ``torch.export`` traces it, it is always ``L``: a graph has one length.
     """
     text = getattr(clip, "text", clip)
     if hasattr(text, "pooler"):  # an encoder of transformers
         mask = (ids != text.config.pad_token_id).long()
-        longest = int(mask.any(dim=0).nonzero().max()) + 1
+        longest = _longest(mask.bool())
         ids, mask = ids[:, :longest], mask[:, :longest]
         out = text.transformer(input_ids=ids, attention_mask=mask)
         return text.proj(text.pooler(out, mask)), out.last_hidden_state
@@ -311,13 +312,20 @@ def encode_tokens(clip: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
     mask = clip.attn_mask
     if mask is not None and clip.text_pool_type in ("argmax", "eos"):
         # No token looks at a later one, and no text is read off its padding.
-        longest = int((ids != 0).any(dim=0).nonzero().max()) + 1
+        longest = _longest(ids != 0)
         ids, mask = ids[:, :longest], mask[:longest, :longest]
     dtype = clip.transformer.get_cast_dtype()
     tokens = (clip.token_embedding(ids) + clip.positional_embedding[: ids.shape[1]]).to(dtype)
     tokens = clip.transformer(tokens, attn_mask=mask)
     pooled = text_global_pool(tokens, ids, clip.text_pool_type, eos_token_id=clip.text_eos_id)
     return project_tokens(clip, pooled), tokens
+
+
+def _longest(present: Tensor) -> int:
+    """The tokens of the longest text, given which are present, ``[N, L]``."""
+    if torch.compiler.is_exporting():
+        return present.shape[1]
+    return int(present.any(dim=0).nonzero().max()) + 1
 
 
 def project_tokens(clip: Any, tokens: Tensor) -> Tensor:

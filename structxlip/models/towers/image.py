@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from structxlip.errors import UserError
@@ -38,15 +38,41 @@ class ImageTower(nn.Module):
             self.dim = int(self.network(torch.zeros(1, 3, image_px, image_px)).shape[-1])
         self.row = RowSpec("float32", (self.dim,))
 
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Pooled features ``[N, D]`` of pixels ``uint8 [N, image_px, image_px, 3]``."""
+        features: Tensor = self.network(self.standardise(pixels))
+        return features
+
+    def patches(self, pixels: Tensor, grid: int) -> Tensor:
+        """Features ``[N, grid², D]`` of the patches of pixels, as ``forward`` takes them; see
+        ``encode_patches``."""
+        if grid == 1:
+            return self(pixels)[:, None]
+        find: Any = getattr(self.network, "forward_features", None)
+        if find is None:
+            raise UserError(
+                "edges.tower_grid: this image tower tells no patches; set it to 1, and the weight "
+                "of region_chunk to 0",
+                2,
+            )
+        maps = find(self.standardise(pixels))
+        if maps.ndim == 3:  # tokens of a transformer, the class token first
+            tokens = maps[:, getattr(self.network, "num_prefix_tokens", 0) :]
+            side = math.isqrt(tokens.shape[1])
+            maps = tokens.transpose(1, 2).unflatten(2, (side, side))
+        elif maps.shape[1] != self.dim:  # channels last, as Swin has them
+            maps = maps.permute(0, 3, 1, 2)
+        return adaptive_avg_pool2d(maps.float(), grid).flatten(2).transpose(1, 2)
+
     @torch.inference_mode()
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Pooled features ``[N, D]`` of RGB images ``uint8 [height, width, 3]`` of any size.
 
         The whole image is resized to the square input, as its edge map is.
         """
-        pixels = self.standardise(torch.from_numpy(squares(images, self.image_px)))
-        with autocast(pixels.device):
-            features = self.network(pixels)
+        pixels = torch.from_numpy(squares(images, self.image_px))
+        with autocast(self.standardise.mean.device):
+            features = self(pixels)
         return features.float().cpu().numpy()
 
     @torch.inference_mode()
@@ -56,26 +82,10 @@ class ImageTower(nn.Module):
         With ``grid`` 1 they are the pooled features. Raises ``UserError`` for a tower that tells no
         patches.
         """
-        if grid == 1:
-            return self.encode(images)[:, None]
-        find: Any = getattr(self.network, "forward_features", None)
-        if find is None:
-            raise UserError(
-                "edges.tower_grid: this image tower tells no patches; set it to 1, and the weight "
-                "of region_chunk to 0",
-                2,
-            )
-        pixels = self.standardise(torch.from_numpy(squares(images, self.image_px)))
-        with autocast(pixels.device):
-            maps = find(pixels)
-        if maps.ndim == 3:  # tokens of a transformer, the class token first
-            tokens = maps[:, getattr(self.network, "num_prefix_tokens", 0) :]
-            side = math.isqrt(tokens.shape[1])
-            maps = tokens.transpose(1, 2).unflatten(2, (side, side))
-        elif maps.shape[1] != self.dim:  # channels last, as Swin has them
-            maps = maps.permute(0, 3, 1, 2)
-        patches = adaptive_avg_pool2d(maps.float(), grid).flatten(2).transpose(1, 2)
-        return patches.cpu().numpy()
+        pixels = torch.from_numpy(squares(images, self.image_px))
+        with autocast(self.standardise.mean.device):
+            patches = self.patches(pixels, grid)
+        return patches.float().cpu().numpy()
 
 
 class Standardise(nn.Module):
@@ -88,12 +98,12 @@ class Standardise(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.mean: torch.Tensor
-        self.std: torch.Tensor
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(3, 1, 1), persistent=False)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: Tensor) -> Tensor:
         """``uint8 [N, S, S, 3]``, or maps in [0, 1] ``[N, 1, S, S]``, to ``[N, 3, S, S]``."""
         if pixels.dtype == torch.uint8:
             pixels = pixels.to(self.mean.device).permute(0, 3, 1, 2).float().div_(255)
