@@ -146,7 +146,8 @@ PLACES = {
     "training": (0, 2),
     "reports": (1.3, 2),
     "tracking": (2.75, 2),
-    "doctor": (4.4, 2),
+    "doctor": (4.4, 1),
+    "needs": (4.4, 2),
     "evaluation": (1.7, 3),
     "serving": (2.75, 3),
     "captions": (4.4, 3),
@@ -161,8 +162,7 @@ PLACES = {
 # Places between two boxes that an arrow passes through, so that it crosses none.
 VIA = {
     ("stages", "captions"): (3.575, 2),
-    ("doctor", "models"): (3.575, 3),
-    ("commands", "doctor"): (4.5, 1),
+    ("needs", "models"): (3.575, 3),
 }
 # The command line itself, and rooms that everything may use: their arrows would hide the others.
 HELPERS = ("cli", "errors", "progress", "ray_session")

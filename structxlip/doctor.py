@@ -7,8 +7,12 @@ import os
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from structxlip.errors import UserError
+
+if TYPE_CHECKING:
+    from structxlip.needs import Need
 
 PACKAGES = ("torch", "timm", "open_clip_torch", "opencv-python-headless", "spacy", "ray", "mlflow",
             "dvc", "prefect")  # fmt: skip
@@ -60,10 +64,10 @@ def _machine() -> list[Check]:
 
 
 def _models(params_file: Path) -> list[Check]:
-    """The packaged towers, and the towers, datasets and language model that the parameters name."""
-    from structxlip.captions import installed_language_models
+    """The packaged towers, and what the active datasets need by the recipes that they follow."""
     from structxlip.config import load_params
     from structxlip.models.towers.kinds.packaged import IMAGE_PACKAGES, TEXT_PACKAGES
+    from structxlip.needs import needs
 
     checks: list[Check] = []
     packaged = IMAGE_PACKAGES | TEXT_PACKAGES
@@ -76,33 +80,13 @@ def _models(params_file: Path) -> list[Check]:
     except UserError as error:
         return [*checks, (False, str(params_file), "", str(error))]
     checks.append((True, str(params_file), f"active: {', '.join(params.datasets)}", ""))
-    model = params.recipe_settings.model
-    for tower in dict.fromkeys((model.image_tower, model.text_tower)):
-        if not tower.startswith("packaged:"):
-            checks.append(_tower(tower))
-    for name, dataset in params.datasets.items():
-        exists = Path(dataset.path).exists()
-        remedy = f"put the data there, or `structxlip activate {name} --path DIR`"
-        checks.append((exists, f"dataset {name}", dataset.path, remedy))
-    language_model = params.recipe_settings.captions.language_model
-    installed_models = installed_language_models()
-    checks.append(
-        (
-            language_model in installed_models or Path(language_model).exists(),
-            f"language model {language_model}",
-            ", ".join(installed_models),
-            "the error of the stage captions says how to install it",
-        )
-    )
-    return checks
+    wanted = [need for name in params.datasets for need in needs(params.for_dataset(name), name)]
+    return checks + [_tried(need) for need in {need.name: need for need in wanted}.values()]
 
 
-def _tower(name: str) -> Check:
-    """A tower by name: whether its file exists, where it names a file."""
-    stem, json_suffix, _ = name.partition(":")[2].partition(".json")
-    path = Path(stem + json_suffix)
-    if json_suffix or path.exists():
-        return path.exists(), name, "from a file", f"put {path} there"
-    if name.partition(":")[0] in ("open_clip", "timm", "hf"):
-        return True, name, "from a hub: needs the internet once", ""
-    return True, name, "a kind of tower that you added", ""
+def _tried(need: Need) -> Check:
+    """What a recipe needs, tried."""
+    try:
+        return True, need.name, need.check(), ""
+    except UserError as error:
+        return False, need.name, "", str(error)

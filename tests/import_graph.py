@@ -33,7 +33,8 @@ BY_NAME = {
 }
 # Modules that tell of a result or place the work, and never change an output. A stage does not
 # depend on them: a better message must not train anything again.
-TELLING = {"structxlip.errors", "structxlip.progress", "structxlip.ray_session"}
+# `needs` tries early what a stage would refuse later.
+TELLING = {"structxlip.needs", "structxlip.errors", "structxlip.progress", "structxlip.ray_session"}
 TELLING_OF = {"train": {"structxlip.tracking"}}
 
 

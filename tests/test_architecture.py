@@ -16,8 +16,8 @@ LEVELS = {
     "config": 1,
     **dict.fromkeys(("data", "cues", "captions", "features", "losses", "incremental"), 2),
     "models": 3,
-    **dict.fromkeys(("evaluation", "training", "reports", "serving", "tracking", "doctor"), 4),
-    **dict.fromkeys(("stages", "experiments"), 5),
+    **dict.fromkeys(("evaluation", "training", "reports", "serving", "tracking", "needs"), 4),
+    **dict.fromkeys(("stages", "experiments", "doctor"), 5),
     "commands": 6,
     "cli": 7,
 }

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from structxlip.config.section import NonNegativeFloat, Positive, PositiveFloat, Section
+from structxlip.errors import UserError
 
 Auto = Literal["auto"]
 # What `auto` takes. Trained on 401 pairs, batches of 256 were one step an epoch, and gave R@1
@@ -162,3 +163,17 @@ class FittedTrain(Train):
     batch_size: Annotated[int, Field(ge=2)]
     warmup_epochs: Annotated[int, Field(ge=0)]
     chunks_per_caption: Positive
+
+
+def batch_of(batch_size: int, pairs: int, workers: int) -> int:
+    """The pairs of a batch: at most all of the training split.
+
+    Raises ``UserError`` when the workers cannot share it equally.
+    """
+    batch = min(batch_size, pairs)
+    if not batch or batch % workers:
+        raise UserError(
+            f"{workers} workers cannot share the batch of {batch} pairs that the training split of "
+            f"{pairs} allows; set machine.workers to 1"
+        )
+    return batch

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 MIN_SIDE_PX = 8  # a smaller image has no structure
 THUMBNAILS_PER_REASON = 12
+SAMPLE = 200  # pairs that are looked at before the others
 
 
 @dataclass
@@ -120,6 +123,25 @@ def write_pairs(
     (directory / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     write_quarantine(report.quarantine, directory)
     return report
+
+
+def check_sample(raw_pairs: Iterable[RawPair], size: int, max_bad_fraction: float) -> None:
+    """Look at ``SAMPLE`` pairs, evenly spread over a source of ``size`` pairs.
+
+    Raises ``RefusedData`` when so many of them are bad that the whole will be refused: more than
+    four standard deviations above what ``max_bad_fraction`` would give.
+    """
+    report, step = IngestReport(), max(size // SAMPLE, 1)
+    for _ in _valid_rows(
+        islice(raw_pairs, 0, None, step), report, lambda _: "train", HeldOutImages()
+    ):
+        pass
+    deviation = math.sqrt(max_bad_fraction * (1 - max_bad_fraction) / max(report.pairs_seen, 1))
+    if report.bad_fraction > max_bad_fraction + 4 * deviation:
+        raise RefusedData(
+            f"of a sample spread over the {size:,} pairs, {_too_many(report, max_bad_fraction)}",
+            report.quarantine,
+        )
 
 
 def index_held_out(
@@ -231,18 +253,25 @@ def _read(read: Callable[[], bytes], what: str) -> bytes:
 
 
 def _refuse_bad(report: IngestReport, max_bad_fraction: float) -> None:
-    counts = ", ".join(f"{reason} {n}" for reason, n in report.by_reason().items())
+    counts = _reasons(report)
     if report.bad_fraction > max_bad_fraction:
-        examples = ", ".join(f"{r.id} ({r.reason})" for r in report.quarantine[:3])
-        raise RefusedData(
-            f"{report.bad_pairs} of {report.pairs_seen} pairs and {report.bad_captions} of "
-            f"{report.captions_seen} captions are bad ({counts}; first: {examples}), more than "
-            f"ingest.max_bad_fraction {max_bad_fraction:g} allows; mend the data or raise it",
-            report.quarantine,
-        )
+        raise RefusedData(_too_many(report, max_bad_fraction), report.quarantine)
     if empty := [split for split in SPLITS if not report.splits[split]]:
         raise RefusedData(
             f"no pair is left for {' and '.join(empty)} ({report.pairs_seen} pairs seen"
             f"{', ' + counts if counts else ''}); check the path and the split lists",
             report.quarantine,
         )
+
+
+def _too_many(report: IngestReport, max_bad_fraction: float) -> str:
+    examples = ", ".join(f"{r.id} ({r.reason})" for r in report.quarantine[:3])
+    return (
+        f"{report.bad_pairs} of {report.pairs_seen} pairs and {report.bad_captions} of "
+        f"{report.captions_seen} captions are bad ({_reasons(report)}; first: {examples}), more "
+        f"than ingest.max_bad_fraction {max_bad_fraction:g} allows; mend the data or raise it"
+    )
+
+
+def _reasons(report: IngestReport) -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in report.by_reason().items())

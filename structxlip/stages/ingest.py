@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 from structxlip.config import Params
-from structxlip.data.ingestion import clean_captions, index_held_out, write_pairs
+from structxlip.config.train import batch_of
+from structxlip.data.ingestion import check_sample, clean_captions, index_held_out, write_pairs
 from structxlip.data.pairs import RawPair
 from structxlip.data.repeats import Boilerplate, find_boilerplate
 from structxlip.data.sources import open_source
@@ -14,7 +15,7 @@ from structxlip.data.splits import SPLITS, SplitRule
 from structxlip.incremental.artifacts import DATA, atomic_artifact
 from structxlip.progress import progress, say
 
-# Of more pairs the hash gives every split some.
+# Of more pairs the hash gives every split some, and reading them all takes more than seconds.
 FEW_PAIRS = 1000
 SHOWN = 5  # sentences of boilerplate
 
@@ -32,6 +33,9 @@ def ingest(params: Params, dataset: str) -> None:
     if source.size <= FEW_PAIRS:
         again = open_source(entry)
         rule = rule.fill((raw.split, raw.group) for raw in again.pairs)
+
+    if source.size > FEW_PAIRS and not source.drawn:
+        check_sample(open_source(entry).pairs, source.size, settings.max_bad_fraction)
 
     def split_for(raw: RawPair) -> str:
         return rule(raw.split, raw.group)
@@ -80,6 +84,10 @@ def ingest(params: Params, dataset: str) -> None:
         f"ingest {dataset}: {counts['pairs']} pairs, {counts['captions']} captions, splits "
         f"{counts['splits']}, quarantined {counts['quarantined'] or 'nothing'}{unlisted}"
     )
+    pairs, train = report.splits["train"], params.recipe_settings.train
+    batch_of(
+        train.fitted(pairs).batch_size, pairs, params.machine.workers
+    )  # refused now, if at all
 
 
 def _boilerplate(params: Params, dataset: str) -> Boilerplate | None:

@@ -1,5 +1,7 @@
 """Stage `settings`: what a dataset follows, section by section, `data/<dataset>/settings`.
 
+It also tries what the stages will need, so that a tower that cannot be had is told now.
+
 The other stages depend on these files, so that each runs again when a value changes that it reads,
 wherever the value comes from: the recipe of the dataset, one that this is like, or the overrides.
 """
@@ -11,15 +13,25 @@ from typing import Any
 
 from structxlip.config import Params
 from structxlip.incremental.artifacts import DATA, atomic_directory
+from structxlip.needs import check_needs
 from structxlip.progress import say
 
 
 def settings(params: Params, dataset: str) -> None:
+    """Try what a dataset needs, then write the sections that it follows.
+
+    Raises ``UserError`` for what is missing.
+    """
+    check_needs(params, dataset)
+    write_sections(params, dataset)
+    say(f"settings {dataset}: it follows the recipe {params.recipe}")
+
+
+def write_sections(params: Params, dataset: str) -> None:
     """Write the sections that a dataset follows, one file each."""
     with atomic_directory(DATA / dataset / "settings") as directory:
         for name, section in sections(params, dataset).items():
             (directory / f"{name}.json").write_text(json.dumps(section, indent=2) + "\n")
-    say(f"settings {dataset}: it follows the recipe {params.recipe}")
 
 
 def sections(params: Params, dataset: str) -> dict[str, Any]:

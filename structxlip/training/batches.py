@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from structxlip.errors import UserError
+from structxlip.config.train import batch_of
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import View
 from structxlip.models.structxlip import Batch
@@ -70,12 +70,7 @@ class TrainingBatches:
     ) -> None:
         self.store, self.view, self.seed = store, view, seed
         self.rows = store.rows("train")
-        self.batch_size = min(batch_size, len(self.rows))
-        if not self.batch_size or self.batch_size % workers:
-            raise UserError(
-                f"{workers} workers cannot share the batch of {self.batch_size} pairs that the "
-                f"training split of {len(self.rows)} allows; set machine.workers to 1"
-            )
+        self.batch_size = batch_of(batch_size, len(self.rows), workers)
         self.chunks_per_caption = chunks_per_caption
         self.edge_shift_px, self.edge_px = edge_shift_px, edge_px
         self.regions_per_image, self.crop_px = regions_per_image, crop_px

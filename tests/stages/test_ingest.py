@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,11 @@ import pytest
 from PIL import Image
 
 from structxlip.config import Params
+from structxlip.data import ingestion
+from structxlip.data.ingestion import check_sample
+from structxlip.data.pairs import RawPair
+from structxlip.data.quarantine import RefusedData
+from structxlip.data.sources import open_source
 from structxlip.errors import UserError
 from structxlip.incremental.artifacts import DATA
 from structxlip.stages.ingest import ingest
@@ -73,3 +79,44 @@ def test_nothing_left_of_a_split(few: Params) -> None:
     )
     assert refused(allowed, "no pair is left for val") == [("1.png", "empty_image")]
     assert not (DATA / "few/pairs").exists()
+
+
+def test_workers_that_cannot_share_the_batch_are_told_with_the_pairs(few: Params) -> None:
+    three = few.model_copy(update={"machine": few.machine.model_copy(update={"workers": 4})})
+    with pytest.raises(UserError, match="4 workers cannot share the batch of 2 pairs that"):
+        ingest(three, "few")
+
+
+def test_a_sample_is_looked_at_before_the_rest(
+    few: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 4,000 pairs whose images are empty 200 are tried; a few bad ones end nothing."""
+    rows = [f"{i},{i % 2}.png,picture {i},{('train', 'val')[i % 2]}" for i in range(4000)]
+    Path("pairs.csv").write_text("\n".join(["id,image,text,split", *rows]))
+    entry = few.dataset("few").model_copy(update={"id": "id"})
+    many = few.model_copy(update={"datasets": {"few": entry}})
+    source = open_source(many.dataset("few"))
+    check_sample(source.pairs, source.size, 0.05)
+
+    tried = []
+    monkeypatch.setattr(ingestion, "_read", lambda read, what: tried.append(what) or read())
+    for name in ("0.png", "1.png"):
+        Path(name).write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"sample spread over the 4,000 pairs, 200 of 200 pairs .*\(empty_image 200"
+    ):
+        ingest(many, "few")
+    assert len(tried) == 200
+
+
+@pytest.mark.parametrize(("bad", "refused"), [(0.02, False), (0.06, False), (0.3, True)])
+def test_a_sample_refuses_what_is_surely_too_bad(few: Params, bad: float, refused: bool) -> None:
+    image = Path("0.png").read_bytes()
+    rng = np.random.default_rng(0)
+    broken = rng.random(6000) < bad
+    pairs = (
+        RawPair(str(i), lambda i=i: b"" if broken[i] else image, ["a dog"], str(i), "test")
+        for i in range(6000)
+    )
+    with pytest.raises(RefusedData) if refused else nullcontext():
+        check_sample(pairs, 6000, 0.05)

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 
 from structxlip.commands import champions, experiments, project, stages
 from structxlip.config import validate_params
-from structxlip.stages.settings import sections, settings
+from structxlip.errors import UserError
+from structxlip.stages.settings import sections, settings, write_sections
 from tests.operation import ROOT
 
 CONTENT: dict[str, Any] = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
@@ -83,7 +84,7 @@ def test_every_section_is_written_and_some_stage_depends_on_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     params = validate_params(CONTENT).for_dataset("other")
-    settings(params, "other")
+    write_sections(params, "other")
     folder = tmp_path / "data/other/settings"
     written = {file.stem: json.loads(file.read_text()) for file in folder.iterdir()}
     assert written == sections(params, "other")
@@ -111,3 +112,63 @@ def test_commands_that_take_a_dataset_follow_its_own_settings(group: Any) -> Non
     source = inspect.getsource(group)
     assert "load_params(" not in source
     assert "dataset_params(" in source
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "sentence"),
+    [
+        ("captions", {"lexicons": ["fashon"]}, "did you mean"),
+        (
+            "captions",
+            {"language_model": "xx_none"},
+            "get it with `python -m spacy download xx_none`",
+        ),
+        ("edges", {"cue": "cany"}, "edges.cue: "),
+        ("edges", {"cue": "orientations"}, "arms.structxlip: edge_branch: image_tower reads maps"),
+        ("model", {"image_tower": "timm:resnet18/gone.safetensors"}, "gone.safetensors"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_is_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    section: str,
+    changes: dict[str, Any],
+    sentence: str,
+) -> None:
+    (tmp_path / "scenes.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    content = deepcopy(CONTENT)
+    content["datasets"] = {"scenes": CONTENT["datasets"]["scenes"] | {"path": "scenes.yaml"}}
+    content["recipes"]["frozen"][section] |= changes
+    with pytest.raises(UserError) as refused:
+        settings(validate_params(content).for_dataset("scenes"), "scenes")
+    assert sentence in str(refused.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_towers_that_made_the_features_are_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scenes.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    content = deepcopy(CONTENT)
+    content["datasets"] = {"scenes": CONTENT["datasets"]["scenes"] | {"path": "scenes.yaml"}}
+    content["recipes"]["frozen"]["model"]["image_tower"] = "timm:resnet18/gone.safetensors"
+    params = validate_params(content).for_dataset("scenes")
+    features = tmp_path / "data/scenes/features"
+    features.mkdir(parents=True)
+    row = ["float32", [4]]
+    spec = {
+        "encoders": params.recipe_settings.model.encoder_settings(),
+        **dict.fromkeys(("pairs", "captions", "chunks"), 0),
+        **dict.fromkeys(("image", "text", "chunk"), row),
+    }
+    (features / "sizes.json").write_text(json.dumps(spec))
+    settings(params, "scenes")
+    assert (tmp_path / "data/scenes/settings/edges.json").is_file()
+
+
+def test_data_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"scenes\.yaml does not exist; put the data there"):
+        settings(validate_params(CONTENT).for_dataset("scenes"), "scenes")
