@@ -89,6 +89,12 @@ class Train(Section):
         description="Number format of the model. bf16: half of the memory and faster on recent "
         "hardware, with more rounding. Losses and weights stay fp32.",
     )
+    val_images: Positive = Field(
+        5000,
+        description="Images of the validation split that each epoch is validated on, with their "
+        "captions: always the same ones, taken by their ids. Higher: a recall with less chance in "
+        "it, and a longer validation.",
+    )
     patience: Positive | None = Field(
         None,
         description="Epochs without a better mean R@1 on validation after which training stops. "

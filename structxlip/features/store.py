@@ -104,11 +104,20 @@ class FeatureStore:
     def rows(self, split: str) -> NDArray[np.int64]:
         """The pairs of a split, ``[n]``; of the training split a share."""
         rows = np.flatnonzero(self.splits == split)
-        if split != "train" or self.train_share == 1:
+        if split != "train":
+            return rows
+        return self.sample(rows, math.ceil(self.train_share * len(rows)))
+
+    def sample(self, rows: NDArray[np.int64], count: int | None) -> NDArray[np.int64]:
+        """At most ``count`` of the pairs ``rows``, in their order; None takes all.
+
+        Which ones depends on their ids alone; a smaller sample is a part of a larger one.
+        """
+        if count is None or count >= len(rows):
             return rows
         hashes = [hashlib.blake2b(name.encode()).digest() for name in self.ids[rows].tolist()]
         order = sorted(range(len(rows)), key=hashes.__getitem__)
-        return rows[np.sort(order[: math.ceil(self.train_share * len(rows))])]
+        return rows[np.sort(order[:count])]
 
     def captions_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The captions of some pairs ``rows``, and for each caption the place of its pair in

@@ -14,9 +14,7 @@ from torch.distributed.checkpoint import state_dict as distributed_state
 
 from structxlip.config import ArmSettings, FittedTrain
 from structxlip.errors import UserError
-from structxlip.evaluation.embedding import embed_split
 from structxlip.evaluation.statistics import mean_recall
-from structxlip.features.store import FeatureStore
 from structxlip.losses import NotFinite, weight_schedule
 from structxlip.models.structxlip import Batch, StructXLIP
 from structxlip.training.batches import BatchRows, TrainingBatches
@@ -149,7 +147,8 @@ class Loop:
         return self.state.epoch * self.batches.steps_per_epoch + self.state.step
 
     def run(self, validate: Validate) -> Iterator[StepResult]:
-        """Train the steps that are left. Yields after each step; validates after each epoch.
+        """Train the steps that are left. Yields after each step; after each epoch all workers call
+        ``validate``, and the first one's numbers count.
 
         Raises ``TrainingFailed`` before a step would spoil the weights.
         """
@@ -185,7 +184,7 @@ class Loop:
         row = {"epoch": epoch + 1, **state.totals}
         row |= {name: metrics[name] for name in ("learning_rate", "logit_scale")}
         with unsharded(self.task):
-            row |= self.world.broadcast(self._validation(validate))
+            row |= self.world.broadcast(validate(self.local_task.model))
         is_best = self._end_epoch(row)
         return StepResult(self.steps_done, total_steps, metrics, row, is_best)
 
@@ -251,12 +250,6 @@ class Loop:
         found["memory_mib"] = peak_memory_mib(self.world.device)
         return found
 
-    def _validation(self, validate: Validate) -> dict[str, float]:
-        """Validate on the first worker alone, unless the model is spread over all of them."""
-        if self.world.rank and not self.world.sharded:
-            return {}
-        return validate(self.local_task.model)
-
     def _end_epoch(self, row: dict[str, float]) -> bool:
         """Add the row of an epoch to the history; returns whether it is the best so far."""
         state, patience = self.state, self.settings.patience
@@ -303,9 +296,3 @@ def weight_factors(arm_settings: ArmSettings, epoch: float) -> dict[str, float]:
         name: weight_schedule(1.0, epoch, **loss.schedule.model_dump())
         for name, loss in arm_settings.structural.items()
     }
-
-
-def validation_recall(model: StructXLIP, store: FeatureStore) -> dict[str, float]:
-    """R@1 both ways on the validation split, of images alone, in percent."""
-    metrics = embed_split(model, store, None, "val", 0.0).ranks().recall((1,))
-    return {f"val/{name}": value for name, value in metrics.items()}

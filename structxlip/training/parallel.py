@@ -30,6 +30,14 @@ class World:
         distributed.broadcast_object_list(held, src=0)
         return held[0]
 
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all workers, which have one shape. All workers must call it."""
+        if self.size == 1:
+            return [tensor]
+        held = [torch.empty_like(tensor) for _ in range(self.size)]
+        distributed.all_gather(held, tensor)
+        return held
+
     def all_have(self, value: object) -> bool:
         """Whether no worker has None. All workers must call it."""
         if self.size == 1:

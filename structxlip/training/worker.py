@@ -8,12 +8,14 @@ from dataclasses import asdict
 
 from structxlip.config import Machine
 from structxlip.errors import UserError
+from structxlip.models.structxlip import StructXLIP
 from structxlip.progress import say
 from structxlip.training.assembly import assemble
 from structxlip.training.checkpoints import BEST, FAILED, STEP, Checkpoints, SavedState
-from structxlip.training.loop import Loop, StepResult, TrainingFailed, validation_recall
+from structxlip.training.loop import Loop, StepResult, TrainingFailed
 from structxlip.training.parallel import World
 from structxlip.training.run import TrainingRun
+from structxlip.training.validation import validation_recall
 
 
 def train_worker(
@@ -36,8 +38,12 @@ def train_worker(
         if world.rank == 0:
             say(f"going on after step {loop.steps_done:,} (epoch {loop.state.epoch + 1})")
     checkpoint_due = _CheckpointSchedule(machine, loop)
+
+    def validate(model: StructXLIP) -> dict[str, float]:
+        return validation_recall(model, training.store, world, run.train.val_images)
+
     try:
-        for result in loop.run(lambda model: validation_recall(model, training.store)):
+        for result in loop.run(validate):
             if world.rank == 0 and (result.epoch or result.step % machine.log_steps == 0):
                 report(result)
             if result.is_best:

@@ -17,9 +17,9 @@ from structxlip.training.loop import (
     Loop,
     StepResult,
     TrainingFailed,
-    validation_recall,
     weight_factors,
 )
+from structxlip.training.validation import validation_recall
 from tests.store import Artifacts
 
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from structxlip.config import EdgeBranch, Params
 from structxlip.models.build import build_model
 from structxlip.ray_session import ray_head
-from structxlip.training.loop import validation_recall
 from structxlip.training.ray_train import worker_cpus
 from structxlip.training.run import TrainingRun
+from structxlip.training.validation import validation_recall
 from tests.store import Artifacts, write_artifacts
 from tests.training.test_loop import change, new_loop, train
 

@@ -12,9 +12,11 @@ import torch
 import torch.distributed as dist
 
 from structxlip.config import Params
+from structxlip.training import validation
 from structxlip.training.assembly import assemble
-from structxlip.training.loop import Loop, validation_recall
+from structxlip.training.loop import Loop
 from structxlip.training.parallel import World
+from structxlip.training.validation import validation_recall
 from tests.store import Artifacts
 from tests.training.test_loop import change
 
@@ -30,7 +32,8 @@ def new_loop(artifacts: Artifacts, params: Params, world: World) -> Loop:
 def curve(artifacts: Artifacts, params: Params, world: World, steps: int) -> list[dict[str, float]]:
     """The metrics of each step, with the validation of each epoch."""
     loop = new_loop(artifacts, params, world)
-    run = loop.run(lambda model: validation_recall(model, artifacts.store))
+    validated = params.recipe_settings.train.val_images
+    run = loop.run(lambda model: validation_recall(model, artifacts.store, world, validated))
     seen = [done.metrics | (done.epoch or {}) for done in islice(run, steps)]
     if world.size == 2:  # what is written by two is what one goes on from
         state = world.broadcast(loop.saved_state())
@@ -44,6 +47,7 @@ def curve(artifacts: Artifacts, params: Params, world: World, steps: int) -> lis
 def worker(rank: int, folder: Path) -> None:
     """One of four processes: first all of them train together, then two."""
     torch.set_num_threads(1)
+    validation.BLOCK = 1  # so that each worker has images and captions of its own to validate
     told = json.loads((folder / "told.json").read_text())
     for size in WORLDS:
         if rank >= size:
@@ -69,7 +73,7 @@ def test_losses_are_those_of_one_worker(
     paper_params: Params,
     tmp_path: Path,
 ) -> None:
-    frozen = change(change(params, epochs=STEPS // 2), "model", dropout=0.3)
+    frozen = change(change(params, epochs=STEPS // 2, val_images=3), "model", dropout=0.3)
     paper = change(paper_params, epochs=STEPS // 2, length_window=2)
     paper = change(paper, learning_rate=1e-4, augmentation="light")
     runs = {
