@@ -30,6 +30,7 @@ ROWS = {
         "16, 24, 40, 56 channels",
         "24, 48, 80, 112; 1 chunk",
     ],
+    "benchmarks/embed.py": ["folder", "folder", "one image", "one image"],
     "benchmarks/fuzz_sources.py": [
         *("table", "coco", "karpathy", "docci", "dci", "deepfashion_multimodal"),
         *("structxlip_json", "medpix", "fashion_products", "flickr", "mimic_cxr"),
