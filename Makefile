@@ -55,12 +55,12 @@ $(READY): pyproject.toml requirements.lock
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	@$(VENV)/bin/pip install --quiet --constraint requirements.lock torch torchvision
-	@$(VENV)/bin/pip install --quiet --constraint requirements.lock --editable '.[offline,dev]'
+	@$(VENV)/bin/pip install --quiet --constraint requirements.lock --editable '.[pipeline,offline,dev]'
 	@$(NO_GIT)
 	@touch $@
 
 lock:
 	@rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
-	@.cache/lock/bin/pip install --quiet '.[offline,dev]'
+	@.cache/lock/bin/pip install --quiet '.[pipeline,offline,dev]'
 	@.cache/lock/bin/pip freeze | grep -v '^structxlip' > requirements.lock
 	@rm -rf .cache/lock

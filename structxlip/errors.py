@@ -29,16 +29,31 @@ class UserError(Exception):
 FULL = ("no space left on device", "disk quota exceeded", "disk is full", "no usable temporary dir")
 READ_ONLY = ("read-only file system", "readonly database", "unable to open database file")
 
+# The packages that `pip install structxlip` leaves out, and the extra that brings each.
+EXTRAS = dict.fromkeys(("matplotlib", "peft", "ray"), "train") | dict.fromkeys(
+    ("dvc", "prefect", "psutil"), "pipeline"
+)
+
 
 def find_user_error(error: BaseException) -> UserError | None:
     """The ``UserError`` in an error that other programs have wrapped, such as Ray.
 
     A full disk, a folder that is read-only and a file without permission are mistakes of the
-    set-up, whoever noticed them. Returns None where there is nothing that a user can correct.
+    set-up, whoever noticed them, and so is a package of an extra that is absent. Returns None where
+    there is nothing that a user can correct.
     """
     chain = list(_chain(error))
     found = [link for link in chain if isinstance(link, UserError)]
-    return found[0] if found else next(filter(None, map(_refused_write, chain)), None)
+    told = (_absent_package(link) or _refused_write(link) for link in chain)
+    return found[0] if found else next(filter(None, told), None)
+
+
+def _absent_package(error: BaseException) -> UserError | None:
+    """A package that is not installed as a sentence, where an extra brings it."""
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or name not in EXTRAS:
+        return None
+    return UserError(f"this needs {name}; run `pip install 'structxlip[{EXTRAS[name]}]'`")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

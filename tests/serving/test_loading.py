@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ import pytest
 
 import structxlip
 from structxlip.config import Edges
-from structxlip.errors import UserError
-from tests.operation import Project
+from structxlip.errors import EXTRAS, UserError
+from tests.operation import ROOT, Project
 from tests.serving.test_embedder import png, save_model
 
 IMAGES = [png((255, 200, 0)), png((0, 90, 255))]
@@ -61,3 +63,39 @@ def test_the_champion_is_loaded_far_from_the_project(
     np.testing.assert_array_equal(champion.embed_images(IMAGES), trained.embed_images(IMAGES))
     with pytest.raises(UserError, match="structxlip-scenes@nobody cannot be loaded from sqlite"):
         structxlip.load("structxlip-scenes@nobody")
+
+
+LEAN = """
+import sys
+from structxlip.errors import EXTRAS, find_user_error
+sys.modules |= dict.fromkeys(EXTRAS)  # as if they were not installed
+import structxlip
+model = structxlip.load(sys.argv[1], alpha=0.5)
+assert model.embed_images([sys.argv[2]]).shape == model.embed_texts(["a fish"]).shape == (1, 16)
+import structxlip.cli, structxlip.serving.bulk, structxlip.serving.search, structxlip.serving.server
+import structxlip.serving.reranker, structxlip.losses
+try:
+    import ray
+except ModuleNotFoundError as error:
+    print(find_user_error(error))
+"""
+
+
+def test_use_needs_no_package_of_an_extra(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", Edges(size_px=64))
+    (tmp_path / "a.png").write_bytes(IMAGES[0])
+    command = [sys.executable, "-c", LEAN, tmp_path / "model", tmp_path / "a.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "this needs ray; run `pip install 'structxlip[train]'`\n", done.stderr
+
+
+def test_the_extras_are_those_of_the_package() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {
+        re.split(r"[\[<>=]", requirement)[0]: extra
+        for extra in ("train", "pipeline")
+        for requirement in declared["optional-dependencies"][extra]
+    }
+    installed_otherwise = {"sqlalchemy": "pipeline", "structxlip": "pipeline"}
+    assert names == EXTRAS | installed_otherwise
+    assert not {re.split(r"[\[<>=]", one)[0] for one in declared["dependencies"]} & set(EXTRAS)
