@@ -138,8 +138,7 @@ def graphs(embedder: Embedder) -> dict[str, Graph]:
     masked = isinstance(reader, SentenceTower)
 
     def pixels(rows: int) -> Inputs:
-        side = images.image_px if isinstance(images, ImageTower) else images.side
-        return (_random((rows, side, side, 3)),)
+        return (_random((rows, images.image_px, images.image_px, 3)),)
 
     def tokens(rows: int) -> Inputs:
         asked = [TEXTS[row % len(TEXTS)] for row in range(rows)]
