@@ -54,7 +54,8 @@ class Artifacts:
 
 def write_artifacts(folder: Path, model: Model) -> Artifacts:
     """40 pairs (28 train, 4 val, 8 test) with 1 to 3 captions and 0 to 4 chunks a caption: features
-    where the towers of ``model`` are frozen, else pixels and tokens."""
+    where the towers of ``model`` are frozen, else pixels and tokens; and copies in other colours
+    where it has them."""
     found = Artifacts(folder / "features", folder / "edges")
     found.features.mkdir()
     found.edges.mkdir()
@@ -72,6 +73,7 @@ def write_artifacts(folder: Path, model: Model) -> Artifacts:
         else RowSpec("uint8", (IMAGE_PX, IMAGE_PX, 3)),
         text=RowSpec("float32", (TEXT_DIM,)) if model.frozen else RowSpec("int32", (TEXT_LENGTH,)),
         chunk=RowSpec("float32", (TEXT_DIM,)) if model.frozen else RowSpec("int32", (2,)),
+        copies=model.colour_copies,
     )
     texts = [f"caption {i}" for i in range(sizes.captions)]
     texts[0] = texts[-1] = "The same words"
@@ -94,6 +96,9 @@ def write_artifacts(folder: Path, model: Model) -> Artifacts:
         ("chunks", sizes.chunks),
     ):
         writer.append(**{name: _random(rng, name, rows, frozen=model.frozen).tobytes()})
+    if model.colour_copies:
+        copies = rng.standard_normal((28, model.colour_copies, IMAGE_DIM))
+        writer.append(copies=copies.astype(np.float32).tobytes())
     writer.close()
     maps = [rng.random((EDGES_PX, EDGES_PX)) < 0.2 for _ in ids]
     table = pa.table(

@@ -12,7 +12,7 @@ from structxlip.config.section import NonNegativeFloat, Positive, Section
 from structxlip.config.train import Train
 
 # Keys that only projection heads on frozen towers read.
-HEAD_KEYS = ("embed_dim", "hidden_dim", "dropout")
+HEAD_KEYS = ("embed_dim", "hidden_dim", "dropout", "colour_copies")
 # Keys of `train` that only a trained CLIP reads.
 TRAINED_CLIP_KEYS = (
     "clip_learning_rate",
@@ -68,6 +68,13 @@ class Model(Section):
         description="Share of hidden units that each step leaves out. Higher: overfits less and "
         "learns more slowly.",
     )
+    colour_copies: Annotated[int, Field(ge=0, le=8)] = Field(
+        0,
+        description="Copies of each training picture with another hue, saturation, contrast and "
+        "brightness, which the frozen image tower reads too. Each batch takes a picture or one of "
+        "its copies, the same for both arms. Higher: recall falls less where colours change, may "
+        "fall where they do not, and the stage `features` takes longer. 0: none.",
+    )
 
     @model_validator(mode="after")
     def _check_trained(self) -> Model:
@@ -87,9 +94,13 @@ class Model(Section):
         return self.trained == "heads"
 
     def encoder_settings(self) -> dict[str, Any]:
-        """The settings that decide what the feature store holds."""
+        """The settings of what turns images and texts into rows of the feature store."""
         names = {"image_tower", "text_tower", "image_px", "max_tokens"}
         return self.model_dump(include=names) | {"frozen": self.frozen}
+
+    def feature_settings(self) -> dict[str, Any]:
+        """The settings of the feature store: its encoders, and the copies beside each picture."""
+        return self.encoder_settings() | {"colour_copies": self.colour_copies}
 
 
 class Evaluation(Section):

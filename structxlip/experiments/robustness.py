@@ -28,7 +28,7 @@ from structxlip.evaluation.protocol import Scorers
 from structxlip.evaluation.retrieval import Ranks
 from structxlip.evaluation.statistics import bootstrap_delta, mean_recall
 from structxlip.experiments.compare import CONTROLS, LABELS, ROWS, planned_trials
-from structxlip.experiments.rows import METHOD, VANILLA
+from structxlip.experiments.rows import BOTH_ARMS, METHOD, VANILLA, plan
 from structxlip.experiments.summary import about
 from structxlip.experiments.tables import CACHE, Table, pictures_key, publish
 from structxlip.experiments.trials import Trial, run_trials, trials_of
@@ -49,6 +49,17 @@ if TYPE_CHECKING:
 
 BLOCK = 64
 MEAN = "mean_of_changes"
+# Both arms trained on pictures of changed colours too: the obvious way to meet such a change.
+COLOUR_COPIES = 2
+RECOLOURED = {
+    name: replace(
+        row, label=f"{row.label}, colours changed in training", colour_copies=COLOUR_COPIES
+    )
+    for name, row in (
+        ("vanilla_colours", BOTH_ARMS[VANILLA]),
+        ("structxlip_colours", BOTH_ARMS[METHOD]),
+    )
+}
 CHANGED = [name for name in CHANGES if name != "unchanged"]
 UNCHANGED, UNDER_CHANGE = "unchanged", "under_change"  # where validation chooses α
 
@@ -60,6 +71,8 @@ def robustness(params: Params, dataset: str, seeds: Sequence[int]) -> None:
     Raises ``UserError`` when the features are not made, or a training fails.
     """
     trials = planned_trials(params, dataset, seeds)
+    if params.recipe_settings.model.frozen:
+        trials += plan(params, dataset, RECOLOURED, seeds)
     outcomes = run_trials(trials, trials_of(dataset), f"train for robustness {dataset}")
     changed = _changed_splits(params, dataset, trials[0].folder(trials_of(dataset)))
     recipe = params.recipe_settings
@@ -328,18 +341,26 @@ def summarised(
                 cell["over_vanilla"] = gain(row, VANILLA, changes)
             if row in CONTROLS:
                 cell["structxlip_over"] = gain(METHOD, row, changes)
+            if row == "structxlip_colours":
+                cell["over_vanilla_colours"] = gain(row, "vanilla_colours", changes)
             rows.setdefault(row, {})[column] = cell
     return rows
 
 
 def table(found: Mapping[str, Any]) -> Table:
     """The numbers of ``robustness.json`` for readers: a row for each change."""
-    names = [name for name in ROWS if name in found["rows"]]
+    labels = {name: LABELS[name] for name in ROWS} | {
+        name: row.label for name, row in RECOLOURED.items()
+    }
+    names = [name for name in labels if name in found["rows"]]
+    recoloured = found["rows"].get("structxlip_colours")
     rows = []
     for change in found["rows"][VANILLA]:
         shown = [f"{found['rows'][name][change]['R@1']:.1f}" for name in names]
         robust = found["rows_alpha_under_change"]
         cells = [f"{robust[METHOD][change]['R@1']:.1f}", *_gains(robust, change)]
+        if recoloured:
+            cells.append(gain_text(recoloured[change]["over_vanilla_colours"]))
         rows.append([title(change), *shown, *_gains(found["rows"], change), *cells])
     weights = {
         way: "; ".join(
@@ -355,9 +376,10 @@ def table(found: Mapping[str, Any]) -> Table:
         f"{weights[UNCHANGED]}); in the last three columns all rows have those that are best in "
         f"the mean over changed ones (StructXLIP: {weights[UNDER_CHANGE]}).",
         [
-            *("test images", *(LABELS[name] for name in names)),
+            *("test images", *(labels[name] for name in names)),
             *("over vanilla", "over the best control"),
             *("StructXLIP, α and β under change", "over vanilla", "over the best control"),
+            *(["colours changed in training: over vanilla"] if recoloured else []),
         ],
         rows,
     )

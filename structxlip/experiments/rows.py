@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from structxlip.config import Arm, ArmSettings, Params
+from structxlip.data.shards import shards
 from structxlip.experiments.tables import CACHE, pictures_key
 from structxlip.experiments.trials import Trial
 from structxlip.features.grey_pictures import write_grey_pictures
@@ -17,6 +18,7 @@ from structxlip.incremental.artifacts import DATA
 from structxlip.incremental.row_cache import signature
 from structxlip.stages.edge_features import write_edge_features, write_picture_features
 from structxlip.stages.edges import make_edges
+from structxlip.stages.features import features
 from structxlip.training.run import TrainingRun
 
 VANILLA, METHOD = "vanilla", "structxlip"
@@ -38,6 +40,7 @@ class Row:
         change: how the settings of the arm StructXLIP differ from those of the recipe.
         edges: how the settings of the edge maps differ from those of the recipe.
         train_share: of the training pairs.
+        colour_copies: of each training picture, beside those of the recipe.
     """
 
     label: str
@@ -46,6 +49,7 @@ class Row:
     change: Callable[[ArmSettings], ArmSettings] = unchanged
     edges: Mapping[str, Any] = field(default_factory=dict)
     train_share: float = 1.0
+    colour_copies: int = 0
 
 
 BOTH_ARMS = {VANILLA: Row("vanilla fine-tuning", "vanilla"), METHOD: Row("StructXLIP")}
@@ -62,9 +66,10 @@ def plan(
     planned = []
     for name, row in rows.items():
         changed = [_changed(params, row, seed) for seed in seeds]
-        edges, features = data / "edges", data / "edge_features"
+        edges, edge_features = data / "edges", data / "edge_features"
         if row.edges:
-            edges, features = _edges_of(changed[0], dataset, row.edges)
+            edges, edge_features = _edges_of(changed[0], dataset, row.edges)
+        store = _recoloured(changed[0], dataset) if row.colour_copies else data / "features"
         pictures = _pictures(changed[0], dataset, row.view)
         planned += [
             Trial(
@@ -72,9 +77,9 @@ def plan(
                 TrainingRun(
                     of_seed,
                     row.arm,
-                    data / "features",
+                    store,
                     edges,
-                    features,
+                    edge_features,
                     row.view,
                     pictures,
                     row.train_share,
@@ -91,8 +96,13 @@ def _changed(params: Params, row: Row, seed: int) -> Params:
     arms = {"structxlip": row.change(recipe.arms.structxlip)}
     thresholds = {"low": None, "high": None} if "cue" in row.edges else {}  # in units of a detector
     edges = recipe.edges.model_copy(update=thresholds | dict(row.edges))
+    copies = recipe.model.colour_copies + row.colour_copies
     changed = recipe.model_copy(
-        update={"arms": recipe.arms.model_copy(update=arms), "edges": edges}
+        update={
+            "arms": recipe.arms.model_copy(update=arms),
+            "edges": edges,
+            "model": recipe.model.model_copy(update={"colour_copies": copies}),
+        }
     )
     recipes = params.recipes | {params.recipe: changed}
     return params.model_copy(update={"seed": seed, "recipes": recipes})
@@ -116,6 +126,16 @@ def _pictures(params: Params, dataset: str, view: ViewName) -> Path | None:
     grey = (CACHE / dataset / f"grey-{key}.npy").resolve()
     write_grey_pictures(pairs, grey, settings)
     return grey
+
+
+def _recoloured(changed: Params, dataset: str) -> Path:
+    """Make the feature store with copies of the training pictures in other colours; its folder."""
+    data, settings = (DATA / dataset).resolve(), changed.recipe_settings.model.feature_settings()
+    key = signature(pictures_key(data / "pairs"), json.dumps(settings), *shards(data / "captions"))
+    folder = (CACHE / dataset / f"features-{key}").resolve()
+    if not folder.exists():
+        features(changed, dataset, folder)
+    return folder
 
 
 def _edges_of(changed: Params, dataset: str, changes: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -34,6 +34,7 @@ class StoreSpec:
         image: one row of an image.
         text: one row of a caption or a structural caption.
         chunk: one row of a chunk.
+        copies: of each training picture in other colours.
     """
 
     encoders: dict[str, Any]
@@ -43,6 +44,7 @@ class StoreSpec:
     image: RowSpec
     text: RowSpec
     chunk: RowSpec
+    copies: int = 0
 
     @classmethod
     def read(cls, directory: Path) -> StoreSpec:
@@ -60,7 +62,9 @@ class FeatureStore:
     For frozen towers the rows are float32 features: ``image [N, Di]``, ``caption [M, Dt]``,
     ``structure [M, Dt]`` (of the structural captions) and ``chunks [K, Dt]``. For a CLIP that is
     trained, ``image [N, S, S, 3]`` is uint8 pixels, ``caption`` and ``structure [M, L]`` are int32
-    tokens, and ``chunks [K, 2]`` are the tokens [first, last) of each chunk.
+    tokens, and ``chunks [K, 2]`` are the tokens [first, last) of each chunk. Where the store has
+    copies of the training pictures in other colours, ``copies [n, copies, Di]`` has a row for each
+    of the ``n`` training pairs.
 
     Attributes:
         spec: what the store holds.
@@ -91,6 +95,7 @@ class FeatureStore:
             self.spec = StoreSpec.read(directory)
             self.image, self.caption = array("image"), array("caption")
             self.structure, self.chunks = array("structure"), array("chunks")
+            self.copies = array("copies") if self.spec.copies else None
             self.caption_offsets = np.load(directory / "caption_offsets.npy")
             self.chunk_offsets = np.load(directory / "chunk_offsets.npy")
             self.caption_ids = np.load(directory / "caption_ids.npy")
@@ -100,6 +105,7 @@ class FeatureStore:
         except (OSError, KeyError, TypeError, ValueError):  # none, or one of an older version
             raise UserError(f"{directory} holds no features; run the stage `features`") from None
         self.ids, self.splits = np.array(index["ids"]), np.array(index["splits"])
+        self._place = np.cumsum(self.splits == "train") - 1  # among all training pairs
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """The pairs of a split, ``[n]``; of the training split a share."""
@@ -118,6 +124,15 @@ class FeatureStore:
         hashes = [hashlib.blake2b(name.encode()).digest() for name in self.ids[rows].tolist()]
         order = sorted(range(len(rows)), key=hashes.__getitem__)
         return rows[np.sort(order[:count])]
+
+    def recoloured(self, rows: NDArray[np.int64], which: NDArray[np.int64]) -> NDArray[Any]:
+        """The pictures of some training pairs ``rows [n]``, each as it is (``which [n]`` is 0) or
+        as the copy of that number, counted from 1; ``[n, Di]``."""
+        assert self.copies is not None, "the store has no copies"
+        images = self.image[rows]
+        changed = which > 0
+        images[changed] = self.copies[self._place[rows[changed]], which[changed] - 1]
+        return images
 
     def captions_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The captions of some pairs ``rows``, and for each caption the place of its pair in

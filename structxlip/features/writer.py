@@ -131,6 +131,9 @@ class FeatureWriter(ArrayWriter):
             "structure": (spec.captions, spec.text),
             "chunks": (spec.chunks, spec.chunk),
         }
+        if spec.copies:
+            one = RowSpec(spec.image.dtype, (spec.copies, *spec.image.shape))
+            rows["copies"] = (splits.count("train"), one)
         super().__init__(directory, rows)
 
 

@@ -54,6 +54,8 @@ def build_model(
             raise UserError(f"arms.structxlip: {error}", 2) from None
     if store.spec.encoders != settings.encoder_settings():
         raise UserError("the features were made with other towers; run `dvc repro`")
+    if store.spec.copies != settings.colour_copies:
+        raise UserError("the features have other colour_copies; run `dvc repro`")
     torch.manual_seed(seed)
     if settings.frozen:
         return _heads(settings, store, "second_head" if second_head else branch, view)

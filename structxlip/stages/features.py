@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from importlib.metadata import version
-from itertools import accumulate
+from itertools import accumulate, compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,14 @@ import numpy as np
 from structxlip.config import Model, Params
 from structxlip.data.images import decode_rgb
 from structxlip.data.shards import read_shards, shards
+from structxlip.features.colours import colour_copies
 from structxlip.features.store import StoreSpec
 from structxlip.features.writer import ArrayWriter, FeatureWriter
 from structxlip.incremental.artifacts import DATA, replace_directory
 from structxlip.incremental.ray_map import Worker, map_units
 from structxlip.incremental.row_cache import CACHE, row_key, signature
 from structxlip.incremental.row_groups import RowGroup, read_row_groups, row_groups
-from structxlip.models.towers import load_encoders, named_files
+from structxlip.models.towers import Pixels, load_encoders, named_files
 from structxlip.progress import say
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1]
 # The code that decides the bytes of the features; the rest of the stage moves them about.
 CODE = (
+    PACKAGE / "features/colours.py",
     PACKAGE / "data/images.py",
     PACKAGE / "data/readers/lfs.py",
     PACKAGE / "features/groups.py",
@@ -53,18 +55,21 @@ PACKAGES = (
     "timm",
     "tokenizers",
     "torch",
+    "torchvision",
     "transformers",
 )
 
 
-def features(params: Params, dataset: str) -> None:
-    """Encode the images and captions of a dataset into its feature store."""
+def features(params: Params, dataset: str, target: Path | None = None) -> None:
+    """Encode the images and captions of a dataset into its feature store, or into the folder
+    ``target``."""
     pairs, captions = DATA / dataset / "pairs", DATA / dataset / "captions"
     settings, home = params.recipe_settings.model, CACHE / "features" / dataset
     groups = row_groups(pairs)
     writer = _writer(home, settings, pairs, groups, captions)
     make_worker = partial(_worker, pairs, captions, settings)
-    fill(writer, "image", groups, make_worker, f"features {dataset}", DATA / dataset / "features")
+    target = target or DATA / dataset / "features"
+    fill(writer, "image", groups, make_worker, f"features {dataset}", target)
 
 
 def fill(
@@ -141,6 +146,7 @@ def _writer(
             image=images.row,
             text=texts.row,
             chunk=texts.chunk_row,
+            copies=settings.colour_copies,
         ),
         ids=ids,
         splits=splits,
@@ -160,7 +166,7 @@ def _signature(settings: Model, *sources: bytes | Path) -> str:
     """A hash of everything that the features depend on."""
     towers = dict.fromkeys((settings.image_tower, settings.text_tower))
     return signature(
-        json.dumps(settings.encoder_settings()),
+        json.dumps(settings.feature_settings()),
         cv2.__version__,
         *versions(PACKAGES),
         *CODE,
@@ -171,11 +177,13 @@ def _signature(settings: Model, *sources: bytes | Path) -> str:
 
 def _worker(pairs: Path, captions: Path, settings: Model) -> Worker[RowGroup]:
     image_encoder, text_encoder = load_encoders(**settings.encoder_settings())
+    square = Pixels(settings.image_px)
 
     def work(group: RowGroup) -> pa.Table:
         import pyarrow as pa
 
-        images = group.read(pairs, ["image"])["image"]
+        rows = group.read(pairs, ["image", "split"])
+        pictures = [decode_rgb(image.as_py()) for image in rows["image"]]
         texts = group.read(captions, ["text", "structure", "weights", "chunks"]).to_pylist()
         spans = [[(chunk["start"], chunk["end"]) for chunk in row["chunks"]] for row in texts]
         caption, _ = text_encoder.encode([row["text"] for row in texts])
@@ -185,11 +193,19 @@ def _worker(pairs: Path, captions: Path, settings: Model) -> Worker[RowGroup]:
             [row["structure"] for row in texts], spans, weights if downweighted else None
         )
         arrays = {
-            "image": image_encoder.encode([decode_rgb(image.as_py()) for image in images]),
+            "image": image_encoder.encode(pictures),
             "caption": caption,
             "structure": structure,
             "chunks": np.concatenate(chunks),
         }
+        in_training = (split == "train" for split in rows["split"].to_pylist())
+        copies = [
+            copy
+            for picture in compress(pictures, in_training)
+            for copy in colour_copies(square.encode([picture])[0], settings.colour_copies)
+        ]
+        if copies:
+            arrays["copies"] = image_encoder.encode(copies)
         return pa.table({name: [array.tobytes()] for name, array in arrays.items()})
 
     return work

@@ -44,6 +44,7 @@ def sections(params: Params, dataset: str) -> dict[str, Any]:
         "edges": recipe.edges.model_dump(),
         "captions": params.caption_settings(dataset).of_parsing(),
         "towers": recipe.model.encoder_settings(),
+        "features": recipe.model.feature_settings(),
         "model": recipe.model.model_dump(),
         "train": recipe.train.model_dump(),
         "vanilla": recipe.arm_settings("vanilla").model_dump(),

@@ -110,6 +110,9 @@ class TrainingBatches:
         shifts = rng.integers(-most, most + 1, size=(len(rows.pairs), 2))[local]
         pairs, captions = rows.pairs[local], rows.captions[local]
         images, augmentation = store.image[pairs], None
+        if store.spec.copies:
+            which = rng.integers(0, store.spec.copies + 1, len(rows.pairs))[local]
+            images = store.recoloured(pairs, which)
         if self.augmented:
             augmentation = Augmentation.draw(rng, store.names_side[rows.captions])[local]
             images = augmentation.images(images)

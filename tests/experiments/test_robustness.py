@@ -19,17 +19,24 @@ from structxlip.experiments import robustness
 from structxlip.experiments.compare import ROWS, planned_trials
 from structxlip.experiments.robustness import (
     CHANGED,
+    COLOUR_COPIES,
     MEAN,
+    RECOLOURED,
     ChangedSplit,
     change_split,
     packed,
     summarised,
+    table,
     unpacked,
 )
+from structxlip.experiments.rows import plan
 from structxlip.experiments.trials import run_trials
 from structxlip.features.store import FeatureStore
 from structxlip.models.build import load_model
+from structxlip.stages.edges import edges
+from tests.conftest import small
 from tests.experiments.test_compare import outcomes
+from tests.stages.test_features import write_sources
 from tests.store import write_artifacts
 from tests.training.test_loop import change
 
@@ -85,6 +92,40 @@ def test_a_table_of_all_changes_is_written(
         assert found["rows"][trial.row]["unchanged"]["R@1"] == pytest.approx(
             (recall["image_to_text/R@1"] + recall["text_to_image/R@1"]) / 2
         )
+
+
+def test_both_arms_are_trained_on_changed_colours_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = small("frozen", {"image_px": 96})
+    write_sources(params, 12)
+    edges(params, "scenes")
+    trials = plan(params, "scenes", RECOLOURED, [0])
+    assert [trial.run.arm for trial in trials] == ["vanilla", "structxlip"]
+    stores = [trial.run.store() for trial in trials]
+    assert [store.spec.copies for store in stores] == [COLOUR_COPIES, COLOUR_COPIES]
+    run_trials(trials, Path("kept"), "test")  # the features fit what is trained
+    made = trials[0].run.features.stat().st_mtime_ns
+    again = plan(params, "scenes", RECOLOURED, [1])
+    assert again[0].run.features.stat().st_mtime_ns == made
+
+
+def test_arms_of_changed_colours_are_compared_with_each_other() -> None:
+    good, bad = ([o.scored.ranks() for o in outcomes(quality)] for quality in (3.0, 0.5))
+    ranks = {
+        name: {row: bad for row in ROWS} | {"vanilla_colours": bad, "structxlip_colours": good}
+        for name in CHANGES
+    }
+    rows = summarised(ranks, np.arange(60), samples=100, seed=0)
+    assert rows["structxlip_colours"][MEAN]["over_vanilla_colours"]["low"] > 0
+    assert "over_vanilla_colours" not in rows["structxlip"][MEAN]
+    found = {"dataset": "d", "recipe": "r", "seeds": [0], "rows": rows}
+    weights = {way: {row: [0.5] for row in rows} for way in ("unchanged", "under_change")}
+    found |= {"rows_alpha_under_change": rows, "alphas": weights, "betas": weights}
+    shown = table(found)
+    assert {len(row) for row in shown.rows} == {len(shown.header)}
+    assert sum("colours changed in training" in name for name in shown.header) == 3
 
 
 def test_changed_images_are_encoded_as_the_stages_encode_them(project: Params) -> None:

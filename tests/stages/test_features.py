@@ -24,11 +24,12 @@ from structxlip.data.images import decode_rgb
 from structxlip.data.ingestion import write_pairs
 from structxlip.data.pairs import RawPair
 from structxlip.data.shards import shards
+from structxlip.features.colours import colour_copies
 from structxlip.features.edge_maps import EdgeMaps
 from structxlip.features.store import FeatureStore
 from structxlip.incremental import ray_map
 from structxlip.models.structxlip import Batch
-from structxlip.models.towers import load_encoders
+from structxlip.models.towers import Pixels, load_encoders
 from structxlip.stages import features as stage
 from structxlip.stages.captions import captions
 from structxlip.stages.edges import edges
@@ -340,6 +341,27 @@ def test_cached_features_train_like_the_towers(
     assert from_cache.shape == (8, 5)
     assert from_cache[-1, -1] < from_cache[0, -1]
     np.testing.assert_allclose(from_towers, from_cache, atol=1e-4, rtol=0)
+
+
+def test_copies_of_training_pictures_in_other_colours_are_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = small("frozen", {"image_px": 96})
+    write_sources(params, 12)
+    params = with_model(params, colour_copies=2)
+    features(params, "scenes", tmp_path / "recoloured")
+    assert not FEATURES.exists()
+    store = FeatureStore(tmp_path / "recoloured")
+    assert store.copies is not None
+    assert len(store.copies) == 10  # two are of validation and test
+    encoder = load_encoders(**params.recipe_settings.model.encoder_settings())[0]
+    rows = store.rows("train")[[3, 7]]
+    square = Pixels(96).encode([decode_rgb(picture(rows[0]))])[0]
+    copies = colour_copies(square, 2)
+    found = store.recoloured(rows, np.array([2, 0]))
+    np.testing.assert_allclose(found[0], encoder.encode([copies[1]])[0], atol=0.05)
+    np.testing.assert_array_equal(found[1], store.image[rows[1]])
 
 
 def batches(store: FeatureStore, maps: EdgeMaps) -> TrainingBatches:

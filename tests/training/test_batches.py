@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from structxlip.config import Edges
+from structxlip.config import Edges, Params
 from structxlip.cues import ConfiguredCue, branch_input
 from structxlip.training.augmentation import Augmentation
 from structxlip.training.batches import TrainingBatches, shift_cells, shift_maps, token_lengths
-from tests.store import Artifacts
+from tests.store import Artifacts, write_artifacts
 
 
 def draw(artifacts: Artifacts, *, edges: bool = True, epoch: int = 3, **changes: int) -> list[dict]:
@@ -174,3 +175,24 @@ def test_a_mirrored_picture_has_mirrored_cells() -> None:
     np.testing.assert_allclose(mirror.maps(cells), wanted, atol=1 / 255)
     binary = (np.random.default_rng(0).random((1, 1, 8, 8)) < 0.2).astype(np.float32)
     np.testing.assert_array_equal(mirror.maps(binary), binary[..., ::-1])
+
+
+def test_batches_take_pictures_or_their_copies_in_other_colours_alike_in_both_arms(
+    tmp_path: Path, params: Params
+) -> None:
+    model = params.recipe_settings.model.model_copy(update={"colour_copies": 2})
+    found = write_artifacts(tmp_path, model)
+    store = found.store
+    seen = set()
+    for epoch in range(3):
+        plain, structural = (draw(found, edges=edges, epoch=epoch) for edges in (False, True))
+        halves = [draw(found, epoch=epoch, rank=rank, workers=2) for rank in range(2)]
+        batches = TrainingBatches(store, None, batch_size=12, chunks_per_caption=2, seed=5)
+        for step, rows in enumerate(batches.epoch(epoch)):
+            images = plain[step]["image"]
+            torch.testing.assert_close(images, structural[step]["image"])
+            torch.testing.assert_close(images, torch.cat([half[step]["image"] for half in halves]))
+            for pair, image in zip(rows.pairs, images.numpy(), strict=True):
+                forms = [store.image[pair], *store.copies[pair]]  # the training pairs come first
+                seen.add(next(i for i, form in enumerate(forms) if (form == image).all()))
+    assert seen == {0, 1, 2}
