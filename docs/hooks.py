@@ -148,6 +148,7 @@ PLACES = {
     "tracking": (2.75, 2),
     "doctor": (4.4, 1),
     "needs": (4.4, 2),
+    "estimates": (5.5, 2),
     "evaluation": (1.7, 3),
     "serving": (2.75, 3),
     "captions": (4.4, 3),

@@ -14,12 +14,14 @@ from structxlip.errors import UserError
 if TYPE_CHECKING:
     from structxlip.needs import Need
 
+PROBE_S = 2.0  # ten seconds for the five stages
 PACKAGES = ("torch", "timm", "open_clip_torch", "opencv-python-headless", "spacy", "ray", "mlflow",
             "dvc", "prefect")  # fmt: skip
 
 
-def examine(params_file: Path) -> bool:
-    """Print a table of checks, with a remedy for each that fails.
+def examine(params_file: Path, probe_s: float | None = PROBE_S) -> bool:
+    """Print a table of checks, with a remedy for each that fails. Where all pass, print how long
+    each stage takes here, estimated from a probe of ``probe_s`` seconds a stage; None skips it.
 
     Returns whether all checks pass, so that the parameters in ``params_file`` can be run here.
     """
@@ -33,7 +35,32 @@ def examine(params_file: Path) -> bool:
         mark = "[green]ok[/]" if passed else "[red]missing[/]"
         table.add_row(mark, *map(escape, (name, found, "" if passed else remedy)))
     Console().print(table)
-    return all(passed for passed, *_ in checks)
+    whole = all(passed for passed, *_ in checks)
+    if whole and probe_s is not None:
+        for line in _estimates(params_file, probe_s):
+            Console().print(line, highlight=False)
+    return whole
+
+
+def _estimates(params_file: Path, probe_s: float) -> list[str]:
+    """The estimated minutes of each stage, for each active dataset that can be opened."""
+    from structxlip.config import load_params
+    from structxlip.estimates import estimated_minutes
+
+    params, lines = load_params(params_file), []
+    for name in params.datasets:
+        try:
+            found = estimated_minutes(params.for_dataset(name), name, probe_s)
+        except UserError as error:
+            lines.append(f"{name}: {error}")
+            continue
+        stages = ", ".join(f"{stage} {_minutes(value)}" for stage, value in found.items())
+        lines.append(f"{name}, estimated minutes on this machine as busy as it is now: {stages}")
+    return lines
+
+
+def _minutes(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 Check = tuple[bool, str, str, str]  # whether it passes, what is checked, what was found, the remedy

@@ -17,7 +17,7 @@ LEVELS = {
     **dict.fromkeys(("data", "cues", "captions", "features", "losses", "incremental"), 2),
     "models": 3,
     **dict.fromkeys(("evaluation", "training", "reports", "serving", "tracking", "needs"), 4),
-    **dict.fromkeys(("stages", "experiments", "doctor"), 5),
+    **dict.fromkeys(("stages", "experiments", "doctor", "estimates"), 5),
     "commands": 6,
     "cli": 7,
 }
