@@ -35,6 +35,7 @@ from random_data import project_folder
 from script import new_parser, parse, print_header, print_row
 from structxlip.config import ArmSettings, Params, load_params
 from structxlip.experiments.compare import second_head
+from structxlip.experiments.robustness import RECOLOURED
 from structxlip.experiments.rows import BOTH_ARMS, Row, plan
 from structxlip.experiments.trials import Outcome, Trial, run_trials, trials_of
 
@@ -81,6 +82,8 @@ ROWS = {
     "image_tower, region-chunk of weight 0.1": row(region_chunk={"weight": 0.1}),
     "image_tower, edge-image of weight 0.5": row(edge_image={"weight": 0.5}),
     "image_tower, edge-text detached": row(edge_text={"detach": ["text"]}),
+    "vanilla, colours changed": RECOLOURED["vanilla_colours"],
+    "structxlip, colours changed": RECOLOURED["structxlip_colours"],
 }
 
 
