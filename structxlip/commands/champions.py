@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from structxlip.commands.options import PARAMS, DatasetArgument, ParamsFile, dataset_params
+from structxlip.config import load_params
 
 commands = typer.Typer()
 
+VersionArgument = Annotated[str, typer.Argument(help="DATASET@champion, or DATASET/3.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Goes into the log of decisions.")]
 
 
@@ -41,3 +44,39 @@ def history(dataset: DatasetArgument) -> None:
     from structxlip.tracking.commands import history as print_history
 
     print_history(dataset)
+
+
+@commands.command()
+def lineage(version: VersionArgument) -> None:
+    """Print what a version was made of: commit, data, parameters, runs, and the decision on it."""
+    from structxlip.tracking.commands import print_lineage
+
+    print_lineage(version)
+
+
+@commands.command()
+def reproduce(
+    version: VersionArgument,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+) -> None:
+    """Check out a version into a new folder, train it anew there, and compare the numbers."""
+    from structxlip.tracking.reproduction import reproduce as make_again
+
+    make_again(version, folder)
+
+
+@commands.command()
+def gc(
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove it; else it is only told.")
+    ] = False,
+    decisions: Annotated[
+        int, typer.Option(min=0, help="Last decisions about each dataset whose versions stay.")
+    ] = 10,
+    days: Annotated[float, typer.Option(min=0, help="What is younger stays.")] = 7,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Say what no champion and no recent decision needs, with sizes, and remove it when told to."""
+    from structxlip.tracking.commands import clean
+
+    clean(load_params(params), decisions, days, remove)

@@ -54,7 +54,7 @@ def train(params: Params, dataset: str, arm: Arm) -> None:
             "cues": cues_of(run.edges) if run.arm_settings.is_structural else [],
             "dataset": dataset,
             "arm": arm,
-            "training": run.name,
+            "training": run.name,  # finds its run in MLflow
             "start": start_of(MODELS / dataset),
             "train": run.train.model_dump(),
             "captions": captions.model_dump(),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from structxlip.incremental.artifacts import DATA, MODELS, REPORTS
+from structxlip.incremental.artifacts import DATA, REPORTS
 from structxlip.reports.comparison import gain_sentence
 from structxlip.reports.provenance import VERSION_MARK
 
@@ -26,7 +25,7 @@ def describe(client: Any, name: str, number: str, metrics: dict[str, Any]) -> No
     """
     dataset, version = name.removeprefix("structxlip-"), client.get_model_version(name, number)
     run, tags = client.get_run(version.run_id), version.tags
-    training = _training_run(client, run.info.experiment_id, dataset, tags["arm"])
+    training = tags.get(f"training/{tags['arm']}")  # older releases did not keep it
     # The registered model gives embeddings, which do not rerank.
     gain = gain_sentence({"delta": metrics.get("delta_fused", metrics["delta"])})
     load = f'structxlip.load("models:/{name}/{number}")'
@@ -35,7 +34,7 @@ def describe(client: Any, name: str, number: str, metrics: dict[str, Any]) -> No
         f"embeddings alone: {gain} (95 % bootstrap interval).\n",
         f"- load it: `{load}`",
         f"- numbers and report: {_link(run)}",
-        *([f"- trained in {_link(training)}"] if training else []),
+        *([f"- trained in {_link(client.get_run(training))}"] if training else []),
         f"- made from: pairs `{tags['pairs']}` ({tags['images_seen']} images), parameters "
         f"`{tags['params']}`" + (f", commit `{tags['commit']}`" if tags["commit"] else ""),
     ]
@@ -58,14 +57,6 @@ def _pairs(dataset: str, digest: str) -> Any:
     pairs = json.dumps({"uri": (DATA / dataset / "pairs").resolve().as_uri()})
     found = Dataset(dataset, digest, "local", pairs)
     return DatasetInput(found, [InputTag("mlflow.data.context", "training")])
-
-
-def _training_run(client: Any, experiment: str, dataset: str, arm: str) -> Any:
-    """The run in which an arm was trained; None where this store has none."""
-    described = json.loads(Path(MODELS, dataset, arm, "preprocess.json").read_text())
-    wanted = f"tags.training = '{described.get('training')}'"
-    found = client.search_runs([experiment], wanted, max_results=1)
-    return found[0] if found else None
 
 
 def _link(run: Any) -> str:

@@ -30,6 +30,7 @@ from structxlip.tracking.decisions import append_decision
 from structxlip.tracking.description import describe
 from structxlip.tracking.evidence import Candidate, collect, recall
 from structxlip.tracking.gate import Decision, Evidence, decide, holds_against_vanilla
+from structxlip.tracking.lineage import record
 from structxlip.tracking.origin import origin
 from structxlip.tracking.promotion import CHALLENGER, CHAMPION, promote, version_of
 from structxlip.tracking.scoring import Scored, score_package
@@ -167,6 +168,7 @@ def _create(
             f"tells why.",
         )
     tags = {"arm": candidate.arm, "package": candidate.digest} | comes_from
+    tags |= record(client, run.info.experiment_id, run.info.run_id, dataset, seen.digest())
     made = client.create_model_version(name, source, run.info.run_id, tags=tags)
     describe(client, name, str(made.version), metrics)
     return str(made.version)
