@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from structxlip.config import Params
 from structxlip.data.images import decode_rgb, encode_jpeg, thumbnail
 from structxlip.errors import UserError
-from structxlip.evaluation.chosen import chosen_arm
+from structxlip.evaluation.chosen import candidate_arm
 from structxlip.features.store import FeatureStore
 from structxlip.features.views import View, open_view
 from structxlip.incremental.artifacts import DATA, MODELS, REPORTS, atomic_directory
@@ -80,7 +80,7 @@ def index(params: Params, dataset: str, other: tuple[Path, float] | None = None)
 def _registered_arm(params: Params, dataset: str) -> tuple[Path, float, float]:
     """The folder of the arm that is registered, its alpha and its beta."""
     metrics = json.loads((REPORTS / dataset / "comparison.json").read_text())
-    arm = chosen_arm(metrics, params.register_.arm)
+    arm = candidate_arm(metrics, params.register_.arm, params.gate.margin)
     alpha, beta = (
         float(metrics[name]) if arm == "structxlip" else 0.0 for name in ("alpha", "beta")
     )

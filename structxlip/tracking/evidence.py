@@ -19,7 +19,7 @@ from structxlip.incremental.artifacts import DATA
 from structxlip.tracking.champion import fetch
 from structxlip.tracking.gate import Evidence, gains
 from structxlip.tracking.scoring import Scored, score_package
-from structxlip.tracking.split import Seen, TestSplit, read_seen
+from structxlip.tracking.split import Seen, TestSplit, caption_hash, read_seen
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -78,7 +78,7 @@ def collect(
         found = _of_candidate(scored, test, chosen)
         return Evidence(**found, **alone)
     with _downloaded(name, version) as (package, seen):
-        clean = np.array([sha256 not in seen.images for sha256 in test.sha256], bool)
+        clean = ~seen_by(seen, test, DATA / name.removeprefix("structxlip-") / "pairs")
         chosen = test.gate & clean
         unseen = int(chosen.sum())
         chosen = chosen if unseen else test.gate
@@ -97,6 +97,27 @@ def collect(
         seen_images=int((test.gate & ~clean).sum()),
         equal_suffices=_equal_suffices(params, found_version, len(seen.images)),
     )
+
+
+def seen_by(seen: Seen, test: TestSplit, pairs: Path) -> NDArray[np.bool_]:
+    """Whether a model has seen each image of the test split, ``[N]``.
+
+    It has where it was trained on the same bytes, or on all captions of the image: so an image that
+    was stored anew is known as well. A caption that training pairs of today have too is a common
+    one, and says nothing.
+
+    Args:
+        seen: what the model was trained on.
+        test: the split.
+        pairs: the pair store that the split is of.
+    """
+    images = np.array([sha256 in seen.images for sha256 in test.sha256], bool)
+    if not seen.captions:
+        return images
+    telling = seen.captions - read_seen(pairs).captions
+    known = np.array([caption_hash(text) in telling for text in test.texts], bool)
+    others = np.bincount(test.text_to_image[~known], minlength=len(images))
+    return images | (others == 0)
 
 
 def _of_candidate(scored: Scored, test: TestSplit, chosen: NDArray[np.bool_]) -> dict[str, Any]:

@@ -113,11 +113,6 @@ def decide(evidence: Evidence, gate: Gate, force: str | None = None) -> Decision
     return Decision("forced", f"{force} (the gate says {found.verdict}: {found.reason})")
 
 
-def holds_against_vanilla(gain: Gain, gate: Gate) -> bool:
-    """Whether an arm is not worse than vanilla of the same run; else vanilla is the candidate."""
-    return gain.low >= -gate.margin
-
-
 def _saw_the_images(evidence: Evidence, gate: Gate) -> Decision | None:
     if not evidence.seen_images or evidence.images >= gate.min_slice:
         return None
@@ -171,7 +166,7 @@ def _out_of_limits(evidence: Evidence, gate: Gate) -> Decision | None:
 
 def _below_vanilla(evidence: Evidence, gate: Gate) -> Decision | None:
     gain = evidence.vanilla
-    if gain is None or holds_against_vanilla(gain, gate):
+    if gain is None or gain.low >= -gate.margin:
         return None
     return Decision(
         "refused", f"it may be worse than vanilla of the same run ({gain} points of R@1)"

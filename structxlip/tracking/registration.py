@@ -13,7 +13,7 @@ import numpy as np
 
 from structxlip.config import Params
 from structxlip.errors import UserError
-from structxlip.evaluation.chosen import embedding_metrics
+from structxlip.evaluation.chosen import candidate_arm, embedding_gain, embedding_metrics
 from structxlip.evaluation.statistics import Gain, mean_recall
 from structxlip.incremental.artifacts import DATA, MODELS
 from structxlip.serving.card import CARD, read_comparison, write_card
@@ -29,7 +29,7 @@ from structxlip.tracking.connection import (
 from structxlip.tracking.decisions import append_decision
 from structxlip.tracking.description import describe
 from structxlip.tracking.evidence import Candidate, collect, recall
-from structxlip.tracking.gate import Decision, Evidence, decide, holds_against_vanilla
+from structxlip.tracking.gate import Decision, Evidence, decide
 from structxlip.tracking.lineage import record
 from structxlip.tracking.origin import origin
 from structxlip.tracking.promotion import CHALLENGER, CHAMPION, promote, version_of
@@ -72,7 +72,7 @@ def register_model(params: Params, dataset: str, force: str | None = None) -> Re
     """
     metrics = read_comparison(dataset)
     candidate = choose_candidate(params, dataset, metrics)
-    test = read_test_split(DATA / dataset / "pairs", params.gate.test_share)
+    test = _test_split(params, dataset)
     client, name = registry(), f"structxlip-{dataset}"
     mlflow = connect()
     known = _version_with(client, name, candidate.digest)
@@ -117,11 +117,18 @@ def choose_candidate(params: Params, dataset: str, metrics: dict[str, Any]) -> C
         raise UserError(f"{folder} holds no package; run `dvc repro package@{dataset}`") from None
     gain, note = None, ""
     if arm != "vanilla":
-        gain = Gain(**metrics.get("delta_fused", metrics["delta"])["R@1"])  # embeddings alone
-        if not holds_against_vanilla(gain, params.gate):
+        gain = Gain(**embedding_gain(metrics))
+        if candidate_arm(metrics, arm, params.gate.margin) != arm:
             note = f"; {arm} may be worse than vanilla ({gain}), so vanilla is the candidate"
             arm, gain = "vanilla", None
     return Candidate(arm, folder / arm, package_digest(folder / arm), gain, note)
+
+
+def _test_split(params: Params, dataset: str) -> TestSplit:
+    edges = DATA / dataset / "edges"
+    return read_test_split(
+        DATA / dataset / "pairs", params.gate.test_share, edges if edges.exists() else None
+    )
 
 
 def _check(candidate: Candidate, scored: Scored, test: TestSplit, metrics: dict[str, Any]) -> None:

@@ -32,8 +32,8 @@ class TestSplit:
         gate: ``[N]``, the images that the gate decides on. The others only tell how good a version
             is, and no decision ever looks at them.
         sha256: of each image.
-        slices: by name, ``[N]``: parts of the images, by the length of their captions and by
-            their source.
+        slices: by name, ``[N]``: parts of the images, by the length of their captions, by their
+            source, and by the density of their edge maps.
     """
 
     images: list[bytes]
@@ -101,13 +101,14 @@ def caption_hash(text: str) -> str:
     return hashlib.blake2b(text.lower().encode(), digest_size=12).hexdigest()
 
 
-def read_test_split(pairs: Path, gate_share: float = 1.0) -> TestSplit:
+def read_test_split(pairs: Path, gate_share: float = 1.0, edges: Path | None = None) -> TestSplit:
     """The test split of a pair store.
 
     Args:
         pairs: the store.
         gate_share: share of its groups for the gate, cut by a hash. Where the hash leaves one side
             empty, all images are the gate's.
+        edges: the artifact of edge maps, for slices by their density; None cuts none.
     """
     import pyarrow.dataset as ds
 
@@ -125,6 +126,10 @@ def read_test_split(pairs: Path, gate_share: float = 1.0) -> TestSplit:
     gate = np.array([hash_position(row["group"], salt="gate") < gate_share for row in rows], bool)
     words = np.array([np.mean([len(text.split()) for text in row["captions"]]) for row in rows])
     sources = np.array([row["source"] for row in rows])
+    slices = _thirds(words, "captions of {} {:g} words") | _by_name(sources, "source")
+    if edges is not None:
+        density = 100 * _densities(edges, [row["id"] for row in rows])
+        slices |= _thirds(density, "edge maps of {} {:.1f} % edges")
     return TestSplit(
         images=[row["image"] for row in rows],
         edges=[row["edges"] for row in rows],
@@ -134,16 +139,29 @@ def read_test_split(pairs: Path, gate_share: float = 1.0) -> TestSplit:
         digest=digest.hexdigest(),
         gate=gate if gate.any() else ~gate,
         sha256=[row["sha256"] for row in rows],
-        slices=_slices(words, sources),
+        slices=slices,
     )
 
 
-def _slices(words: NDArray[np.float64], sources: NDArray[np.str_]) -> dict[str, NDArray[np.bool_]]:
-    """The images by the length of their captions, in thirds, and by source."""
-    short, long = np.quantile(words, [1 / 3, 2 / 3]) if len(words) else (0.0, 0.0)
-    found = {
-        f"captions of up to {short:g} words": words <= short,
-        f"captions of more than {long:g} words": words > long,
+def _thirds(values: NDArray[np.float64], words: str) -> dict[str, NDArray[np.bool_]]:
+    """The images with the lowest and the highest third of some values."""
+    low, high = np.quantile(values, [1 / 3, 2 / 3]) if len(values) else (0.0, 0.0)
+    return {
+        words.format("up to", low): values <= low,
+        words.format("more than", high): values > high,
     }
-    names = np.unique(sources)
-    return found | {f"source {name}": sources == name for name in names if len(names) > 1}
+
+
+def _by_name(names: NDArray[np.str_], what: str) -> dict[str, NDArray[np.bool_]]:
+    """The images by a name that each has; nothing where all have the same."""
+    found = np.unique(names)
+    return {f"{what} {name}": names == name for name in found if len(found) > 1}
+
+
+def _densities(edges: Path, ids: list[str]) -> NDArray[np.float64]:
+    """The density of the edge map of each image; 0 for one without a map."""
+    import pyarrow.dataset as ds
+
+    table = ds.dataset(shards(edges)).to_table(["id", "density"])
+    density = dict(zip(*(table[name].to_pylist() for name in ("id", "density")), strict=True))
+    return np.array([density.get(name) or 0.0 for name in ids], np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from structxlip.evaluation.chosen import best_on_validation, embedding_metrics
+from structxlip.evaluation.chosen import best_on_validation, candidate_arm, embedding_metrics
 from structxlip.reports.comparison import validation_text
 
 
@@ -23,6 +23,17 @@ def test_the_better_arm_on_validation_is_taken(
     metrics = {"validation": found}
     assert best_on_validation(metrics) == arm
     assert words in validation_text(metrics)
+
+
+def test_what_may_be_worse_than_vanilla_is_neither_registered_nor_indexed() -> None:
+    found = {"vanilla": 49.0, "structxlip_fused": 50.0}
+    metrics = {"validation": found, "delta": {"R@1": {"mean": 0.5, "low": -1.5, "high": 2.5}}}
+    assert candidate_arm(metrics, "validated", 1.0) == "vanilla"
+    assert candidate_arm(metrics, "structxlip", 1.0) == "vanilla"
+    assert candidate_arm(metrics, "validated", 2.0) == "structxlip"
+    assert candidate_arm(metrics, "vanilla", 2.0) == "vanilla"
+    metrics["delta_fused"] = {"R@1": {"mean": 1.5, "low": 0.5, "high": 2.5}}
+    assert candidate_arm(metrics, "validated", 1.0) == "structxlip"
 
 
 def test_embeddings_decide_and_not_what_reranking_adds() -> None:

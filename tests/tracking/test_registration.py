@@ -19,7 +19,7 @@ from structxlip.tracking.evidence import Candidate, collect
 from structxlip.tracking.gate import decide
 from structxlip.tracking.registration import choose_candidate
 from structxlip.tracking.scoring import Scored, score_package
-from structxlip.tracking.split import Seen, TestSplit
+from structxlip.tracking.split import Seen, TestSplit, caption_hash
 
 IMAGES = 120
 
@@ -108,6 +108,17 @@ def test_gate_images_that_the_champion_saw_are_left_out(
         assert found.champion is not None
         assert found.champion.mean == pytest.approx(50, abs=3)
         assert ("are left out" in decision.reason) == bool(seen_images)
+
+
+def test_an_image_that_was_stored_anew_is_known_by_its_captions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not by a caption that is in the training pairs of today as well."""
+    test = split_of(4)
+    hashes = [caption_hash(text) for text in test.texts]
+    monkeypatch.setattr(evidence, "read_seen", lambda _: Seen(frozenset(), frozenset(hashes[2:3])))
+    seen = Seen(frozenset(["hash 0"]), frozenset(hashes[1:3]))
+    assert evidence.seen_by(seen, test, Path()).tolist() == [True, True, False, False]
 
 
 def test_a_package_that_does_not_load_is_one_sentence(tmp_path: Path) -> None:

@@ -84,6 +84,16 @@ def test_parts_of_the_images_by_the_length_of_captions(tmp_path: Path) -> None:
     }
 
 
+def test_parts_of_the_images_by_the_density_of_their_edges(tmp_path: Path) -> None:
+    read(tmp_path / "a", CAPTIONS)
+    (tmp_path / "edges").mkdir()
+    maps = pa.table({"id": ["2", "0", "3"], "density": [0.3, 0.1, 0.2]})
+    pq.write_table(maps, tmp_path / "edges/part-00000.parquet")
+    slices = split.read_test_split(tmp_path / "a", edges=tmp_path / "edges").slices
+    assert slices["edge maps of up to 6.7 % edges"].tolist() == [False, True, False]
+    assert slices["edge maps of more than 16.7 % edges"].tolist() == [False, False, True]
+
+
 def test_what_was_seen_is_known_by_content(tmp_path: Path) -> None:
     read(tmp_path / "a", CAPTIONS)
     seen = split.read_seen(tmp_path / "a")
