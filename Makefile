@@ -10,7 +10,7 @@ REPRO = dvc status --quiet --with-deps $(1) || structxlip with-ray dvc repro $(1
 # DVC asks for a git repository unless it is told that there is none.
 NO_GIT = git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
 
-.PHONY: demo demo-photos demo-paper up down test lint docs lock
+.PHONY: demo demo-photos demo-paper up down pull-champion test lint docs lock
 
 demo: $(READY)
 	@$(call REPRO,package@scenes index@scenes)
@@ -36,6 +36,12 @@ up: $(READY)
 
 down: $(READY)
 	@python -m tasks.services down
+
+# On a fresh machine: the champion from MLFLOW_TRACKING_URI, its index from the remote of DVC.
+pull-champion: $(READY)
+	@test -n "$(DATASET)" || { echo "say which one: make pull-champion DATASET=scenes" >&2; exit 2; }
+	@mlflow artifacts download --artifact-uri "models:/structxlip-$(DATASET)@champion" --dst-path "models/$(DATASET)/champion"
+	@dvc pull "index@$(DATASET)"
 
 test: $(READY)
 	@pytest --numprocesses=3 --dist=loadgroup --no-loadscope-reorder

@@ -17,7 +17,7 @@ from structxlip.errors import UserError
 from tasks.champions import is_packaged, register_package
 from tasks.reporting import publish_comparison
 from tasks.repository import update_source
-from tasks.stages import Stage, out_of_date, run_stage, stages_of
+from tasks.stages import Stage, out_of_date, push_to_remote, run_stage, stages_of
 from tasks.turns import turn
 
 
@@ -47,6 +47,7 @@ def _run(dataset: str) -> State[Any]:
         if failed:
             return failed
         publish_comparison(dataset)
+        push_to_remote(dataset, stages)
     if not is_packaged(dataset):
         return Completed() if is_new else _nothing_new()
     # Also where nothing was out of date: a run may have ended before it came to this.

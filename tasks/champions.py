@@ -11,9 +11,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from structxlip.tracking.decisions import read_decisions
 from tasks.commands import BIN, follow_command
-from tasks.reporting import artifact_key
+from tasks.reporting import artifact_key, markdown_table
 from tasks.stages import was_interrupted
+
+COLUMNS = ("at", "version", "verdict", "R@1", "of champion", "gain, 95 %", "images", "reason")
+SHOWN = 10  # decisions in the table
 
 
 def is_packaged(dataset: str) -> bool:
@@ -40,8 +44,36 @@ def register_package(dataset: str) -> State[Any]:
     if state is not None:
         return state
     create_markdown_artifact(
-        tail[-1] if tail else "",
+        _decision_page(dataset, tail[-1] if tail else ""),
         key=artifact_key("decision", dataset),
         description=f"The decision of the gate on `{dataset}`",
     )
     return Completed(message=tail[-1] if tail else None)
+
+
+def _decision_page(dataset: str, said: str) -> str:
+    """What was decided now, and a table of the last decisions, the newest first."""
+    rows = [
+        [
+            f"{decision['at'][:16]}",
+            decision["version"],
+            decision["verdict"],
+            _points(decision["recall"]),
+            _points(decision["champion_recall"]),
+            _interval(decision),
+            str(decision["gate_images"] or ""),
+            (decision["reason"] or "").replace("|", "/"),
+        ]
+        for decision in reversed(read_decisions(dataset)[-SHOWN:])
+    ]
+    return f"**{said}**\n\n{markdown_table([COLUMNS, *rows])}"
+
+
+def _points(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _interval(decision: dict[str, Any]) -> str:
+    if decision["gain"] is None:
+        return ""
+    return f"{decision['gain_low']:+.1f} to {decision['gain_high']:+.1f}"

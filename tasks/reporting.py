@@ -62,7 +62,7 @@ def publish_outs(stage: str, outs: Sequence[str]) -> None:
     """
     rows = [[f"`{out}`", _size(Path(out))] for out in outs]
     create_markdown_artifact(
-        _markdown_table([["output", "size"], *rows]),
+        markdown_table([["output", "size"], *rows]),
         key=artifact_key("outputs", stage),
         description=f"What `{stage}` made",
     )
@@ -76,7 +76,7 @@ def publish_comparison(dataset: str) -> None:
     page = [
         f"**{gain_sentence(metrics)}** (95 % bootstrap interval). R@k is recall in percent on "
         f"{metrics['test_pairs']} test images.",
-        _markdown_table([[row[column] for column in SHOWN] for row in comparison_table(metrics)]),
+        markdown_table([[row[column] for column in SHOWN] for row in comparison_table(metrics)]),
         f"![The gain over vanilla]({_data_url(folder / 'gain.svg')})",
         f"More tables, curves and pictures are in `{folder / 'report.html'}`.",
     ]
@@ -87,7 +87,7 @@ def publish_comparison(dataset: str) -> None:
     )
 
 
-def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as a table; the first row is the header."""
     header, *others = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join([header, "|---" * len(rows[0]) + "|", *others])

@@ -67,6 +67,31 @@ def was_interrupted(_task: object, _task_run: object, state: State[Any]) -> bool
     return state.name == INTERRUPTED
 
 
+def push_to_remote(dataset: str, stages: Sequence[Stage]) -> None:
+    """Keep the outputs of stages in DVC's default remote, where there is one.
+
+    A remote that is away fails no run: the next one sends what is missing there.
+    """
+    with repository() as repo:
+        if not repo.config["core"].get("remote"):
+            return
+    state = _push(dataset, stages, return_state=True)
+    if not state.is_completed():
+        get_run_logger().warning("the outputs are not in the remote yet: %s", state.message)
+
+
+@task(
+    task_run_name="push@{dataset}",
+    cache_policy=NO_CACHE,
+    retries=2,  # a remote that is away may come back
+    retry_delay_seconds=[10, 60],
+)
+def _push(dataset: str, stages: Sequence[Stage]) -> State[Any]:
+    command = [*DVC, "push", *(stage.name for stage in stages)]
+    state, _ = follow_command(f"push@{dataset}", command, {})
+    return state or Completed()
+
+
 @task(
     task_run_name="{stage.name}",
     cache_policy=NO_CACHE,

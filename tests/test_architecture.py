@@ -22,7 +22,7 @@ LEVELS = {
     "cli": 7,
 }
 # Modules that flows and tasks may import: light ones that do not do the work of a stage.
-LIGHT = {"config", "errors", "progress", "ray_session", "reports.comparison"}
+LIGHT = {"config", "errors", "progress", "ray_session", "reports.comparison", "tracking.decisions"}
 OURS = [module for module in import_graph().modules if module.startswith("structxlip.")]
 OPERATION = sorted(
     module for module in import_graph().modules if module.partition(".")[0] in ("flows", "tasks")

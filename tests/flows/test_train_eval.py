@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.operation import Project, eventually
 
@@ -31,9 +33,13 @@ print("ray was imported:", "ray" in sys.modules)
     return project.run("python", "-c", code)
 
 
-def test_a_run_does_what_dvc_would_and_leaves_its_results(operated: Project) -> None:
+def test_a_run_does_what_dvc_would_and_leaves_its_results(
+    operated: Project, tmp_path: Path
+) -> None:
     operated.set_seed(1)
+    operated.run("dvc", "remote", "add", "--local", "--default", "store", str(tmp_path))
     done = operated.run_deployment()
+    operated.run("dvc", "remote", "remove", "--local", "store")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Data and pipelines are up to date." in operated.run("dvc", "repro").stdout
 
@@ -41,7 +47,10 @@ def test_a_run_does_what_dvc_would_and_leaves_its_results(operated: Project) -> 
     names = [run["name"] for run in runs]
     assert names[0] == "ingest@scenes"
     assert set(names[1:3]) == {"train@scenes-vanilla", "train@scenes-structxlip"}
-    assert names[3:] == ["evaluate@scenes", "comparison@scenes"]
+    assert names[3:] == ["evaluate@scenes", "comparison@scenes", "push@scenes"]
+    lock = yaml.safe_load((operated.folder / "dvc.lock").read_text())
+    outs = [out["md5"] for stage in lock["stages"].values() for out in stage["outs"]]
+    assert all((tmp_path / "files/md5" / md5[:2] / md5[2:]).exists() for md5 in outs)
 
     # Seed 1 kills the training of vanilla once.
     attempts = {run["name"]: run["run_count"] for run in runs}
