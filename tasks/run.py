@@ -58,6 +58,8 @@ def run_deployment(dataset: str) -> None:
     if not ended.state.is_completed():
         reason = ended.state.message or f"the run is {ended.state.name}"
         raise UserError(f"run {dataset}: {reason}")
+    if ended.state.message:
+        say(f"run {dataset}: {ended.state.message}")
     print_comparison(dataset)
 
 

@@ -84,12 +84,16 @@ def test_a_run_with_nothing_out_of_date_says_so_and_starts_nothing(operated: Pro
 
 def test_a_run_is_followed_to_its_table_or_to_the_reason_of_its_failure(operated: Project) -> None:
     assert operated.run("dvc", "repro").returncode == 0
+    (operated.folder / "reports/scenes/report.html").unlink()
     done = operated.run("structxlip", "run", "scenes")
     assert done.returncode == 0, done.stderr
     assert f"/runs/flow-run/{operated.last_run()['id']}\n" in done.stderr
-    assert re.search(r"^evaluate@scenes: cached, \d s$", done.stderr, re.M), done.stderr
+    assert re.search(r"^ingest@scenes: cached, \d s$", done.stderr, re.M), done.stderr
+    assert re.search(r"^evaluate@scenes: completed, \d+ s$", done.stderr, re.M), done.stderr
     assert "vanilla fine-tuning" in done.stdout
     assert "StructXLIP is better than vanilla: +1.5 points of R@1 [+0.5, +2.5]." in done.stdout
+    again = operated.run("structxlip", "run", "scenes")
+    assert "run scenes: data, parameters and code are those of the last run\n" in again.stderr
     refused = operated.run("python", "-m", "tasks.services", "run", "scnes")
     assert refused.returncode == 1
     assert refused.stderr.endswith(
