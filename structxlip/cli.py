@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from structxlip.commands import champions, experiments, project, stages, use
-from structxlip.errors import find_user_error
+from structxlip.errors import PASSING, UserError, find_user_error, ray_died
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,6 +64,9 @@ def main() -> None:
         app()
     except Exception as error:
         mistake = find_user_error(error)
+        if mistake is None and ray_died(error):
+            first = str(error).strip().partition("\n")[0]
+            mistake = UserError(f"processes of Ray died ({first}); run it again", PASSING)
         if mistake is None or os.environ.get(DEBUG):
             raise
         sys.stderr.write(f"structxlip: {mistake}\n")

@@ -24,6 +24,13 @@ class UserError(Exception):
         self.exit_code = exit_code
 
 
+# The exit code of a command that may succeed when it runs again: Ray's own processes died.
+PASSING = 75
+RAY_DIED = {
+    *("ActorDiedError", "LocalRayletDiedError", "NodeDiedError", "RaySystemError"),
+    *("RpcError", "WorkerCrashedError"),
+}
+
 # How the libraries that hide the error number of the system say that nothing more can be written:
 # safetensors and Arrow, SQLite, and `tempfile` where every folder that it may use is full.
 FULL = ("no space left on device", "disk quota exceeded", "disk is full", "no usable temporary dir")
@@ -54,6 +61,14 @@ def _absent_package(error: BaseException) -> UserError | None:
     if not isinstance(error, ModuleNotFoundError) or name not in EXTRAS:
         return None
     return UserError(f"this needs {name}; run `pip install 'structxlip[{EXTRAS[name]}]'`")
+
+
+def ray_died(error: BaseException) -> bool:
+    """Whether an error says that processes of Ray ended, which is no fault of the work."""
+    return any(
+        type(link).__name__ in RAY_DIED and type(link).__module__.startswith("ray")
+        for link in _chain(error)
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

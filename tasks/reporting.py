@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect import task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -17,6 +20,7 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
+from structxlip.progress import say
 from structxlip.reports.comparison import comparison_table, gain_sentence
 
 REPORTS = Path("reports")
@@ -27,12 +31,17 @@ SHOWN = (0, 7, 1, 2, 4, 5)
 PROGRESS = re.compile(r": (?P<done>[\d,]+)/(?P<total>[\d,]+) [a-z]+\b")
 
 
+RETRY_S = 30.0  # before a server that was away is asked again
+NO_ANSWER = (HTTPError, OSError)  # what Prefect's client raises then
+
+
 class ProgressArtifact:
     """The progress bar of a stage in the UI. It appears with the first progress line."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
         self._id: UUID | None = None
+        self._retry_at_s = 0.0
 
     def follow(self, line: str) -> None:
         """Move the bar, if ``line`` of the stage's output is a progress line."""
@@ -46,12 +55,31 @@ class ProgressArtifact:
             self._show(100.0)
 
     def _show(self, percent: float) -> None:
+        """Show it, if the server answers; a server that is away must not end the work."""
+        if time.monotonic() < self._retry_at_s:
+            return
+        try:
+            self._send(percent)
+        except NO_ANSWER as error:
+            self._retry_at_s = time.monotonic() + RETRY_S
+            say(f"{self._stage}: Prefect does not take its progress, and the work goes on: {error}")
+
+    def _send(self, percent: float) -> None:
         if self._id is None:
             self._id = create_progress_artifact(  # type: ignore[assignment]
                 percent, key=artifact_key("progress", self._stage), description=self._stage
             )
         else:
             update_progress_artifact(self._id, percent)
+
+
+@contextmanager
+def if_the_server_answers(what: str) -> Iterator[None]:
+    """Publish in the block; a server that is away is said, and fails nothing."""
+    try:
+        yield
+    except NO_ANSWER as error:
+        say(f"Prefect does not take {what}, and the run goes on: {error}")
 
 
 def publish_outs(stage: str, outs: Sequence[str]) -> None:
@@ -61,11 +89,12 @@ def publish_outs(stage: str, outs: Sequence[str]) -> None:
     server.
     """
     rows = [[f"`{out}`", _size(Path(out))] for out in outs]
-    create_markdown_artifact(
-        markdown_table([["output", "size"], *rows]),
-        key=artifact_key("outputs", stage),
-        description=f"What `{stage}` made",
-    )
+    with if_the_server_answers("where the outputs are"):
+        create_markdown_artifact(
+            markdown_table([["output", "size"], *rows]),
+            key=artifact_key("outputs", stage),
+            description=f"What `{stage}` made",
+        )
 
 
 @task(task_run_name="comparison@{dataset}", cache_policy=NO_CACHE)

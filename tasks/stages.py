@@ -101,7 +101,7 @@ def _push(dataset: str, stages: Sequence[Stage]) -> State[Any]:
     retry_delay_seconds=2,
     retry_condition_fn=was_interrupted,
 )
-def run_stage(stage: Stage, environment: dict[str, str]) -> State[Any]:
+def run_stage(stage: Stage, environment: dict[str, str], silent_minutes: float) -> State[Any]:
     """Run one stage through DVC.
 
     Its output becomes the log and the progress bar of the task.
@@ -109,12 +109,13 @@ def run_stage(stage: Stage, environment: dict[str, str]) -> State[Any]:
     Args:
         stage: the stage.
         environment: environment variables of the stage, in addition to those of this process.
+        silent_minutes: after so many minutes without a line the stage counts as hung, and ends.
 
     Returns:
         `Completed`, `Cached` for a stage that was up to date, `Failed`, or `Interrupted`.
     """
     command = [*DVC, "repro", "--single-item", stage.name]
-    state, tail = follow_command(stage.name, command, environment)
+    state, tail = follow_command(stage.name, command, environment, silent_minutes)
     if state is not None:
         put_back(stage)
         return state

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from structxlip.errors import UserError, find_user_error
+from structxlip.errors import UserError, find_user_error, ray_died
 
 
 def write_text(full: Path) -> None:
@@ -98,3 +98,17 @@ def test_what_is_wrapped_is_found_and_all_else_is_not() -> None:
     assert find_user_error(wrapped) is mistake
     assert find_user_error(OSError(errno.EIO, "input/output error")) is None
     assert find_user_error(ValueError("no space for 3 words")) is None
+
+
+def test_processes_of_ray_that_died_are_no_fault_of_the_work() -> None:
+    from ray.exceptions import LocalRayletDiedError
+
+    try:
+        try:
+            raise LocalRayletDiedError("the raylet has died")
+        except LocalRayletDiedError as error:
+            raise RuntimeError("the training failed") from error
+    except RuntimeError as error:
+        assert ray_died(error)
+        assert find_user_error(error) is None
+    assert not ray_died(ValueError("the raylet has died"))
