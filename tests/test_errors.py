@@ -103,12 +103,8 @@ def test_what_is_wrapped_is_found_and_all_else_is_not() -> None:
 def test_processes_of_ray_that_died_are_no_fault_of_the_work() -> None:
     from ray.exceptions import LocalRayletDiedError
 
-    try:
-        try:
-            raise LocalRayletDiedError("the raylet has died")
-        except LocalRayletDiedError as error:
-            raise RuntimeError("the training failed") from error
-    except RuntimeError as error:
-        assert ray_died(error)
-        assert find_user_error(error) is None
+    failed = RuntimeError("the training failed")
+    failed.__cause__ = LocalRayletDiedError("the raylet has died")
+    assert ray_died(failed)
+    assert find_user_error(failed) is None
     assert not ray_died(ValueError("the raylet has died"))
