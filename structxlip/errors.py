@@ -37,7 +37,7 @@ FULL = ("no space left on device", "disk quota exceeded", "disk is full", "no us
 READ_ONLY = ("read-only file system", "readonly database", "unable to open database file")
 
 # The packages that `pip install structxlip` leaves out, and the extra that brings each.
-EXTRAS = dict.fromkeys(("matplotlib", "peft", "ray"), "train") | dict.fromkeys(
+EXTRAS = dict.fromkeys(("matplotlib", "optuna", "peft", "ray"), "train") | dict.fromkeys(
     ("dvc", "prefect", "psutil"), "pipeline"
 )
 

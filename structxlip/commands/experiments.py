@@ -55,3 +55,15 @@ def data_efficiency(
 def flatness(dataset: DatasetArgument, seeds: SeedsOption = 5, params: ParamsFile = PARAMS) -> None:
     """Measure how much the loss of both arms rises under random noise of the weights."""
     _experiment("flatness", params, dataset, seeds)
+
+
+@commands.command()
+def tune(
+    dataset: DatasetArgument,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Trainings of each arm.")] = 20,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Search better settings of both arms on validation, and propose them as a diff."""
+    from structxlip.experiments.tune import tune as search
+
+    search(dataset_params(params, dataset), dataset, trials, params)

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
+from structxlip.config.inherit import merged
 from structxlip.config.params import load_params, validate_params
 from structxlip.config.section import NAME
 from structxlip.errors import UserError
@@ -97,8 +98,27 @@ def select_recipe(params_file: Path, recipe: str, dataset: str | None = None) ->
     say(f"the recipe{of_dataset} is {recipe} now; `dvc repro` runs what it changes")
 
 
+def overridden(params_file: Path, dataset: str, values: Mapping[str, Any]) -> tuple[str, str]:
+    """The text of a parameter file as it is, and with values added to the ``overrides`` of a
+    dataset. The file stays as it is."""
+
+    def change(content: Any) -> None:
+        entry = content["datasets"][dataset]
+        entry["overrides"] = merged(entry.get("overrides", {}), values)
+
+    return params_file.read_text(encoding="utf-8"), _changed(params_file, change)
+
+
 def _edit(params_file: Path, change: Callable[[Any], None]) -> None:
     """Apply a change to a parameter file, whole or (where the result is not valid) not at all."""
+    content = _changed(params_file, change)
+    temporary = params_file.with_name(f".{params_file.name}.tmp-{os.getpid()}")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(params_file)
+
+
+def _changed(params_file: Path, change: Callable[[Any], None]) -> str:
+    """The text of a parameter file after a change, whose result is valid."""
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.preserve_quotes = True
@@ -108,6 +128,4 @@ def _edit(params_file: Path, change: Callable[[Any], None]) -> None:
     out = io.StringIO()
     yaml.dump(content, out)
     validate_params(YAML(typ="safe").load(out.getvalue()), str(params_file))
-    temporary = params_file.with_name(f".{params_file.name}.tmp-{os.getpid()}")
-    temporary.write_text(out.getvalue(), encoding="utf-8")
-    temporary.replace(params_file)
+    return out.getvalue()

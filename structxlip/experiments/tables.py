@@ -37,7 +37,14 @@ class Table:
 
 
 def publish(
-    name: str, params: Params, found: Mapping[str, Any], *, table: Table, verdict: str, figure: str
+    name: str,
+    params: Params,
+    found: Mapping[str, Any],
+    *,
+    table: Table,
+    verdict: str,
+    figure: str,
+    command: str | None = None,
 ) -> None:
     """Write a finished experiment to ``reports/<dataset>``, say its verdict, and log it.
 
@@ -49,10 +56,11 @@ def publish(
         table: the numbers for readers.
         verdict: what they say, in one sentence.
         figure: the numbers as an SVG.
+        command: repeats the experiment; None for one that takes a number of seeds.
     """
     dataset = found["dataset"]
     folder = REPORTS / dataset
-    made = provenance(f"structxlip {name} {dataset} --seeds {len(found['seeds'])}")
+    made = provenance(command or f"structxlip {name} {dataset} --seeds {len(found['seeds'])}")
     content = {**found, "verdict": verdict, "table": asdict(table), "made": made.sentence}
     with atomic_files(folder, name) as directory:
         (directory / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")

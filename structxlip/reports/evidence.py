@@ -15,6 +15,7 @@ TITLES = {
     "ablate": "What each part gives",
     "data-efficiency": "With less training data",
     "flatness": "How flat the minimum is",
+    "tune": "What a search on validation finds",
 }
 
 
