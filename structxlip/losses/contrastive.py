@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from structxlip.losses.checks import check_pairs, check_rows, unit
-from structxlip.losses.gather import gather_groups, gather_rows
+from structxlip.losses.gather import gather_rows, own_groups, sum_workers
 from structxlip.losses.precision import full_precision
+
+# Above so many logits a loss works on blocks of rows, and computes each block again in the backward
+# pass: this bounds its memory.
+BLOCK_ELEMENTS = 2**24
 
 
 def multi_positive_nce(logits: Tensor, positives: Tensor) -> Tensor:
@@ -26,6 +33,42 @@ def symmetric_nce(logits: Tensor, positives: Tensor) -> Tensor:
     return costs.sum() / (2 * max(len(logits), 1))
 
 
+def nce_of_rows(queries: Tensor, keys: Tensor, groups: Tensor, key_groups: Tensor) -> Tensor:
+    """Multi-positive InfoNCE of each query, ``[N]``, in blocks of queries.
+
+    The logits are ``queries [N, D]`` times ``keys [M, D]``; those of equal groups (``[N]`` and
+    ``[M]``) are positives.
+    """
+    block = max(BLOCK_ELEMENTS // max(len(keys), 1), 1)
+    costs = [
+        checkpoint(_nce, q, keys, g, key_groups, use_reentrant=False)
+        for q, g in zip(queries.split(block), groups.split(block), strict=True)
+    ]
+    return torch.cat(costs)
+
+
+def _nce(queries: Tensor, keys: Tensor, groups: Tensor, key_groups: Tensor) -> Tensor:
+    return multi_positive_nce(queries @ keys.T, groups[:, None] == key_groups)
+
+
+class Pairs(NamedTuple):
+    """Valid pairs as unit features ``images [n, D]`` and ``texts [n, D]``, with ``groups [n]``."""
+
+    images: Tensor
+    texts: Tensor
+    groups: Tensor
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the logits of all pairs fit into one block."""
+        return len(self.images) ** 2 <= BLOCK_ELEMENTS
+
+    @property
+    def positives(self) -> Tensor:
+        """Which pairs are positives of each other, boolean ``[n, n]``."""
+        return self.groups[:, None] == self.groups
+
+
 def batch_of_pairs(
     image_features: Tensor,
     text_features: Tensor,
@@ -33,20 +76,16 @@ def batch_of_pairs(
     group_ids: Tensor | None,
     *,
     gather: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The valid pairs of all workers as unit features ``[n, D]``, and which are positives of each
-    other, boolean ``[n, n]``."""
+) -> tuple[Pairs, Pairs]:
+    """The valid pairs of this worker, and those of all workers with ``gather``."""
     check_pairs(image_features, text_features, ("image_features", "text_features"))
     check_rows(len(image_features), valid=valid, group_ids=group_ids)
     images = unit(image_features, valid, "image_features")
     texts = unit(text_features, valid, "text_features")
-    if gather:
-        images, texts = gather_rows(images), gather_rows(texts)
-        valid = gather_rows(valid) if valid is not None else None
-    group_ids = gather_groups(group_ids, images, gather=gather)
+    own = Pairs(images, texts, own_groups(group_ids, images))
     if valid is not None:
-        images, texts, group_ids = images[valid], texts[valid], group_ids[valid]
-    return images, texts, group_ids[:, None] == group_ids
+        own = Pairs(*(part[valid] for part in own))
+    return own, Pairs(*map(gather_rows, own)) if gather else own
 
 
 class ContrastiveLoss(nn.Module):
@@ -54,6 +93,7 @@ class ContrastiveLoss(nn.Module):
 
     Over the logits ``z = logit_scale · a·bᵀ`` of L2-normalised features, the mean of the
     image→text and text→image multi-positive InfoNCE. Both ``L_clip`` and ``L_et`` are this loss.
+    A worker computes the rows and columns of its own pairs, and of large batches in blocks.
 
     Args:
         gather: compute the loss of the batch of all ``torch.distributed`` workers, with gradient.
@@ -92,7 +132,12 @@ class ContrastiveLoss(nn.Module):
             ValueError: shapes that do not fit, a mask that is not boolean, features that are not
                 finite.
         """
-        images, texts, positives = batch_of_pairs(
+        own, every = batch_of_pairs(
             image_features, text_features, valid, group_ids, gather=self.gather
         )
-        return symmetric_nce(logit_scale * images @ texts.T, positives)
+        if every.images is own.images and own.at_once:  # one product gives both ways
+            return symmetric_nce(logit_scale * own.images @ own.texts.T, own.positives)
+        costs = nce_of_rows(logit_scale * own.images, every.texts, own.groups, every.groups)
+        costs = costs + nce_of_rows(logit_scale * own.texts, every.images, own.groups, every.groups)
+        total = sum_workers(costs.sum()) if self.gather else costs.sum()
+        return total / (2 * max(len(every.images), 1))

@@ -13,8 +13,8 @@ from torch.nn.functional import pad
 class _GatherRows(torch.autograd.Function):
     """Concatenate the rows of all ranks; the gradient of a rank's rows is summed over ranks.
 
-    Every rank computes the same loss of all rows, so that the sum is the world size times the
-    gradient of one; averaging over ranks, as DistributedDataParallel does, makes it exact.
+    Every rank goes back from the same loss, so that the sum is the world size times the gradient
+    of one; averaging over ranks, as DistributedDataParallel does, makes it exact.
     """
 
     @staticmethod
@@ -26,10 +26,26 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone(memory_format=torch.contiguous_format)  # others may share it
-        dist.all_reduce(gradient)
-        start = dist.get_rank() * ctx.rows
-        return gradient[start : start + ctx.rows]
+        parts = [*gradient.contiguous().split(ctx.rows)] if ctx.rows else []
+        own = gradient.new_empty((ctx.rows, *gradient.shape[1:]))
+        if parts:
+            dist.reduce_scatter(own, parts)
+        return own
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of the terms of all ranks. Every rank goes back from it, so that its gradient, summed
+    over ranks as that of ``_GatherRows`` is, is the world size times that of one."""
+
+    @staticmethod
+    def forward(ctx: Any, term: Tensor) -> Tensor:
+        total = term.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * dist.get_world_size()
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
@@ -40,7 +56,7 @@ def gather_rows(tensor: Tensor) -> Tensor:
 
     Raises ``ValueError`` on every worker when their features differ in size.
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if not _has_workers():
         return tensor
     own = torch.tensor(tensor.shape, device=tensor.device)
     shapes = [torch.empty_like(own) for _ in range(dist.get_world_size())]
@@ -59,11 +75,21 @@ def gather_rows(tensor: Tensor) -> Tensor:
     return gathered if held.all() else gathered[held.flatten().to(gathered.device)]
 
 
-def gather_groups(group_ids: Tensor | None, rows: Tensor, *, gather: bool) -> Tensor:
-    """The group ids of the gathered ``rows [N, …]``, ``[N]``; by default each is its own group."""
-    if group_ids is None:
-        return torch.arange(len(rows), device=rows.device)
-    return gather_rows(group_ids) if gather else group_ids
+def sum_workers(term: Tensor) -> Tensor:
+    """The sum of a scalar of each worker, with gradient; the same without workers.
+
+    A worker adds up the costs of its own rows only; this makes their sum the loss of all rows.
+    """
+    return _Sum.apply(term) if _has_workers() else term
+
+
+def own_groups(group_ids: Tensor | None, rows: Tensor) -> Tensor:
+    """The group ids ``[N]`` of this worker's ``rows [N, …]``; by default each row of all workers is
+    its own group."""
+    if group_ids is not None:
+        return group_ids
+    first = dist.get_rank() << 32 if _has_workers() else 0
+    return first + torch.arange(len(rows), device=rows.device)
 
 
 def gathered_mean(values: Tensor, valid: Tensor | None, *, gather: bool) -> Tensor:
@@ -73,3 +99,7 @@ def gathered_mean(values: Tensor, valid: Tensor | None, *, gather: bool) -> Tens
     if gather:
         values, weight = gather_rows(values), gather_rows(weight)
     return (values * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _has_workers() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

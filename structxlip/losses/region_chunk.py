@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from structxlip.losses.checks import check_parts, check_rows, unit
-from structxlip.losses.contrastive import multi_positive_nce
-from structxlip.losses.gather import gather_groups, gather_rows
+from structxlip.losses.contrastive import nce_of_rows
+from structxlip.losses.gather import gather_rows, own_groups, sum_workers
 from structxlip.losses.precision import full_precision
 
-# The logits of a block of chunks are recomputed in the backward pass: this bounds its memory.
-BLOCK_ELEMENTS = 2**24
 MAX_SCALE = 100.0
 
 
@@ -63,24 +60,16 @@ class RegionChunkLoss(nn.Module):
         check_rows(len(chunk_features), group_ids=group_ids)
         chunks = unit(chunk_features, chunk_mask, "chunk_features")
         regions = unit(region_features, region_mask, "region_features")
-        if self.gather:
-            chunks, regions = gather_rows(chunks), gather_rows(regions)
-            chunk_mask, region_mask = gather_rows(chunk_mask), gather_rows(region_mask)
-        group_ids = gather_groups(group_ids, chunks, gather=self.gather)
+        group_ids = own_groups(group_ids, chunks)
         usable = chunk_mask.any(dim=1) & region_mask.any(dim=1)
         chunk_mask = chunk_mask & usable[:, None]
         owner, region_owner = chunk_mask.nonzero()[:, 0], region_mask.nonzero()[:, 0]
+        keys, key_groups = regions[region_mask], group_ids[region_owner]
+        if self.gather:
+            keys, key_groups, usable = map(gather_rows, (keys, key_groups, usable))
         scale = torch.as_tensor(logit_scale / self.temperature).clamp(max=MAX_SCALE)
-        queries, keys = scale * chunks[chunk_mask], regions[region_mask]
-        block = max(BLOCK_ELEMENTS // max(len(keys), 1), 1)
-        costs = [
-            checkpoint(_costs, q, keys, g, group_ids[region_owner], use_reentrant=False)
-            for q, g in zip(queries.split(block), group_ids[owner].split(block), strict=True)
-        ]
+        costs = nce_of_rows(scale * chunks[chunk_mask], keys, group_ids[owner], key_groups)
         # A caption counts once, however many chunks it has.
         weight = 1.0 / chunk_mask.sum(dim=1).clamp(min=1)[owner]
-        return (torch.cat(costs) * weight).sum() / usable.sum().clamp(min=1)
-
-
-def _costs(queries: Tensor, keys: Tensor, groups: Tensor, region_groups: Tensor) -> Tensor:
-    return multi_positive_nce(queries @ keys.T, groups[:, None] == region_groups)
+        total = (costs * weight).sum()
+        return (sum_workers(total) if self.gather else total) / usable.sum().clamp(min=1)

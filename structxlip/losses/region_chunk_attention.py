@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from structxlip.losses.checks import check_parts, check_rows, unit
 from structxlip.losses.contrastive import symmetric_nce
-from structxlip.losses.gather import gather_groups, gather_rows
+from structxlip.losses.gather import gather_rows, own_groups
 from structxlip.losses.precision import full_precision
 
 # Above so many attention weights the loss works on blocks of images, and computes each block again
@@ -66,21 +66,20 @@ class RegionChunkAttentionLoss(nn.Module):
         check_rows(len(chunk_features), group_ids=group_ids)
         chunks = unit(chunk_features, chunk_mask, "chunk_features")
         patches = unit(patch_features, patch_mask, "patch_features")
-        if self.gather:
-            chunks, patches = gather_rows(chunks), gather_rows(patches)
-            chunk_mask, patch_mask = gather_rows(chunk_mask), gather_rows(patch_mask)
-        group_ids = gather_groups(group_ids, chunks, gather=self.gather)
         usable = chunk_mask.any(dim=1) & patch_mask.any(dim=1)
         chunks, chunk_mask = chunks[usable], chunk_mask[usable]
+        groups = own_groups(group_ids, patches)[usable]
+        if self.gather:
+            chunks, chunk_mask, groups = map(gather_rows, (chunks, chunk_mask, groups))
         similarity = self._similarity(chunks, chunk_mask, patches[usable], patch_mask[usable])
-        logits = similarity / self.temperature
-        groups = group_ids[usable]
-        return symmetric_nce(logits, groups[:, None] == groups)
+        if self.gather:  # each worker has the columns of its own images
+            similarity = gather_rows(similarity.T).T
+        return symmetric_nce(similarity / self.temperature, groups[:, None] == groups)
 
     def _similarity(
         self, chunks: Tensor, chunk_mask: Tensor, patches: Tensor, patch_mask: Tensor
     ) -> Tensor:
-        """``S``, ``[N captions, N images]``, in blocks of images."""
+        """``S``, ``[captions, images]``, in blocks of images."""
         owner = chunk_mask.nonzero()[:, 0]
         flat = chunks[chunk_mask]
         per_image = max(len(flat) * patches.shape[1], 1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
+from torch.utils.checkpoint import checkpoint
 
-from structxlip.losses.contrastive import batch_of_pairs
+from structxlip.losses.contrastive import BLOCK_ELEMENTS, batch_of_pairs
+from structxlip.losses.gather import sum_workers
 from structxlip.losses.precision import full_precision
 
 
@@ -37,9 +39,20 @@ class SigmoidContrastiveLoss(nn.Module):
         group_ids: Tensor | None = None,
     ) -> Tensor:
         """The scalar loss of ``N`` pairs; arguments and errors are those of ``ContrastiveLoss``."""
-        images, texts, positives = batch_of_pairs(
+        own, every = batch_of_pairs(
             image_features, text_features, valid, group_ids, gather=self.gather
         )
-        logits = logit_scale * images @ texts.T + self.logit_bias
-        signs = positives.to(logits.dtype) * 2 - 1
-        return -logsigmoid(signs * logits).sum() / max(len(logits), 1)
+        block = max(BLOCK_ELEMENTS // max(len(every.texts), 1), 1)
+        scaled = logit_scale * own.images
+        costs = [
+            checkpoint(self._cost, images, every.texts, groups, every.groups, use_reentrant=False)
+            for images, groups in zip(scaled.split(block), own.groups.split(block), strict=True)
+        ]
+        total = torch.stack(costs).sum()
+        return (sum_workers(total) if self.gather else total) / max(len(every.texts), 1)
+
+    def _cost(self, images: Tensor, texts: Tensor, groups: Tensor, text_groups: Tensor) -> Tensor:
+        """The sum of the costs of some images with all texts."""
+        logits = images @ texts.T + self.logit_bias
+        signs = (groups[:, None] == text_groups).to(logits.dtype) * 2 - 1
+        return -logsigmoid(signs * logits).sum()

@@ -20,9 +20,11 @@ from structxlip.losses import (
     RegionChunkAttentionLoss,
     RegionChunkLoss,
     SigmoidContrastiveLoss,
-    region_chunk,
+    contrastive,
     region_chunk_attention,
+    sigmoid,
 )
+from structxlip.losses.composite import find_loss
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -202,15 +204,29 @@ def test_the_temperature_of_region_chunk_counts_at_the_pretrained_scale() -> Non
     assert len({round(value, 4) for value in at}) == 3
 
 
-@pytest.mark.parametrize("module", [region_chunk, region_chunk_attention])
-def test_blocks_change_nothing(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (contrastive, "contrastive"),
+        (sigmoid, "sigmoid"),
+        (contrastive, "region_chunk"),
+        (region_chunk_attention, "region_chunk_attention"),
+    ],
+)
+def test_blocks_change_nothing(
+    module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def value_and_gradient() -> tuple[Tensor, Tensor]:
         chunks = random(7, 3, 5).requires_grad_()
         mask, parts = random(7, 3, seed=2) > -1, random(7, 4, 5, seed=1)
-        if module is region_chunk:
+        if name == "region_chunk":
             loss = RegionChunkLoss()(chunks, mask, parts, random(7, 4, seed=3) > -1, 9.0)
-        else:
+        elif name == "region_chunk_attention":
             loss = RegionChunkAttentionLoss()(chunks, mask, parts)
+        else:
+            groups = torch.tensor([0, 1, 2, 0, 4, 5, 6])
+            given = chunks[:, 0], parts[:, 0], 9.0, mask[:, 0], groups
+            loss = find_loss(name)()(*given)
         return loss.detach(), torch.autograd.grad(loss, chunks)[0]
 
     whole = value_and_gradient()
