@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from structxlip.evaluation.retrieval import WAYS, Ranks
 
+BLOCK_DRAWS = 2**22  # numbers of a bootstrap in memory at once, 32 MiB
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -74,8 +76,7 @@ def bootstrap_delta(
     pairs = list(zip(_seeds(before), _seeds(after), strict=True))
     weights = _Resampling(pairs[0][0].groups, text_to_image, samples, seed)
     deltas: dict[str, dict[str, float]] = {}
-    for k in ks:
-        of_images, of_texts = weights.gains(pairs, k)
+    for k, of_images, of_texts in weights.gains(pairs, ks):
         deltas[f"image_to_text/R@{k}"] = asdict(Gain.of(of_images))
         deltas[f"text_to_image/R@{k}"] = asdict(Gain.of(of_texts))
         deltas[f"R@{k}"] = asdict(Gain.of((of_images + of_texts) / 2))
@@ -108,12 +109,12 @@ def resampled_gains(
         ``[1 + S]``. Resamplings that draw no chosen image are left out.
     """
     weights = _Resampling(before.groups, text_to_image, samples, seed, chosen)
-    of_images, of_texts = weights.gains([(before, after)], 1)
+    [(_, of_images, of_texts)] = weights.gains([(before, after)], (1,))
     return (of_images + of_texts) / 2
 
 
 class _Resampling:
-    """Resampled groups; the first of the resamplings is what was observed."""
+    """Resampled groups, drawn a block at a time; the first resampling is what was observed."""
 
     def __init__(
         self,
@@ -126,34 +127,37 @@ class _Resampling:
         self.groups, self.text_groups = groups, groups[text_to_image]
         self.images = np.ones(len(groups)) if chosen is None else chosen.astype(np.float64)
         self.texts = self.images[text_to_image]
-        n = int(groups.max()) + 1
-        rng = np.random.default_rng(seed)
-        draws = rng.multinomial(n, np.full(n, 1 / n), size=samples).astype(np.float64)
-        draws = np.vstack([np.ones(n), draws])
-        self.draws = draws[draws @ np.bincount(groups, self.images) > 0]
+        self.samples, self.seed = samples, seed
 
     def gains(
-        self, pairs: Sequence[tuple[Ranks, Ranks]], k: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The gains at ``k`` of images and of captions as queries, the means over seeds."""
-        of_images = np.mean([_gain(a.image_to_text, b.image_to_text, k) for a, b in pairs], axis=0)
-        of_texts = np.mean([_gain(a.text_to_image, b.text_to_image, k) for a, b in pairs], axis=0)
-        return (
-            self._mean(self.groups, self.images, of_images),
-            self._mean(self.text_groups, self.texts, of_texts),
-        )
+        self, pairs: Sequence[tuple[Ranks, Ranks]], ks: Sequence[int]
+    ) -> list[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
+        """For each ``k`` the gains of images and of captions as queries, the means over seeds."""
+        counted = [(self.groups, self.images), (self.text_groups, self.texts)]
+        for k in ks:
+            for (groups, weights), way in zip(counted[:2], WAYS, strict=True):
+                gain = np.mean(
+                    [_gain(getattr(a, way), getattr(b, way), k) for a, b in pairs], axis=0
+                )
+                counted.append((groups, weights * gain))
+        sums = self._sums(np.stack([np.bincount(*column) for column in counted], axis=1))
+        images, texts, *gains = sums[sums[:, 0] > 0].T
+        found = zip(ks, gains[::2], gains[1::2], strict=True)
+        return [
+            (k, 100 * of_images / images, 100 * of_texts / texts)
+            for k, of_images, of_texts in found
+        ]
 
-    def _mean(
-        self,
-        groups: NDArray[np.int64],
-        counted: NDArray[np.float64],
-        gain: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        total = self.draws @ np.bincount(groups, counted)
-        found: NDArray[np.float64] = (
-            100 * (self.draws @ np.bincount(groups, counted * gain)) / total
-        )
-        return found
+    def _sums(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sums ``[1 + S, C]`` of ``columns [groups, C]`` over the groups of each resampling."""
+        n, rng = len(columns), np.random.default_rng(self.seed)
+        block = max(BLOCK_DRAWS // n, 1)
+        sums = [columns.sum(axis=0)[None]]
+        for start in range(0, self.samples, block):
+            size = min(block, self.samples - start)
+            draws = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64)
+            sums.append(draws @ columns)
+        return np.concatenate(sums)
 
 
 def holm(p: Sequence[float], level: float) -> list[bool]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from structxlip.evaluation import statistics
 from structxlip.evaluation.retrieval import Ranks, retrieval_ranks
 from structxlip.evaluation.statistics import (
     bootstrap_delta,
@@ -75,6 +76,21 @@ def test_the_bootstrap_is_its_definition(groups: np.ndarray | None) -> None:
     for k in (1, 3):
         for key, expected in naive_bootstrap(before, after, owner, k, 40, 7).items():
             assert found[key] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("numbers", [1, 12 * 7])
+def test_blocks_of_resamplings_give_the_same_digits(
+    monkeypatch: pytest.MonkeyPatch, numbers: int
+) -> None:
+    images, texts, owner = split(12, 30, 2)
+    before = retrieval_ranks(images, texts, owner)
+    after = retrieval_ranks(images, texts + images[owner], owner)
+    chosen = np.arange(12) < 3
+    whole = bootstrap_delta(before, after, owner, samples=40)
+    some = resampled_gains(before, after, owner, samples=40, chosen=chosen)
+    monkeypatch.setattr(statistics, "BLOCK_DRAWS", numbers)
+    assert bootstrap_delta(before, after, owner, samples=40) == whole
+    assert (resampled_gains(before, after, owner, samples=40, chosen=chosen) == some).all()
 
 
 def test_twins_are_one_observation() -> None:
