@@ -15,6 +15,7 @@ from structxlip.models.cells_encoder import WIDTHS
 from structxlip.models.edge_encoder import LAYERS
 from structxlip.models.towers import named_files
 from structxlip.training.checkpoints import Checkpoints
+from structxlip.training.digests import file_digest
 
 # Weights and configurations that the parameters may name.
 ASSETS = Path("assets/models")
@@ -81,8 +82,7 @@ class TrainingRun:
         files = {file for folder in folders for file in folder.iterdir()}
         for path in sorted({*files, *weights}):
             digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
+            digest.update(file_digest(path))
         return f"{self.arm}-{digest.hexdigest()}"
 
     @classmethod
