@@ -80,7 +80,10 @@ def sum_workers(term: Tensor) -> Tensor:
 
     A worker adds up the costs of its own rows only; this makes their sum the loss of all rows.
     """
-    return _Sum.apply(term) if _has_workers() else term
+    if not _has_workers():
+        return term
+    total: Tensor = _Sum.apply(term)
+    return total
 
 
 def own_groups(group_ids: Tensor | None, rows: Tensor) -> Tensor:
