@@ -98,3 +98,53 @@ def export(
 
     loaded = dataset_params(params, dataset)
     export_model(loaded, dataset, to, folder, origin(loaded, dataset), arm)
+
+
+@commands.command()
+def match(
+    dataset: DatasetArgument,
+    folder: Annotated[Path, typer.Argument(help="The folder with the pictures.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="The lowest cosine of a match. Default: 1 % of new pictures reach it."),
+    ] = None,
+    by: Annotated[
+        Literal["structure", "content", "fused"], typer.Option(help="What is compared.")
+    ] = "structure",
+) -> None:
+    """Print which pictures of a folder are in a dataset, in whatever colours, as JSON lines."""
+    import json
+    from dataclasses import asdict
+
+    from structxlip.serving.matching import find_matches
+    from structxlip.serving.search import Searcher
+
+    for found in find_matches(Searcher(dataset), folder, threshold, by):
+        typer.echo(json.dumps(asdict(found), ensure_ascii=False))
+
+
+@commands.command()
+def classify(
+    dataset: DatasetArgument,
+    labels: Annotated[
+        Path, typer.Option(help="One label a line, or a table with the columns id and label.")
+    ],
+) -> None:
+    """Print the best label of every image, without training, and how many are right if known."""
+    import json
+
+    from structxlip.progress import say
+    from structxlip.serving.classification import classify as best_labels
+    from structxlip.serving.classification import read_labels
+    from structxlip.serving.search import Searcher
+
+    names, true = read_labels(labels)
+    searcher = Searcher(dataset)
+    chosen = [names[place] for place in best_labels(searcher.index, searcher.embedder, names)]
+    for image, label in zip(searcher.index.ids, chosen, strict=True):
+        typer.echo(json.dumps({"id": image, "label": label}, ensure_ascii=False))
+    right = [
+        true[i] == label for i, label in zip(searcher.index.ids, chosen, strict=True) if i in true
+    ]
+    if right:
+        say(f"classify {dataset}: {sum(right) / len(right):.1%} of {len(right)} images are right")

@@ -85,6 +85,12 @@ ROWS = {
         "edge encoder, forward and backward",
         *("structxlip", "structxlip with loading", "vanilla"),
     ],
+    "benchmarks/uses.py": [
+        *("hue turned by 120°", "grey", "four levels a channel", "blurred, σ 3"),
+        *("JPEG, quality 10", "cropped by 10 %"),
+        *("pencil drawing", "bent outlines"),
+        *("vanilla", "structxlip, content", "structxlip, structure", "structxlip, fused"),
+    ],
     "examples/hf_trainer.py": [],
     "examples/plug_and_play.py": [],
 }
