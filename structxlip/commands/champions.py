@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
-from structxlip.commands.options import PARAMS, DatasetArgument, ParamsFile, dataset_params
-from structxlip.config import load_params
+from structxlip.commands.options import (
+    PARAMS,
+    DatasetArgument,
+    ParamsFile,
+    dataset_params,
+    project_params,
+)
 
 commands = typer.Typer()
 
@@ -79,4 +84,4 @@ def gc(
     """Say what no champion and no recent decision needs, with sizes, and remove it when told to."""
     from structxlip.tracking.commands import clean
 
-    clean(load_params(params), decisions, days, remove)
+    clean(project_params(params), decisions, days, remove)

@@ -20,3 +20,8 @@ ArmOption = Annotated[Arm, typer.Option("--arm", help="What is trained.")]
 def dataset_params(params_file: Path, dataset: str) -> Params:
     """The parameters as a dataset follows them; every command that takes a dataset begins here."""
     return load_params(params_file).for_dataset(dataset)
+
+
+def project_params(params_file: Path) -> Params:
+    """The parameters of the whole project, for a command that takes no dataset."""
+    return load_params(params_file)
