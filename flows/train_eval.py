@@ -17,6 +17,7 @@ from structxlip.config import load_params
 from structxlip.errors import UserError
 from tasks.champions import is_packaged, register_package
 from tasks.commands import SILENT_MINUTES
+from tasks.notices import tell
 from tasks.reporting import publish_comparison
 from tasks.repository import update_source
 from tasks.stages import Stage, out_of_date, push_to_remote, run_stage, stages_of
@@ -42,6 +43,7 @@ def structxlip(dataset: str = "scenes", silent_minutes: Minutes = SILENT_MINUTES
         state = Failed(message=str(error))
     if state.is_failed():
         get_run_logger().error(state.message or "")
+    tell(dataset, state)
     return state
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -127,3 +130,43 @@ def test_cancelling_ends_the_stage_and_ray(operated: Project) -> None:
     assert eventually(lambda: operated.last_run()["state_name"] == "Cancelled")
     assert eventually(lambda: set(operated.processes()) == before)
     assert not (operated.folder / "data/scenes/pairs").exists()
+
+
+def test_people_are_told_through_a_block(operated: Project) -> None:
+    """A real webhook block, and a real receiver; one that does not answer fails nothing."""
+    told: list[dict[str, str]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    code = """
+import sys
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, MattermostWebhook
+from flows.train_eval import structxlip
+hook = CustomWebhookNotificationBlock(
+    name="test", url=sys.argv[1], json_data={"subject": "{{subject}}", "body": "{{body}}"}
+)
+away = MattermostWebhook(hostname="127.0.0.1:1", token="none")
+for block in (hook, away):
+    block.save("structxlip", overwrite=True)
+structxlip("scnes", return_state=True)
+for block in (hook, away):
+    type(block).delete(f"{block.get_block_type_slug()}/structxlip")
+"""
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        done = operated.run("python", "-c", code, url)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    (message,) = told
+    assert message["subject"] == "StructXLIP scnes: failed"
+    assert "dataset 'scnes' is not active; active are: scenes" in message["body"]
+    assert f"/runs/flow-run/{operated.last_run()['id']}" in message["body"]
+    assert "MattermostWebhook could not be told" in done.stderr
