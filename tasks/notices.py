@@ -13,6 +13,8 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from tasks.reporting import if_the_server_answers
+
 NAME = "structxlip"  # of the blocks that are told
 NOT_TOLD = "Nothing new"  # name of the state of a run that had nothing to do
 
@@ -30,7 +32,10 @@ def tell(dataset: str, state: State[Any]) -> None:
         f"run: {flow_run.get_flow_run_ui_url()}",
         f"report: reports/{dataset}/report.html",
     ]
-    for block in _receivers():
+    receivers: list[Any] = []
+    with if_the_server_answers("the question whom to tell"):
+        receivers += _receivers()
+    for block in receivers:
         try:
             block.notify("\n".join(lines), subject)
         except Exception as error:  # of any service, in whatever form its client reports it
