@@ -135,7 +135,7 @@ def drawings(folder: Path) -> Gallery:
     model = Embedder(folder, 0.5)
     pixels = [np.asarray(scene.image, np.uint8) for scene in drawn_scenes]
     parts = [model.embed_parts(picture) for picture in pixels]
-    scorer = Scorer(*(np.stack([part[side] for part in parts]) for side in (0, 1)))
+    scorer = Scorer(*(np.stack([np.asarray(part[side]) for part in parts]) for side in (0, 1)))
     captions = [scene.captions[0] for scene in drawn_scenes]
     return Gallery(pixels, captions, scorer, Embedder(folder, 0.0), model)
 
@@ -205,15 +205,16 @@ def place(gallery: Gallery, query: Query, by: str, row: int) -> int:
 
 def pencil(rgb: Pixels, rng: np.random.Generator) -> Pixels:
     """A pencil drawing whose darkest line is black."""
-    strokes = 255 - drawn(rgb, rng)
-    return np.asarray(255 - cv2.normalize(strokes, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
+    strokes = (255 - drawn(rgb, rng)).astype(np.float32)
+    strokes -= strokes.min()
+    return (255 - 255 * strokes / max(strokes.max(), 1)).astype(np.uint8)
 
 
 def bent_outlines(rgb: Pixels, rng: np.random.Generator) -> Pixels:
     """The outlines of a picture as a hand might draw them: dark lines on white, bent smoothly."""
     side = 256
     lines = canny(blurred(rgb, rng, 1.0), size_px=side).astype(np.uint8) * 255
-    lines = cv2.dilate(lines, np.ones((2, 2), np.uint8))
+    lines = np.asarray(cv2.dilate(lines, np.ones((2, 2), np.uint8)), np.uint8)
     shifts = rng.uniform(-BEND * side, BEND * side, (2, 6, 6)).astype(np.float32)
     dx, dy = (cv2.resize(shift, (side, side), interpolation=cv2.INTER_CUBIC) for shift in shifts)
     x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
@@ -230,7 +231,7 @@ def relations(gallery: Gallery, queries: int) -> None:
         if f" {words}" in caption
     ][: 4 * queries]
     rows = [row for row, _, _ in cases]
-    own, wrong = ([case[side] for case in cases] for side in (1, 2))
+    own, wrong = [case[1] for case in cases], [case[2] for case in cases]
     print()
     print_header("model", "captions", "right")
     images, edges = (side[rows] for side in stored(gallery))

@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
 
 from tasks.reporting import if_the_server_answers
 
@@ -29,7 +30,7 @@ def tell(dataset: str, state: State[Any]) -> None:
     subject = f"StructXLIP {dataset}: {'failed' if state.is_failed() else 'done'}"
     lines = [
         state.message or "the run has made everything that was out of date",
-        f"run: {flow_run.get_flow_run_ui_url()}",
+        f"run: {url_for('flow-run', obj_id=flow_run.get_id())}",
         f"report: reports/{dataset}/report.html",
     ]
     receivers: list[Any] = []
@@ -37,7 +38,8 @@ def tell(dataset: str, state: State[Any]) -> None:
         receivers += _receivers()
     for block in receivers:
         try:
-            block.notify("\n".join(lines), subject)
+            with block.raise_on_failure():
+                block.notify("\n".join(lines), subject)
         except Exception as error:  # of any service, in whatever form its client reports it
             why = (str(error).splitlines() or [type(error).__name__])[0]
             get_run_logger().warning("%s could not be told: %s", type(block).__name__, why)

@@ -157,7 +157,7 @@ for block in (hook, away):
     block.save("structxlip", overwrite=True)
 structxlip("scnes", return_state=True)
 for block in (hook, away):
-    type(block).delete(f"{block.get_block_type_slug()}/structxlip")
+    type(block).delete("structxlip")
 """
     with HTTPServer(("127.0.0.1", 0), Receiver) as server:
         Thread(target=server.serve_forever, daemon=True).start()
