@@ -1,4 +1,4 @@
-"""What structure is good for beside words: altered copies, sketches, and relations.
+"""Measure three uses of a trained model: finding altered copies, sketches, and relations.
 
     python benchmarks/uses.py --project . scenes
 

@@ -112,7 +112,7 @@ def _models(params_file: Path) -> list[Check]:
 
 
 def _tried(need: Need) -> Check:
-    """What a recipe needs, tried."""
+    """Try one need of a recipe. Returns its line in the table of `structxlip doctor`."""
     try:
         return True, need.name, need.check(), ""
     except UserError as error:

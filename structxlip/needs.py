@@ -1,4 +1,4 @@
-"""What a dataset needs of this machine: tried at the start, not after minutes of other stages."""
+"""Check data, weights, lexicons and language model of a dataset before the stages start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from structxlip.incremental.artifacts import DATA
 
 @dataclass(frozen=True)
 class Need:
-    """Something that a stage needs.
+    """One thing that a stage needs, such as a tower or a lexicon.
 
     Attributes:
         name: for readers.
@@ -30,7 +30,7 @@ class Need:
 
 
 def needs(params: Params, dataset: str) -> list[Need]:
-    """What a dataset needs, the quick ones first. ``params`` are those that it follows."""
+    """List the needs of a dataset, the quick ones first. ``params`` are those that it follows."""
     recipe, captions = params.recipe_settings, params.caption_settings(dataset)
     model = recipe.model
     towers = ", ".join(dict.fromkeys((model.image_tower, model.text_tower)))

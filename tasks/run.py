@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
+from prefect.utilities.urls import url_for
 from rich.console import Console
 
 from structxlip.errors import UserError
@@ -49,7 +50,7 @@ def run_deployment(dataset: str) -> None:
         started = client.create_flow_run_from_deployment(
             deployment.id, parameters={"dataset": dataset}
         )
-        say(f"run {dataset}: {_page(client, started.id)}")
+        say(f"run {dataset}: {url_for('flow-run', obj_id=started.id)}")
         try:
             ended = follow(client, started.id, dataset)
         except KeyboardInterrupt:
@@ -111,8 +112,3 @@ def _shares(client: SyncPrefectClient, run: UUID) -> dict[str, str]:
         )
     )
     return {str(one.key): f" {float(str(one.data)):.0f} %" for one in found}
-
-
-def _page(client: SyncPrefectClient, run: UUID) -> str:
-    ui = str(client.api_url).removesuffix("/").removesuffix("/api")
-    return f"{ui}/runs/flow-run/{run}"

@@ -1,4 +1,4 @@
-"""What a trained model is for."""
+"""The commands that use a trained model: search, serve, embed, match, classify, export."""
 
 from __future__ import annotations
 

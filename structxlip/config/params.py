@@ -146,7 +146,7 @@ class Machine(Section):
 
 
 class DatasetSettings(Recipe):
-    """What `datasets.NAME.overrides` may change: the sections of a recipe, and `ingest`."""
+    """The sections that `datasets.NAME.overrides` may change: those of a recipe, and `ingest`."""
 
     ingest: Ingest = Field(description="How raw pairs become the pair store.")
 

@@ -60,8 +60,10 @@ def tune(params: Params, dataset: str, trials: int, params_file: Path) -> None:
 
 
 def search_space(recipe: Recipe, arm: str) -> dict[str, tuple[float, float, float]]:
-    """What is searched for an arm: lower bound, upper bound and present value, by the key in a
-    recipe. Values of 0 stay as they are."""
+    """The settings of an arm that are searched, by their keys in a recipe.
+
+    Each has a lower bound, an upper bound and its present value. Settings that are 0 are left out.
+    """
     now = {
         "train.learning_rate": recipe.train.learning_rate,
         "train.weight_decay": recipe.train.weight_decay,

@@ -65,7 +65,7 @@ class Pairs(NamedTuple):
 
     @property
     def positives(self) -> Tensor:
-        """Which pairs are positives of each other, boolean ``[n, n]``."""
+        """Boolean ``[n, n]``: True where pairs ``i`` and ``j`` have the same group."""
         return self.groups[:, None] == self.groups
 
 
